@@ -1,0 +1,115 @@
+//! What is counted per interface, and what is counted about events.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::verdict::{DropReason, Pass, Verdict};
+
+/// Packets and bytes (whole frames as XDP sees them).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Room for every reason to come; a larger number would need a new ABI.
+pub const REASON_CAPACITY: usize = 96;
+/// Room for every way to pass.
+pub const PASS_CAPACITY: usize = 8;
+
+/// One interface's counters, one copy per CPU.
+///
+/// `received` is counted at program entry, before anything can go wrong; at quiescence it equals
+/// the sum of all others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Counters {
+    /// Everything that entered the program.
+    pub received: Count,
+    /// By [`Pass`] number.
+    pub passed: [Count; PASS_CAPACITY],
+    /// By [`DropReason`] number.
+    pub dropped: [Count; REASON_CAPACITY],
+}
+
+impl Counters {
+    /// The counter of a verdict.
+    pub fn of(&self, verdict: Verdict) -> Count {
+        match verdict {
+            Verdict::Pass(pass) => self.passed[pass as usize],
+            Verdict::Drop(reason) => self.dropped[reason as usize],
+        }
+    }
+
+    /// Passed packets and bytes over all ways.
+    pub fn passed_total(&self) -> Count {
+        total(&self.passed)
+    }
+
+    /// Dropped packets and bytes over all reasons.
+    pub fn dropped_total(&self) -> Count {
+        total(&self.dropped)
+    }
+
+    /// Adds another CPU's copy.
+    pub fn add(&mut self, other: &Self) {
+        add(&mut self.received, other.received);
+        for (into, from) in self.passed.iter_mut().zip(&other.passed) {
+            add(into, *from);
+        }
+        for (into, from) in self.dropped.iter_mut().zip(&other.dropped) {
+            add(into, *from);
+        }
+    }
+}
+
+fn total(counts: &[Count]) -> Count {
+    counts.iter().fold(Count::default(), |mut sum, count| {
+        add(&mut sum, *count);
+        sum
+    })
+}
+
+fn add(into: &mut Count, from: Count) {
+    into.packets = into.packets.wrapping_add(from.packets);
+    into.bytes = into.bytes.wrapping_add(from.bytes);
+}
+
+/// What became of event records, one copy per CPU.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct EventCounters {
+    /// Written to the ring.
+    pub sent: u64,
+    /// Not written: over the budget of its device and reason, or of the CPU.
+    pub suppressed: u64,
+    /// Not written: the ring was full.
+    pub lost: u64,
+}
+
+/// One bucket of the event budget, one copy per CPU.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct EventBudget {
+    /// Number of the window that `used` belongs to.
+    pub window: u64,
+    /// Events written in it.
+    pub used: u64,
+}
+
+/// Length of a budget window in nanoseconds (about one second; a power of two, so a shift suffices).
+pub const EVENT_WINDOW_SHIFT: u32 = 30;
+/// Events per window, CPU and bucket; a bucket is a hash of device and reason.
+pub const EVENTS_PER_BUCKET: u64 = 8;
+/// Events per window and CPU.
+pub const EVENTS_PER_CPU: u64 = 2048;
+/// Buckets per CPU; the last entry of the map is the CPU's own.
+pub const EVENT_BUCKETS: u32 = 1024;
+
+const _: () = {
+    assert!(size_of::<Counters>() == 16 * (1 + PASS_CAPACITY + REASON_CAPACITY));
+    assert!(DropReason::ALL.len() < REASON_CAPACITY);
+    assert!(Pass::ALL.len() <= PASS_CAPACITY);
+};

@@ -1,0 +1,118 @@
+//! Keys of the hash maps. Every key that holds an address holds its network too.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::addr::Addr;
+use super::id::{DeviceId, NetworkId};
+
+/// VLAN number in a [`SubinterfaceKey`] that stands for "whatever no other row names".
+pub const VLAN_OTHER: u16 = 0xffff;
+
+/// One interface with one stack of VLAN tags; finds the network.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Pod, Zeroable)]
+#[repr(C)]
+pub struct SubinterfaceKey {
+    bank: u32,
+    ifindex: u32,
+    outer_vlan: u16,
+    inner_vlan: u16,
+}
+
+impl SubinterfaceKey {
+    /// The row for these tags; 0 is "no tag".
+    #[inline(always)]
+    pub const fn new(bank: u32, ifindex: u32, outer_vlan: u16, inner_vlan: u16) -> Self {
+        Self { bank, ifindex, outer_vlan, inner_vlan }
+    }
+
+    /// The interface's row for tags that no network lists.
+    #[inline(always)]
+    pub const fn other(bank: u32, ifindex: u32) -> Self {
+        Self::new(bank, ifindex, VLAN_OTHER, VLAN_OTHER)
+    }
+
+    /// The same row in the given bank.
+    pub const fn in_bank(self, bank: u32) -> Self {
+        Self { bank, ..self }
+    }
+
+    /// The bank that holds the row.
+    pub const fn bank(self) -> u32 {
+        self.bank
+    }
+
+    /// The kernel's number of the interface.
+    pub const fn ifindex(self) -> u32 {
+        self.ifindex
+    }
+
+    /// Outer and inner VLAN number.
+    pub const fn vlans(self) -> (u16, u16) {
+        (self.outer_vlan, self.inner_vlan)
+    }
+}
+
+/// A device's address or prefix inside one network.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Pod, Zeroable)]
+#[repr(C)]
+pub struct AddressKey {
+    network: NetworkId,
+    prefix_len: u32,
+    address: Addr,
+}
+
+impl AddressKey {
+    /// One address: IPv4 /32 or IPv6 /128.
+    #[inline(always)]
+    pub const fn host(network: NetworkId, address: Addr) -> Self {
+        Self { network, prefix_len: 128, address }
+    }
+
+    /// An IPv6 /64, the prefix that 3GPP gives a PDU session (TS 23.501 clause 5.8.2.2).
+    #[inline(always)]
+    pub const fn prefix64(network: NetworkId, address: Addr) -> Self {
+        Self { network, prefix_len: 64, address: address.prefix64() }
+    }
+
+    /// The network in which the address means something.
+    pub const fn network(self) -> NetworkId {
+        self.network
+    }
+
+    /// The address, or the prefix's first.
+    pub const fn address(self) -> Addr {
+        self.address
+    }
+
+    /// 128 or 64, counted in the 128-bit form (so an IPv4 host has 128).
+    pub const fn prefix_len(self) -> u32 {
+        self.prefix_len
+    }
+}
+
+/// A flow, seen from the device it is charged to (`local`).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Pod, Zeroable)]
+#[repr(C)]
+pub struct FlowKey {
+    /// The network of both ends.
+    pub network: NetworkId,
+    /// The device; part of the key, so that an address that changes hands starts afresh.
+    pub device: DeviceId,
+    /// The device's address.
+    pub local: Addr,
+    /// The other end's address.
+    pub remote: Addr,
+    /// The device's port, or the ICMP echo identifier.
+    pub local_port: u16,
+    /// The other end's port; for ICMP echo [`ECHO_BY_LOCAL`] or [`ECHO_BY_REMOTE`].
+    pub remote_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub _pad: [u8; 3],
+}
+
+/// `remote_port` of an ICMP echo flow in which the device asks.
+pub const ECHO_BY_LOCAL: u16 = 1;
+/// `remote_port` of an ICMP echo flow in which the other end asks.
+pub const ECHO_BY_REMOTE: u16 = 0;

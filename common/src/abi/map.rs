@@ -1,0 +1,65 @@
+//! Names and capacities of the maps. The kernel keeps 15 octets of a name.
+
+/// The epoch word (ARRAY, mmap).
+pub const GENERATION: &str = "GENERATION";
+/// [`super::SubinterfaceKey`] → [`super::Subinterface`] (HASH, banked).
+pub const SUBINTERFACES: &str = "SUBINTERFACES";
+/// [`super::Network`] by bank and id (ARRAY).
+pub const NETWORKS: &str = "NETWORKS";
+/// [`super::ScopeRange`] by bank (ARRAY).
+pub const SCOPES: &str = "SCOPES";
+/// [`super::AddressKey`] → slot in [`IDENTITIES`] (HASH; an entry outlives its generation's grace period).
+pub const ADDRESSES: &str = "ADDRESSES";
+/// Slot → [`super::Versioned`] row in [`DEVICES`] (ARRAY, mmap).
+pub const IDENTITIES: &str = "IDENTITIES";
+/// [`super::Device`] rows, two for each device: `2 * id` and `2 * id + 1` (ARRAY, mmap).
+pub const DEVICES: &str = "DEVICES";
+/// [`super::ProfileId`] → [`super::Versioned`] row in [`RULE_SETS`] (ARRAY, mmap).
+pub const PROFILES: &str = "PROFILES";
+/// [`super::RuleSet`] (ARRAY, mmap); row 0 is unused.
+pub const RULE_SETS: &str = "RULE_SETS";
+/// [`super::Range`] (ARRAY, mmap).
+pub const RANGES: &str = "RANGES";
+/// [`super::Peer`] (ARRAY, mmap).
+pub const PEERS: &str = "PEERS";
+/// [`super::PortRange`] (ARRAY, mmap).
+pub const PORTS: &str = "PORTS";
+/// [`super::FlowKey`] → [`super::Flow`] (HASH).
+pub const FLOWS: &str = "FLOWS";
+/// ifindex → [`super::counter::Counters`] (PERCPU_HASH); ifindex 0 counts for interfaces without an entry.
+pub const COUNTERS: &str = "COUNTERS";
+/// [`super::event::Event`] (RINGBUF).
+pub const EVENTS: &str = "EVENTS";
+/// [`super::counter::EventBudget`] by bucket (PERCPU_ARRAY).
+pub const EVENT_BUDGETS: &str = "EVENT_BUDGETS";
+/// [`super::counter::EventCounters`] (PERCPU_ARRAY of one).
+pub const EVENT_COUNTERS: &str = "EVENT_COUNTERS";
+/// Interface and clock of a replayed packet (ARRAY of one); unused by an attached program.
+pub const REPLAY_INPUT: &str = "REPLAY_INPUT";
+
+/// Networks per bank; id 0 is the host itself.
+pub const NETWORK_CAPACITY: u32 = 256;
+/// Subinterfaces per bank.
+pub const SUBINTERFACE_CAPACITY: u32 = 1024;
+/// Scope ranges per bank.
+pub const SCOPE_CAPACITY: u32 = 16_384;
+/// Device addresses; also slots.
+pub const ADDRESS_CAPACITY: u32 = 262_144;
+/// Devices.
+pub const DEVICE_CAPACITY: u32 = 131_072;
+/// Profiles.
+pub const PROFILE_CAPACITY: u32 = 65_536;
+/// Rule sets.
+pub const RULE_SET_CAPACITY: u32 = 65_536;
+/// Ranges over all rule sets.
+pub const RANGE_CAPACITY: u32 = 262_144;
+/// Peers over all rule sets.
+pub const PEER_CAPACITY: u32 = 262_144;
+/// Port ranges over all lists.
+pub const PORT_CAPACITY: u32 = 262_144;
+/// Flows.
+pub const FLOW_CAPACITY: u32 = 262_144;
+/// Interfaces with counters.
+pub const INTERFACE_CAPACITY: u32 = 256;
+/// Bytes of the ring.
+pub const EVENT_BYTES: u32 = 4 << 20;

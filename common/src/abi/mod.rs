@@ -1,0 +1,41 @@
+//! Memory shared by the XDP program and the agent: keys, values, events and map names.
+//!
+//! Every type is `repr(C)` and [`bytemuck::Pod`], so it has no hidden padding and any bit pattern
+//! is valid. Addresses keep the wire's byte order; numbers that we invented are native.
+
+pub mod addr;
+pub mod counter;
+pub mod event;
+pub mod id;
+pub mod key;
+pub mod map;
+pub mod value;
+
+pub use addr::Addr;
+pub use id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
+pub use key::{AddressKey, FlowKey, SubinterfaceKey};
+pub use value::{
+    Device, Epoch, Flow, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Span, Subinterface, Versioned,
+};
+
+/// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
+pub const ABI_VERSION: u32 = 1;
+
+/// Asserts sizes at compile time: a changed layout must bump [`ABI_VERSION`].
+const _: () = {
+    assert!(size_of::<Addr>() == 16);
+    assert!(size_of::<SubinterfaceKey>() == 12);
+    assert!(size_of::<AddressKey>() == 24);
+    assert!(size_of::<FlowKey>() == 48);
+    assert!(size_of::<Subinterface>() == 24);
+    assert!(size_of::<Network>() == 16);
+    assert!(size_of::<ScopeRange>() == 36);
+    assert!(size_of::<Versioned>() == 16);
+    assert!(size_of::<Device>() == 28);
+    assert!(size_of::<RuleSet>() == 32);
+    assert!(size_of::<Range>() == 40);
+    assert!(size_of::<Peer>() == 12);
+    assert!(size_of::<PortRange>() == 16);
+    assert!(size_of::<Flow>() == 136);
+    assert!(size_of::<event::Event>() == 96);
+};

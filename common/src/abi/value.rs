@@ -1,0 +1,316 @@
+//! Values of the maps, and how a published one is read.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::addr::Addr;
+use super::id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
+use super::key::{FlowKey, VLAN_OTHER};
+
+/// The one word that a packet reads before anything else: generation, and which bank of the small tables it uses.
+///
+/// Stored as one aligned `u64` (`generation << 32 | bank`); changing it is one store.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Epoch {
+    /// Everything staged with `since` up to here is in force.
+    pub generation: Generation,
+    /// 0 or 1.
+    pub bank: u32,
+}
+
+impl Epoch {
+    /// Unpacks the word of the map `GENERATION`.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self { generation: Generation((word >> 32) as u32), bank: (word & 1) as u32 }
+    }
+
+    /// Packs it again.
+    pub const fn to_word(self) -> u64 {
+        ((self.generation.0 as u64) << 32) | (self.bank & 1) as u64
+    }
+}
+
+/// Two words `{since, value}`; the one with the greatest `since` not above the packet's generation holds.
+///
+/// Staging overwrites the word that does not hold, by one aligned store, so a running packet never
+/// sees half a change. Value 0 is "absent".
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Versioned {
+    words: [u64; 2],
+}
+
+impl Versioned {
+    /// From the two words as read.
+    #[inline(always)]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        Self { words }
+    }
+
+    /// Packs one word.
+    pub const fn word(since: Generation, value: u32) -> u64 {
+        ((since.0 as u64) << 32) | value as u64
+    }
+
+    /// The value at `generation` and since when it holds; value 0 if none was staged yet.
+    #[inline(always)]
+    pub const fn at(self, generation: Generation) -> (Generation, u32) {
+        let [a, b] = self.words;
+        let (a_since, b_since) = ((a >> 32) as u32, (b >> 32) as u32);
+        let a_ok = a_since <= generation.0;
+        let b_ok = b_since <= generation.0;
+        let word = if a_ok && (!b_ok || a_since >= b_since) {
+            a
+        } else if b_ok {
+            b
+        } else {
+            0
+        };
+        (Generation((word >> 32) as u32), word as u32)
+    }
+
+    /// Which word does not hold at `generation`, so may be overwritten.
+    pub const fn spare(self, generation: Generation) -> usize {
+        let [a, b] = self.words;
+        let (a_since, b_since) = ((a >> 32) as u32, (b >> 32) as u32);
+        let a_ok = a_since <= generation.0;
+        let b_ok = b_since <= generation.0;
+        if a_ok && (!b_ok || a_since >= b_since) { 1 } else { 0 }
+    }
+
+    /// The raw words.
+    pub const fn words(self) -> [u64; 2] {
+        self.words
+    }
+}
+
+/// A run of entries in a flat table.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Pod, Zeroable)]
+#[repr(C)]
+pub struct Span {
+    /// Index of the first entry.
+    pub start: u32,
+    /// How many.
+    pub len: u32,
+}
+
+/// Role bit: frames from the device side enter here.
+pub const ROLE_ACCESS: u8 = 1;
+/// Role bit: frames from the data network enter here.
+pub const ROLE_CORE: u8 = 2;
+
+/// Traffic of no device is dropped.
+pub const TRANSIT_DROP: u8 = 0;
+/// Traffic of no device passes.
+pub const TRANSIT_PASS: u8 = 1;
+/// Traffic of no device passes only to the host's own addresses: what a host without an accepted policy does.
+pub const TRANSIT_HOST: u8 = 2;
+
+/// What is known of one interface and VLAN stack. Banked; immutable while its bank is in force.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Subinterface {
+    /// Since when this row has this content.
+    pub since: Generation,
+    /// The network seen here, or none.
+    pub network: NetworkId,
+    /// The host's own prefixes on this link, as [`ScopeRange`]s: who may speak ARP and ND.
+    pub link: Span,
+    /// [`ROLE_ACCESS`], [`ROLE_CORE`] or both.
+    pub roles: u8,
+    /// [`TRANSIT_DROP`], [`TRANSIT_PASS`] or [`TRANSIT_HOST`].
+    pub transit: u8,
+    /// Zero.
+    pub _pad: [u8; 6],
+}
+
+/// One network's scopes. Banked: index is `bank * NETWORK_CAPACITY + id`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Network {
+    /// Since when this row has this content.
+    pub since: Generation,
+    /// Zero; room for the fragment mode.
+    pub _flags: u32,
+    /// Pools and infrastructure, sorted and disjoint.
+    pub scopes: Span,
+}
+
+/// [`ScopeRange::scope`]: addresses that belong to devices or to nobody.
+pub const SCOPE_POOL: u32 = 1;
+/// [`ScopeRange::scope`]: the operator's own machines, this host's addresses among them.
+pub const SCOPE_INFRASTRUCTURE: u32 = 2;
+/// [`ScopeRange::scope`]: a prefix on the link itself.
+pub const SCOPE_LINK: u32 = 3;
+
+/// A range of addresses and what it is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct ScopeRange {
+    /// First address.
+    pub first: Addr,
+    /// Last address, inclusive.
+    pub last: Addr,
+    /// [`SCOPE_POOL`], [`SCOPE_INFRASTRUCTURE`] or [`SCOPE_LINK`].
+    pub scope: u32,
+}
+
+/// [`Device::flags`]: `mac` must match.
+pub const DEVICE_MAC_BOUND: u16 = 1;
+
+/// One device as one generation sees it. Immutable: a change is written to the device's other row.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Device {
+    /// Who it is.
+    pub device: DeviceId,
+    /// Where it lives.
+    pub network: NetworkId,
+    /// What applies to it.
+    pub profile: ProfileId,
+    /// The interface its frames must enter by; 0 is any that shows its network.
+    pub ifindex: u32,
+    /// The outer VLAN its frames must carry; [`VLAN_OTHER`] is any.
+    pub outer_vlan: u16,
+    /// The inner VLAN its frames must carry; [`VLAN_OTHER`] is any.
+    pub inner_vlan: u16,
+    /// The source MAC address its frames must have if [`DEVICE_MAC_BOUND`].
+    pub mac: [u8; 6],
+    /// [`DEVICE_MAC_BOUND`].
+    pub flags: u16,
+}
+
+impl Device {
+    /// A device bound to nothing but its network.
+    pub const fn unbound(device: DeviceId, network: NetworkId, profile: ProfileId) -> Self {
+        Self {
+            device,
+            network,
+            profile,
+            ifindex: 0,
+            outer_vlan: VLAN_OTHER,
+            inner_vlan: VLAN_OTHER,
+            mac: [0; 6],
+            flags: 0,
+        }
+    }
+}
+
+/// What a profile may do; stored once per content, immutable while any profile refers to it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct RuleSet {
+    /// [`Range`]s that devices may open flows to.
+    pub outbound: Span,
+    /// [`Range`]s that may open flows to the devices.
+    pub inbound: Span,
+    /// [`Peer`]s that devices may open flows to.
+    pub peers: Span,
+    /// [`PortRange`]s that beat every rule, at either end.
+    pub never: Span,
+}
+
+/// A range of remote addresses with its ports. The ranges of one span are sorted and disjoint.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Range {
+    /// First address.
+    pub first: Addr,
+    /// Last address, inclusive.
+    pub last: Addr,
+    /// Allowed [`PortRange`]s.
+    pub ports: Span,
+}
+
+/// A profile that may be reached, with its ports. The peers of one span are sorted by profile.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Peer {
+    /// The responder's profile.
+    pub profile: ProfileId,
+    /// Allowed [`PortRange`]s.
+    pub ports: Span,
+}
+
+/// Ports of the responder. The entries of one span are sorted by (protocol, first) and disjoint.
+///
+/// For ICMP the "port" is the type of the request: 8 (ICMP echo) or 128 (ICMPv6 echo).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Pod, Zeroable)]
+#[repr(C)]
+pub struct PortRange {
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub _pad: [u8; 3],
+    /// First port.
+    pub first: u16,
+    /// Last port, inclusive.
+    pub last: u16,
+    /// The rule that says so.
+    pub rule: RuleId,
+    /// Idle time of its flows in seconds; 0 is the protocol's default.
+    pub idle: u32,
+}
+
+/// [`Flow::initiator`]: the device opened the flow.
+pub const INITIATOR_LOCAL: u32 = 0;
+/// [`Flow::initiator`]: the other end did, by an explicit inbound rule.
+pub const INITIATOR_REMOTE: u32 = 1;
+
+/// [`Flow::state`]: the responder has answered.
+pub const STATE_REPLIED: u64 = 1;
+/// [`Flow::state`]: a TCP FIN or RST was seen.
+pub const STATE_CLOSING: u64 = 2;
+
+/// One flow. It carries its own key: a hash element may be recycled under a reader, so the key is
+/// compared before and after the words are read. Each word is one aligned store.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Flow {
+    /// The key under which it is stored.
+    pub key: FlowKey,
+    /// `stamp << 32 | rule`: the generation that the deciding packet read first, and the deciding rule.
+    pub decision: u64,
+    /// Monotonic time in nanoseconds from which the flow is dead.
+    pub deadline: u64,
+    /// Where the packets of `local` and of a device at the other end enter, as [`Flow::access_word`]; 0 before the first.
+    pub access: [u64; 2],
+    /// `idle << 32 | flags`: idle time in seconds (0 is the protocol's default); [`STATE_REPLIED`], [`STATE_CLOSING`].
+    pub state: u64,
+    /// [`INITIATOR_LOCAL`] or [`INITIATOR_REMOTE`].
+    pub initiator: u32,
+    /// The device at the other end, or none.
+    pub peer: DeviceId,
+    /// Monotonic time in nanoseconds of the first packet.
+    pub opened: u64,
+    /// Packets and bytes (whole frames) sent by `local`.
+    pub sent: [u64; 2],
+    /// Packets and bytes (whole frames) sent to `local`.
+    pub received: [u64; 2],
+}
+
+impl Flow {
+    /// The generation that the deciding packet read before any policy.
+    #[inline(always)]
+    pub const fn stamp(&self) -> Generation {
+        Generation((self.decision >> 32) as u32)
+    }
+
+    /// The rule that allowed it.
+    #[inline(always)]
+    pub const fn rule(&self) -> RuleId {
+        RuleId(self.decision as u32)
+    }
+
+    /// Packs an access word.
+    #[inline(always)]
+    pub const fn access_word(ifindex: u32, outer_vlan: u16, inner_vlan: u16) -> u64 {
+        ((ifindex as u64) << 32) | ((outer_vlan as u64) << 16) | inner_vlan as u64
+    }
+
+    /// Packs a decision word.
+    #[inline(always)]
+    pub const fn decision_word(stamp: Generation, rule: RuleId) -> u64 {
+        ((stamp.0 as u64) << 32) | rule.0 as u64
+    }
+}

@@ -1,0 +1,459 @@
+//! Identified packet → verdict: a live flow that still holds, or never, rules and `between` in that order.
+//!
+//! Rules only allow. State is opened by the initiator alone, and a flow remembers the generation
+//! that its deciding packet read before any policy: whatever changed since about either end makes
+//! the next packet be judged again, in the initiator's direction, whichever way it goes itself.
+
+use crate::abi::key::{ECHO_BY_LOCAL, ECHO_BY_REMOTE};
+use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, STATE_CLOSING, STATE_REPLIED};
+use crate::abi::{
+    Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Network, Peer, PortRange, Range, RuleSet,
+    ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+};
+use crate::identify::{Course, Identity, Party, identify};
+use crate::parse::{Kind, Packet};
+use crate::search;
+use crate::verdict::{DropReason, Evidence, Judgement, Pass, Verdict};
+use crate::wire::{icmp, ip_proto, l4};
+
+/// Everything compiled from policy, as one packet reads it; BPF maps in the kernel, collections on the host.
+///
+/// An index that must exist and does not makes the engine answer `internal_table`.
+pub trait Tables {
+    /// The epoch word. Read once for each packet, before anything else.
+    fn epoch(&self) -> Epoch;
+    /// Coarse monotonic time in nanoseconds.
+    fn now(&self) -> u64;
+    /// Number of the interface that the packet entered by.
+    fn interface(&self) -> u32;
+    /// A row of the banked table of interfaces and VLANs.
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface>;
+    /// A row of the banked table of networks.
+    fn network(&self, index: u32) -> Option<&Network>;
+    /// An entry of the banked table of scopes.
+    fn scope(&self, index: u32) -> Option<&ScopeRange>;
+    /// The versioned device row behind an address.
+    fn address(&self, key: &AddressKey) -> Option<Versioned>;
+    /// A device row.
+    fn device(&self, index: u32) -> Option<&Device>;
+    /// The versioned rule set of a profile.
+    fn profile(&self, index: u32) -> Option<Versioned>;
+    /// A rule set.
+    fn rule_set(&self, index: u32) -> Option<&RuleSet>;
+    /// A remote range.
+    fn range(&self, index: u32) -> Option<&Range>;
+    /// A reachable profile.
+    fn peer(&self, index: u32) -> Option<&Peer>;
+    /// A port range.
+    fn port(&self, index: u32) -> Option<&PortRange>;
+}
+
+/// The words of a flow that deciding reads, taken while the entry held the asked key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FlowWords {
+    /// As [`Flow::decision`].
+    pub decision: u64,
+    /// As [`Flow::deadline`].
+    pub deadline: u64,
+    /// As [`Flow::access`].
+    pub access: [u64; 2],
+    /// As [`Flow::state`].
+    pub state: u64,
+    /// As [`Flow::initiator`].
+    pub initiator: u32,
+}
+
+/// What a packet leaves in a flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FlowUpdate {
+    /// As [`Flow::decision`].
+    pub decision: u64,
+    /// As [`Flow::deadline`].
+    pub deadline: u64,
+    /// Which of [`Flow::access`] this packet's sender has.
+    pub side: usize,
+    /// Its value, 0 to leave it.
+    pub access: u64,
+    /// As [`Flow::state`].
+    pub state: u64,
+    /// The frame's length.
+    pub bytes: u32,
+}
+
+/// What a new flow starts with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FlowStart {
+    /// The first packet's words; `side` 0 if it was sent by `local`.
+    pub update: FlowUpdate,
+    /// As [`Flow::initiator`].
+    pub initiator: u32,
+    /// As [`Flow::peer`].
+    pub peer: DeviceId,
+    /// As [`Flow::opened`].
+    pub opened: u64,
+}
+
+/// The table of flows.
+pub trait Flows {
+    /// Where an entry is; may be stale the moment it is returned.
+    type Handle: Copy;
+
+    /// Finds an entry and takes its words; nothing if the entry was recycled meanwhile.
+    fn flow(&self, key: &FlowKey) -> Option<(Self::Handle, FlowWords)>;
+    /// Writes an update, unless the entry holds another key by now.
+    fn update(&self, handle: Self::Handle, key: &FlowKey, update: &FlowUpdate);
+    /// Makes a flow dead at once.
+    fn end(&self, handle: Self::Handle, key: &FlowKey);
+    /// Opens a flow, over a dead one of the same key too; false if there is no room.
+    fn open(&self, key: &FlowKey, start: &FlowStart) -> bool;
+}
+
+/// Judges a parsed packet.
+#[inline(always)]
+pub fn judge<T: Tables + Flows>(tables: &T, packet: &Packet, epoch: Epoch) -> Judgement {
+    let mut evidence = Evidence::NONE;
+    let verdict = match judge_packet(tables, packet, epoch, &mut evidence) {
+        Ok(pass) => Verdict::Pass(pass),
+        Err(reason) => Verdict::Drop(reason),
+    };
+    Judgement { verdict, evidence }
+}
+
+#[inline(always)]
+fn judge_packet<T: Tables + Flows>(
+    tables: &T,
+    packet: &Packet,
+    epoch: Epoch,
+    evidence: &mut Evidence,
+) -> Result<Pass, DropReason> {
+    let mut identity = Identity::default();
+    let course = identify(tables, packet, epoch, &mut identity, evidence)?;
+    if let Course::Pass(pass) = course {
+        return Ok(pass);
+    }
+    decidable(packet.kind)?;
+    let case = Case { tables, packet, epoch, identity: &identity, course, now: tables.now() };
+    case.decide(evidence)
+}
+
+/// What is not a conversation cannot be decided; named here, one by one.
+#[inline(always)]
+const fn decidable(kind: Kind) -> Result<(), DropReason> {
+    match kind {
+        Kind::Ports | Kind::EchoRequest | Kind::EchoReply => Ok(()),
+        Kind::Fragment => Err(DropReason::FragmentUnsupported),
+        Kind::IcmpError => Err(DropReason::IcmpError),
+        Kind::IcmpOther => Err(DropReason::UnsupportedIcmp),
+        Kind::OtherProtocol => Err(DropReason::UnsupportedProtocol),
+        Kind::Arp | Kind::Neighbour | Kind::RouterSolicitation | Kind::RouterOnly | Kind::LinkControl => {
+            Err(DropReason::UnsupportedProtocol)
+        }
+    }
+}
+
+/// One packet of a device, on its way to a verdict.
+struct Case<'a, T> {
+    tables: &'a T,
+    packet: &'a Packet,
+    epoch: Epoch,
+    identity: &'a Identity,
+    course: Course,
+    now: u64,
+}
+
+/// The responder's end of a conversation: what a rule names.
+#[derive(Clone, Copy)]
+struct Service {
+    protocol: u8,
+    port: u16,
+}
+
+impl<T: Tables + Flows> Case<'_, T> {
+    #[inline(always)]
+    fn decide(&self, evidence: &mut Evidence) -> Result<Pass, DropReason> {
+        let outgoing = !matches!(self.course, Course::Downlink);
+        let key = self.key(self.identity.device, outgoing, evidence);
+        if let Some(pass) = self.on_flow(&key, outgoing, evidence)? {
+            return Ok(pass);
+        }
+        if !self.identity.peer.device.is_none() {
+            let reverse = self.key(self.identity.peer, false, evidence);
+            if let Some(pass) = self.on_flow(&reverse, false, evidence)? {
+                return Ok(pass);
+            }
+        }
+        if matches!(self.course, Course::Returning) {
+            return Err(DropReason::SpoofedSource);
+        }
+        self.open(&key, outgoing, evidence)
+    }
+
+    /// The flow's key as `local` sees it; `outgoing` says that `local` sent the packet.
+    #[inline(always)]
+    fn key(&self, local: Party, outgoing: bool, evidence: &Evidence) -> FlowKey {
+        let packet = self.packet;
+        let mut key = FlowKey {
+            network: evidence.network,
+            device: local.device,
+            local: if outgoing { packet.source } else { packet.destination },
+            remote: if outgoing { packet.destination } else { packet.source },
+            local_port: if outgoing { packet.source_port } else { packet.destination_port },
+            remote_port: if outgoing { packet.destination_port } else { packet.source_port },
+            protocol: packet.protocol,
+            _pad: [0; 3],
+        };
+        match packet.kind {
+            Kind::EchoRequest => key.remote_port = if outgoing { ECHO_BY_LOCAL } else { ECHO_BY_REMOTE },
+            Kind::EchoReply => key.remote_port = if outgoing { ECHO_BY_REMOTE } else { ECHO_BY_LOCAL },
+            _ => {}
+        }
+        key
+    }
+
+    /// Passes the packet if a live flow holds; nothing if there is none.
+    #[inline(always)]
+    fn on_flow(
+        &self,
+        key: &FlowKey,
+        outgoing: bool,
+        evidence: &mut Evidence,
+    ) -> Result<Option<Pass>, DropReason> {
+        let Some((handle, flow)) = self.tables.flow(key) else { return Ok(None) };
+        if flow.deadline <= self.now {
+            return Ok(None);
+        }
+        let side = usize::from(!outgoing);
+        let access = self.access();
+        let bound = if outgoing { flow.access[0] } else { flow.access[1] };
+        if access != 0 && bound != 0 && bound != access {
+            return Err(DropReason::SpoofedSource);
+        }
+        let from_initiator = outgoing == (flow.initiator == INITIATOR_LOCAL);
+        if self.is_syn() && !from_initiator {
+            return Err(DropReason::Unsolicited);
+        }
+        let stamp = (flow.decision >> 32) as u32;
+        let mut update = FlowUpdate {
+            decision: flow.decision,
+            deadline: 0,
+            side,
+            access: if bound == 0 { access } else { 0 },
+            state: flow.state,
+            bytes: self.packet.length,
+        };
+        if stamp < self.identity.latest.0 || stamp > self.epoch.generation.0 {
+            match self.judge_again(key, flow.initiator) {
+                Ok(entry) => {
+                    update.decision = Flow::decision_word(self.epoch.generation, entry.rule);
+                    update.state = (flow.state & 0xffff_ffff) | ((entry.idle as u64) << 32);
+                }
+                Err(reason) => {
+                    // A packet of an older generation must not end what a newer one allowed.
+                    if stamp <= self.epoch.generation.0 {
+                        self.tables.end(handle, key);
+                    }
+                    return Err(reason);
+                }
+            }
+        }
+        evidence.rule.0 = update.decision as u32;
+        update.state = next_state(update.state, from_initiator, self.tcp_flags());
+        update.deadline = self.now + timeout(key.protocol, update.state);
+        self.tables.update(handle, key, &update);
+        Ok(Some(Pass::Established))
+    }
+
+    /// Judges the flow's first packet again, under today's policy.
+    #[inline(always)]
+    fn judge_again(&self, key: &FlowKey, initiator: u32) -> Result<&PortRange, DropReason> {
+        let lateral = !self.identity.peer.device.is_none();
+        let local_is_device = key.device.0 == self.identity.device.device.0;
+        let (local, other) = if local_is_device {
+            (self.identity.device, self.identity.peer)
+        } else {
+            (self.identity.peer, self.identity.device)
+        };
+        if initiator == INITIATOR_REMOTE {
+            return self.inbound(
+                local,
+                key.remote,
+                Service { protocol: key.protocol, port: service_port(key, true) },
+            );
+        }
+        let service = Service { protocol: key.protocol, port: service_port(key, false) };
+        if lateral { self.between(local, other, service) } else { self.outbound(local, key.remote, service) }
+    }
+
+    /// Judges a packet that may be a flow's first.
+    #[inline(always)]
+    fn open(&self, key: &FlowKey, outgoing: bool, evidence: &mut Evidence) -> Result<Pass, DropReason> {
+        if matches!(self.packet.kind, Kind::EchoReply) {
+            return Err(DropReason::Unsolicited);
+        }
+        let device = self.identity.device;
+        let entry = if !outgoing {
+            // A mid-stream packet from the core never creates state; one from a device does.
+            if self.packet.protocol == ip_proto::TCP && !self.is_syn() {
+                return Err(DropReason::Unsolicited);
+            }
+            self.inbound(
+                device,
+                key.remote,
+                Service { protocol: key.protocol, port: service_port(key, true) },
+            )?
+        } else {
+            let service = Service { protocol: key.protocol, port: service_port(key, false) };
+            if self.identity.peer.device.is_none() {
+                self.outbound(device, key.remote, service)?
+            } else {
+                self.between(device, self.identity.peer, service)?
+            }
+        };
+        evidence.rule = entry.rule;
+        let state = next_state((entry.idle as u64) << 32, true, self.tcp_flags());
+        let start = FlowStart {
+            update: FlowUpdate {
+                decision: Flow::decision_word(self.epoch.generation, entry.rule),
+                deadline: self.now + timeout(key.protocol, state),
+                side: usize::from(!outgoing),
+                access: self.access(),
+                state,
+                bytes: self.packet.length,
+            },
+            initiator: if outgoing { INITIATOR_LOCAL } else { INITIATOR_REMOTE },
+            peer: self.identity.peer.device,
+            opened: self.now,
+        };
+        if self.tables.open(key, &start) { Ok(Pass::Opened) } else { Err(DropReason::FlowTableFull) }
+    }
+
+    /// Device to the outside.
+    #[inline(always)]
+    fn outbound(&self, device: Party, remote: Addr, service: Service) -> Result<&PortRange, DropReason> {
+        let rules = self.rules(device, DropReason::NoRule)?;
+        self.not_never(rules.never, service)?;
+        let ports = search::range(self.tables, rules.outbound, remote)?.ok_or(DropReason::NoRule)?;
+        self.port(ports, service)?.ok_or(DropReason::NoRule)
+    }
+
+    /// The outside to a device, which takes an explicit inbound rule.
+    #[inline(always)]
+    fn inbound(&self, device: Party, remote: Addr, service: Service) -> Result<&PortRange, DropReason> {
+        let rules = self.rules(device, DropReason::Unsolicited)?;
+        self.not_never(rules.never, service)?;
+        let ports = search::range(self.tables, rules.inbound, remote)?.ok_or(DropReason::Unsolicited)?;
+        self.port(ports, service)?.ok_or(DropReason::Unsolicited)
+    }
+
+    /// Device to device, judged against both ends.
+    #[inline(always)]
+    fn between(&self, device: Party, peer: Party, service: Service) -> Result<&PortRange, DropReason> {
+        let rules = self.rules(device, DropReason::SegmentDenied)?;
+        self.not_never(rules.never, service)?;
+        if peer.rule_set != 0 {
+            self.not_never(self.rules(peer, DropReason::SegmentDenied)?.never, service)?;
+        }
+        let ports = search::peer(self.tables, rules.peers, peer.profile)?.ok_or(DropReason::SegmentDenied)?;
+        self.port(ports, service)?.ok_or(DropReason::SegmentDenied)
+    }
+
+    #[inline(always)]
+    fn rules(&self, party: Party, none: DropReason) -> Result<&RuleSet, DropReason> {
+        if party.rule_set == 0 {
+            return Err(none);
+        }
+        self.tables.rule_set(party.rule_set).ok_or(DropReason::InternalTable)
+    }
+
+    #[inline(always)]
+    fn not_never(&self, never: Span, service: Service) -> Result<(), DropReason> {
+        match self.port(never, service)? {
+            Some(_) => Err(DropReason::Never),
+            None => Ok(()),
+        }
+    }
+
+    #[inline(always)]
+    fn port(&self, ports: Span, service: Service) -> Result<Option<&PortRange>, DropReason> {
+        search::port(self.tables, ports, service.protocol, service.port)
+    }
+
+    /// Where the sender's packets enter, if the sender is a device; 0 if not.
+    #[inline(always)]
+    fn access(&self) -> u64 {
+        match self.course {
+            Course::Uplink | Course::Lateral => {
+                Flow::access_word(self.tables.interface(), self.packet.outer_vlan, self.packet.inner_vlan)
+            }
+            Course::Downlink | Course::Returning | Course::Pass(_) => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn tcp_flags(&self) -> u8 {
+        if self.packet.protocol == ip_proto::TCP { self.packet.detail } else { 0 }
+    }
+
+    /// True for the segment that opens a TCP connection.
+    #[inline(always)]
+    fn is_syn(&self) -> bool {
+        self.tcp_flags() & (l4::TCP_SYN | l4::TCP_ACK | l4::TCP_RST | l4::TCP_FIN) == l4::TCP_SYN
+    }
+}
+
+/// The port that a rule names: the responder's, or the type of an echo request.
+#[inline(always)]
+const fn service_port(key: &FlowKey, local_responds: bool) -> u16 {
+    match key.protocol {
+        ip_proto::ICMP => icmp::ECHO_REQUEST_V4 as u16,
+        ip_proto::ICMPV6 => icmp::ECHO_REQUEST_V6 as u16,
+        _ if local_responds => key.local_port,
+        _ => key.remote_port,
+    }
+}
+
+/// The flow's state after a packet.
+#[inline(always)]
+const fn next_state(state: u64, from_initiator: bool, tcp_flags: u8) -> u64 {
+    let syn = tcp_flags & (l4::TCP_SYN | l4::TCP_ACK) == l4::TCP_SYN;
+    let mut next = state;
+    if from_initiator && syn {
+        // The 5-tuple is used again: a new connection starts half-open.
+        next &= !(STATE_CLOSING | STATE_REPLIED);
+    }
+    if !from_initiator {
+        next |= STATE_REPLIED;
+    }
+    if tcp_flags & (l4::TCP_FIN | l4::TCP_RST) != 0 {
+        next |= STATE_CLOSING;
+    }
+    next
+}
+
+/// Idle time of a flow in this state, in nanoseconds.
+#[inline(always)]
+const fn timeout(protocol: u8, state: u64) -> u64 {
+    let configured = state >> 32;
+    let transitory = protocol == ip_proto::TCP && (state & STATE_REPLIED == 0 || state & STATE_CLOSING != 0);
+    let seconds = if transitory {
+        TCP_TRANSITORY_S
+    } else if configured != 0 {
+        configured
+    } else {
+        match protocol {
+            ip_proto::TCP | ip_proto::SCTP => TCP_ESTABLISHED_S,
+            ip_proto::UDP => UDP_S,
+            _ => ICMP_S,
+        }
+    };
+    seconds * 1_000_000_000
+}
+
+/// Half-open and closing TCP connections (RFC 5382 REQ-5), in seconds.
+pub const TCP_TRANSITORY_S: u64 = 240;
+/// Established TCP connections and SCTP associations (RFC 5382 REQ-5), in seconds.
+pub const TCP_ESTABLISHED_S: u64 = 7440;
+/// UDP (RFC 4787 REQ-5), in seconds.
+pub const UDP_S: u64 = 300;
+/// ICMP echo (RFC 5508 REQ-1), in seconds.
+pub const ICMP_S: u64 = 60;

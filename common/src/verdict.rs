@@ -1,0 +1,207 @@
+//! What becomes of a packet, and why. Numbers are appended, never changed: kernel, metrics, CLI and documents share them.
+
+use crate::abi::{DeviceId, NetworkId, RuleId};
+
+/// Declares a numbered enum with its label and meaning, a list of all, and the way back from a number.
+macro_rules! numbered {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $number:literal, $label:literal, $meaning:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[repr(u8)]
+        pub enum $name { $(#[doc = $meaning] $variant = $number,)* }
+
+        impl $name {
+            /// Every value, in the order of the numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The label in metrics, JSON and text.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+
+            /// One sentence for people.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+
+            /// The value with this number.
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+numbered! {
+    /// Why a packet passes.
+    Pass {
+        Transit = 0, "transit", "Traffic of no device, and the interface lets transit pass.";
+        Neighbour = 1, "neighbour", "ARP or neighbour discovery about an address that belongs on the link.";
+        LinkControl = 2, "link_control", "LACP or LLDP on an interface that lets transit pass.";
+        Established = 3, "established", "A live flow holds.";
+        Opened = 4, "opened", "A rule allows it; the flow is new.";
+    }
+}
+
+numbered! {
+    /// Why a packet is dropped.
+    DropReason {
+        MalformedEthernet = 1, "malformed_ethernet", "The Ethernet header or a VLAN tag is cut off.";
+        MalformedArp = 2, "malformed_arp", "The ARP packet is cut off or not Ethernet/IPv4 (RFC 826).";
+        MalformedIpv4 = 3, "malformed_ipv4", "The IPv4 header is cut off or contradicts itself (RFC 791).";
+        MalformedIpv6 = 4, "malformed_ipv6", "The IPv6 header or its extension chain is cut off or contradicts itself (RFC 8200).";
+        MalformedTcp = 5, "malformed_tcp", "The TCP header is cut off or its data offset is impossible (RFC 9293).";
+        MalformedUdp = 6, "malformed_udp", "The UDP header is cut off or its length is impossible (RFC 768).";
+        MalformedSctp = 7, "malformed_sctp", "The SCTP header is cut off (RFC 9260).";
+        MalformedIcmp = 8, "malformed_icmp", "The ICMP header is cut off (RFC 792, RFC 4443).";
+        MalformedNeighbour = 9, "malformed_neighbour", "Neighbour discovery with a wrong hop limit, code or length (RFC 4861 section 7.1).";
+        UnsupportedEthertype = 10, "unsupported_ethertype", "Neither IPv4, IPv6, ARP nor a known control protocol.";
+        UnsupportedVlanDepth = 11, "unsupported_vlan_depth", "More than two VLAN tags.";
+        UnsupportedExtension = 12, "unsupported_extension", "An IPv6 extension chain that is too long, or a routing header that still names hops.";
+        UnsupportedProtocol = 13, "unsupported_protocol", "An IP protocol that no rule can name.";
+        UnsupportedIcmp = 14, "unsupported_icmp", "An ICMP message that is neither echo nor an error.";
+        IcmpError = 15, "icmp_error", "An ICMP error; passing those about live flows is not supported yet.";
+        FragmentUnsupported = 16, "fragment_unsupported", "An IP fragment from or to a device.";
+        UnknownVlan = 17, "unknown_vlan", "A device address on an interface and VLAN where no network is seen.";
+        UnknownDevice = 18, "unknown_device", "The address lies in a pool but belongs to no device.";
+        UnknownPeer = 19, "unknown_peer", "The destination lies in a pool but belongs to no device.";
+        SpoofedSource = 20, "spoofed_source", "The source does not belong where the frame came from.";
+        SpoofedNeighbour = 21, "spoofed_neighbour", "ARP or neighbour discovery that claims an address which is not its sender's.";
+        MartianSource = 22, "martian_source", "A source address that no host may have.";
+        MartianDestination = 23, "martian_destination", "A destination address that no host may have.";
+        Multicast = 24, "multicast", "Multicast from or to a device.";
+        Broadcast = 25, "broadcast", "Broadcast from or to a device.";
+        Dhcp = 26, "dhcp", "DHCP on an access interface; devices get their addresses from the packet core.";
+        NoRule = 27, "no_rule", "The device is known and no rule allows this destination and port.";
+        Never = 28, "never", "A never list of the segment or network names this port.";
+        SegmentDenied = 29, "segment_denied", "Device to device, and no policy names both ends with this port.";
+        Unsolicited = 30, "unsolicited", "Towards a device that did not ask, and no inbound rule allows it.";
+        FlowTableFull = 31, "flow_table_full", "A rule allows it but the flow table has no room.";
+        TransitDenied = 32, "transit_denied", "Traffic of no device, and the interface does not let transit pass.";
+        NeighbourOffLink = 33, "neighbour_off_link", "ARP or neighbour discovery for an address that does not belong on the link.";
+        NeighbourRole = 34, "neighbour_role", "A router advertisement or redirect from the device side.";
+        InternalInterface = 35, "internal_interface", "The program runs on an interface it has no entry for.";
+        InternalTable = 36, "internal_table", "A table row that must exist is missing.";
+    }
+}
+
+numbered! {
+    /// Which way a packet goes, from the device's point of view.
+    Direction {
+        Transit = 0, "transit", "Neither from nor to a device.";
+        Uplink = 1, "up", "From a device.";
+        Downlink = 2, "down", "To a device, from the data network.";
+    }
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Verdict {
+    /// Goes on to the kernel.
+    Pass(Pass),
+    /// Ends here.
+    Drop(DropReason),
+}
+
+impl Verdict {
+    const DROP_BIT: u16 = 0x100;
+
+    /// The verdict as one number, for events.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Pass(pass) => pass as u16,
+            Self::Drop(reason) => Self::DROP_BIT | reason as u16,
+        }
+    }
+
+    /// The verdict with this number.
+    pub fn from_code(code: u16) -> Option<Self> {
+        let number = u8::try_from(code & !Self::DROP_BIT).ok()?;
+        if code & Self::DROP_BIT == 0 {
+            Pass::from_number(number).map(Self::Pass)
+        } else {
+            DropReason::from_number(number).map(Self::Drop)
+        }
+    }
+
+    /// True if the packet goes on.
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::Pass(_))
+    }
+
+    /// The label of the reason.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass(pass) => pass.as_str(),
+            Self::Drop(reason) => reason.as_str(),
+        }
+    }
+}
+
+/// What the engine learned on the way to a verdict.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Evidence {
+    /// The network, or none.
+    pub network: NetworkId,
+    /// The device that the packet is about, or none.
+    pub device: DeviceId,
+    /// The device at the other end, or none.
+    pub peer: DeviceId,
+    /// The deciding rule, or none.
+    pub rule: RuleId,
+    /// Which way.
+    pub direction: Direction,
+}
+
+impl Evidence {
+    /// Nothing known yet.
+    pub const NONE: Self = Self {
+        network: NetworkId::NONE,
+        device: DeviceId::NONE,
+        peer: DeviceId::NONE,
+        rule: RuleId::NONE,
+        direction: Direction::Transit,
+    };
+}
+
+/// A verdict with its evidence.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Judgement {
+    /// The answer.
+    pub verdict: Verdict,
+    /// Why.
+    pub evidence: Evidence,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_dense_and_come_back() {
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index + 1);
+            assert_eq!(DropReason::from_number(*reason as u8), Some(*reason));
+            assert_eq!(Verdict::from_code(Verdict::Drop(*reason).code()), Some(Verdict::Drop(*reason)));
+        }
+        for (index, pass) in Pass::ALL.iter().enumerate() {
+            assert_eq!(*pass as usize, index);
+            assert_eq!(Verdict::from_code(Verdict::Pass(*pass).code()), Some(Verdict::Pass(*pass)));
+        }
+        assert_eq!(Verdict::from_code(0x1ff), None);
+        assert_eq!(Verdict::from_code(0x200), None);
+    }
+
+    #[test]
+    fn labels_are_snake_case_and_unique() {
+        let mut labels: std::vec::Vec<_> = DropReason::ALL.iter().map(|r| r.as_str()).collect();
+        assert!(
+            labels
+                .iter()
+                .all(|l| l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
+        );
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), DropReason::ALL.len());
+    }
+}
