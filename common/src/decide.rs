@@ -7,13 +7,14 @@
 use crate::abi::key::{ECHO_BY_LOCAL, ECHO_BY_REMOTE};
 use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, STATE_CLOSING, STATE_REPLIED};
 use crate::abi::{
-    Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Network, Peer, PortRange, Range, RuleSet,
-    ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+    Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Network, Peer, PortRange, ProfileId, Range,
+    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
-use crate::identify::{Course, Identity, Party, identify};
-use crate::parse::{Kind, Packet};
+use crate::case::{Case, Course, Party};
+use crate::identify::identify;
+use crate::parse::Kind;
 use crate::search;
-use crate::verdict::{DropReason, Evidence, Judgement, Pass, Verdict};
+use crate::verdict::{DropReason, Pass, Verdict};
 use crate::wire::{icmp, ip_proto, l4};
 
 /// Everything compiled from policy, as one packet reads it; BPF maps in the kernel, collections on the host.
@@ -24,8 +25,6 @@ pub trait Tables {
     fn epoch(&self) -> Epoch;
     /// Coarse monotonic time in nanoseconds.
     fn now(&self) -> u64;
-    /// Number of the interface that the packet entered by.
-    fn interface(&self) -> u32;
     /// A row of the banked table of interfaces and VLANs.
     fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface>;
     /// A row of the banked table of networks.
@@ -46,6 +45,27 @@ pub trait Tables {
     fn peer(&self, index: u32) -> Option<&Peer>;
     /// A port range.
     fn port(&self, index: u32) -> Option<&PortRange>;
+
+    /// As [`search::scope_before`]; the kernel side calls it as a subprogram.
+    #[inline(always)]
+    fn scope_before(&self, span: Span, address: Addr) -> search::Found {
+        search::scope_before(self, span, address)
+    }
+    /// As [`search::range_before`].
+    #[inline(always)]
+    fn range_before(&self, span: Span, address: Addr) -> search::Found {
+        search::range_before(self, span, address)
+    }
+    /// As [`search::peer_before`].
+    #[inline(always)]
+    fn peer_before(&self, span: Span, profile: ProfileId) -> search::Found {
+        search::peer_before(self, span, profile)
+    }
+    /// As [`search::port_before`].
+    #[inline(always)]
+    fn port_before(&self, span: Span, wanted: u32) -> search::Found {
+        search::port_before(self, span, wanted)
+    }
 }
 
 /// The words of a flow that deciding reads, taken while the entry held the asked key.
@@ -108,32 +128,25 @@ pub trait Flows {
     fn open(&self, key: &FlowKey, start: &FlowStart) -> bool;
 }
 
-/// Judges a parsed packet.
+/// Judges a parsed packet; the evidence is left in `case`.
 #[inline(always)]
-pub fn judge<T: Tables + Flows>(tables: &T, packet: &Packet, epoch: Epoch) -> Judgement {
-    let mut evidence = Evidence::NONE;
-    let verdict = match judge_packet(tables, packet, epoch, &mut evidence) {
-        Ok(pass) => Verdict::Pass(pass),
+pub fn judge<T: Tables + Flows>(tables: &T, case: &mut Case) -> Verdict {
+    match identify(tables, case) {
+        Ok(Course::Pass(pass)) => Verdict::Pass(pass),
+        Ok(course) => {
+            case.course = course;
+            decide(tables, case).map_or_else(Verdict::Drop, Verdict::Pass)
+        }
         Err(reason) => Verdict::Drop(reason),
-    };
-    Judgement { verdict, evidence }
+    }
 }
 
-#[inline(always)]
-fn judge_packet<T: Tables + Flows>(
-    tables: &T,
-    packet: &Packet,
-    epoch: Epoch,
-    evidence: &mut Evidence,
-) -> Result<Pass, DropReason> {
-    let mut identity = Identity::default();
-    let course = identify(tables, packet, epoch, &mut identity, evidence)?;
-    if let Course::Pass(pass) = course {
-        return Ok(pass);
-    }
-    decidable(packet.kind)?;
-    let case = Case { tables, packet, epoch, identity: &identity, course, now: tables.now() };
-    case.decide(evidence)
+/// Decides on an identified packet of a device.
+#[inline(never)]
+fn decide<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, DropReason> {
+    decidable(case.packet.kind)?;
+    let now = tables.now();
+    Deciding { tables, case, now }.decide()
 }
 
 /// What is not a conversation cannot be decided; named here, one by one.
@@ -151,13 +164,10 @@ const fn decidable(kind: Kind) -> Result<(), DropReason> {
     }
 }
 
-/// One packet of a device, on its way to a verdict.
-struct Case<'a, T> {
+/// A packet of a device, while it is decided on.
+struct Deciding<'a, T> {
     tables: &'a T,
-    packet: &'a Packet,
-    epoch: Epoch,
-    identity: &'a Identity,
-    course: Course,
+    case: &'a mut Case,
     now: u64,
 }
 
@@ -168,32 +178,32 @@ struct Service {
     port: u16,
 }
 
-impl<T: Tables + Flows> Case<'_, T> {
+impl<'a, T: Tables + Flows> Deciding<'a, T> {
     #[inline(always)]
-    fn decide(&self, evidence: &mut Evidence) -> Result<Pass, DropReason> {
-        let outgoing = !matches!(self.course, Course::Downlink);
-        let key = self.key(self.identity.device, outgoing, evidence);
-        if let Some(pass) = self.on_flow(&key, outgoing, evidence)? {
+    fn decide(&mut self) -> Result<Pass, DropReason> {
+        let outgoing = !matches!(self.case.course, Course::Downlink);
+        let key = self.key(self.case.identity.device, outgoing);
+        if let Some(pass) = self.on_flow(&key, outgoing)? {
             return Ok(pass);
         }
-        if !self.identity.peer.device.is_none() {
-            let reverse = self.key(self.identity.peer, false, evidence);
-            if let Some(pass) = self.on_flow(&reverse, false, evidence)? {
+        if !self.case.identity.peer.device.is_none() {
+            let reverse = self.key(self.case.identity.peer, false);
+            if let Some(pass) = self.on_flow(&reverse, false)? {
                 return Ok(pass);
             }
         }
-        if matches!(self.course, Course::Returning) {
+        if matches!(self.case.course, Course::Returning) {
             return Err(DropReason::SpoofedSource);
         }
-        self.open(&key, outgoing, evidence)
+        self.open(&key, outgoing)
     }
 
     /// The flow's key as `local` sees it; `outgoing` says that `local` sent the packet.
     #[inline(always)]
-    fn key(&self, local: Party, outgoing: bool, evidence: &Evidence) -> FlowKey {
-        let packet = self.packet;
+    fn key(&self, local: Party, outgoing: bool) -> FlowKey {
+        let packet = &self.case.packet;
         let mut key = FlowKey {
-            network: evidence.network,
+            network: self.case.evidence.network,
             device: local.device,
             local: if outgoing { packet.source } else { packet.destination },
             remote: if outgoing { packet.destination } else { packet.source },
@@ -205,19 +215,23 @@ impl<T: Tables + Flows> Case<'_, T> {
         match packet.kind {
             Kind::EchoRequest => key.remote_port = if outgoing { ECHO_BY_LOCAL } else { ECHO_BY_REMOTE },
             Kind::EchoReply => key.remote_port = if outgoing { ECHO_BY_REMOTE } else { ECHO_BY_LOCAL },
-            _ => {}
+            Kind::Ports
+            | Kind::IcmpError
+            | Kind::IcmpOther
+            | Kind::Fragment
+            | Kind::OtherProtocol
+            | Kind::Arp
+            | Kind::Neighbour
+            | Kind::RouterSolicitation
+            | Kind::RouterOnly
+            | Kind::LinkControl => {}
         }
         key
     }
 
     /// Passes the packet if a live flow holds; nothing if there is none.
     #[inline(always)]
-    fn on_flow(
-        &self,
-        key: &FlowKey,
-        outgoing: bool,
-        evidence: &mut Evidence,
-    ) -> Result<Option<Pass>, DropReason> {
+    fn on_flow(&mut self, key: &FlowKey, outgoing: bool) -> Result<Option<Pass>, DropReason> {
         let Some((handle, flow)) = self.tables.flow(key) else { return Ok(None) };
         if flow.deadline <= self.now {
             return Ok(None);
@@ -239,24 +253,24 @@ impl<T: Tables + Flows> Case<'_, T> {
             side,
             access: if bound == 0 { access } else { 0 },
             state: flow.state,
-            bytes: self.packet.length,
+            bytes: self.case.packet.length,
         };
-        if stamp < self.identity.latest.0 || stamp > self.epoch.generation.0 {
+        if stamp < self.case.identity.latest.0 || stamp > self.case.epoch.generation.0 {
             match self.judge_again(key, flow.initiator) {
                 Ok(entry) => {
-                    update.decision = Flow::decision_word(self.epoch.generation, entry.rule);
+                    update.decision = Flow::decision_word(self.case.epoch.generation, entry.rule);
                     update.state = (flow.state & 0xffff_ffff) | ((entry.idle as u64) << 32);
                 }
                 Err(reason) => {
                     // A packet of an older generation must not end what a newer one allowed.
-                    if stamp <= self.epoch.generation.0 {
+                    if stamp <= self.case.epoch.generation.0 {
                         self.tables.end(handle, key);
                     }
                     return Err(reason);
                 }
             }
         }
-        evidence.rule.0 = update.decision as u32;
+        self.case.evidence.rule.0 = update.decision as u32;
         update.state = next_state(update.state, from_initiator, self.tcp_flags());
         update.deadline = self.now + timeout(key.protocol, update.state);
         self.tables.update(handle, key, &update);
@@ -265,13 +279,13 @@ impl<T: Tables + Flows> Case<'_, T> {
 
     /// Judges the flow's first packet again, under today's policy.
     #[inline(always)]
-    fn judge_again(&self, key: &FlowKey, initiator: u32) -> Result<&PortRange, DropReason> {
-        let lateral = !self.identity.peer.device.is_none();
-        let local_is_device = key.device.0 == self.identity.device.device.0;
+    fn judge_again(&self, key: &FlowKey, initiator: u32) -> Result<&'a PortRange, DropReason> {
+        let lateral = !self.case.identity.peer.device.is_none();
+        let local_is_device = key.device.0 == self.case.identity.device.device.0;
         let (local, other) = if local_is_device {
-            (self.identity.device, self.identity.peer)
+            (self.case.identity.device, self.case.identity.peer)
         } else {
-            (self.identity.peer, self.identity.device)
+            (self.case.identity.peer, self.case.identity.device)
         };
         if initiator == INITIATOR_REMOTE {
             return self.inbound(
@@ -286,14 +300,14 @@ impl<T: Tables + Flows> Case<'_, T> {
 
     /// Judges a packet that may be a flow's first.
     #[inline(always)]
-    fn open(&self, key: &FlowKey, outgoing: bool, evidence: &mut Evidence) -> Result<Pass, DropReason> {
-        if matches!(self.packet.kind, Kind::EchoReply) {
+    fn open(&mut self, key: &FlowKey, outgoing: bool) -> Result<Pass, DropReason> {
+        if matches!(self.case.packet.kind, Kind::EchoReply) {
             return Err(DropReason::Unsolicited);
         }
-        let device = self.identity.device;
+        let device = self.case.identity.device;
         let entry = if !outgoing {
             // A mid-stream packet from the core never creates state; one from a device does.
-            if self.packet.protocol == ip_proto::TCP && !self.is_syn() {
+            if self.case.packet.protocol == ip_proto::TCP && !self.is_syn() {
                 return Err(DropReason::Unsolicited);
             }
             self.inbound(
@@ -303,25 +317,25 @@ impl<T: Tables + Flows> Case<'_, T> {
             )?
         } else {
             let service = Service { protocol: key.protocol, port: service_port(key, false) };
-            if self.identity.peer.device.is_none() {
+            if self.case.identity.peer.device.is_none() {
                 self.outbound(device, key.remote, service)?
             } else {
-                self.between(device, self.identity.peer, service)?
+                self.between(device, self.case.identity.peer, service)?
             }
         };
-        evidence.rule = entry.rule;
+        self.case.evidence.rule = entry.rule;
         let state = next_state((entry.idle as u64) << 32, true, self.tcp_flags());
         let start = FlowStart {
             update: FlowUpdate {
-                decision: Flow::decision_word(self.epoch.generation, entry.rule),
+                decision: Flow::decision_word(self.case.epoch.generation, entry.rule),
                 deadline: self.now + timeout(key.protocol, state),
                 side: usize::from(!outgoing),
                 access: self.access(),
                 state,
-                bytes: self.packet.length,
+                bytes: self.case.packet.length,
             },
             initiator: if outgoing { INITIATOR_LOCAL } else { INITIATOR_REMOTE },
-            peer: self.identity.peer.device,
+            peer: self.case.identity.peer.device,
             opened: self.now,
         };
         if self.tables.open(key, &start) { Ok(Pass::Opened) } else { Err(DropReason::FlowTableFull) }
@@ -329,7 +343,7 @@ impl<T: Tables + Flows> Case<'_, T> {
 
     /// Device to the outside.
     #[inline(always)]
-    fn outbound(&self, device: Party, remote: Addr, service: Service) -> Result<&PortRange, DropReason> {
+    fn outbound(&self, device: Party, remote: Addr, service: Service) -> Result<&'a PortRange, DropReason> {
         let rules = self.rules(device, DropReason::NoRule)?;
         self.not_never(rules.never, service)?;
         let ports = search::range(self.tables, rules.outbound, remote)?.ok_or(DropReason::NoRule)?;
@@ -338,7 +352,7 @@ impl<T: Tables + Flows> Case<'_, T> {
 
     /// The outside to a device, which takes an explicit inbound rule.
     #[inline(always)]
-    fn inbound(&self, device: Party, remote: Addr, service: Service) -> Result<&PortRange, DropReason> {
+    fn inbound(&self, device: Party, remote: Addr, service: Service) -> Result<&'a PortRange, DropReason> {
         let rules = self.rules(device, DropReason::Unsolicited)?;
         self.not_never(rules.never, service)?;
         let ports = search::range(self.tables, rules.inbound, remote)?.ok_or(DropReason::Unsolicited)?;
@@ -347,7 +361,7 @@ impl<T: Tables + Flows> Case<'_, T> {
 
     /// Device to device, judged against both ends.
     #[inline(always)]
-    fn between(&self, device: Party, peer: Party, service: Service) -> Result<&PortRange, DropReason> {
+    fn between(&self, device: Party, peer: Party, service: Service) -> Result<&'a PortRange, DropReason> {
         let rules = self.rules(device, DropReason::SegmentDenied)?;
         self.not_never(rules.never, service)?;
         if peer.rule_set != 0 {
@@ -358,7 +372,7 @@ impl<T: Tables + Flows> Case<'_, T> {
     }
 
     #[inline(always)]
-    fn rules(&self, party: Party, none: DropReason) -> Result<&RuleSet, DropReason> {
+    fn rules(&self, party: Party, none: DropReason) -> Result<&'a RuleSet, DropReason> {
         if party.rule_set == 0 {
             return Err(none);
         }
@@ -374,16 +388,16 @@ impl<T: Tables + Flows> Case<'_, T> {
     }
 
     #[inline(always)]
-    fn port(&self, ports: Span, service: Service) -> Result<Option<&PortRange>, DropReason> {
+    fn port(&self, ports: Span, service: Service) -> Result<Option<&'a PortRange>, DropReason> {
         search::port(self.tables, ports, service.protocol, service.port)
     }
 
     /// Where the sender's packets enter, if the sender is a device; 0 if not.
     #[inline(always)]
     fn access(&self) -> u64 {
-        match self.course {
+        match self.case.course {
             Course::Uplink | Course::Lateral => {
-                Flow::access_word(self.tables.interface(), self.packet.outer_vlan, self.packet.inner_vlan)
+                Flow::access_word(self.case.ifindex, self.case.packet.outer_vlan, self.case.packet.inner_vlan)
             }
             Course::Downlink | Course::Returning | Course::Pass(_) => 0,
         }
@@ -391,7 +405,7 @@ impl<T: Tables + Flows> Case<'_, T> {
 
     #[inline(always)]
     fn tcp_flags(&self) -> u8 {
-        if self.packet.protocol == ip_proto::TCP { self.packet.detail } else { 0 }
+        if self.case.packet.protocol == ip_proto::TCP { self.case.packet.detail } else { 0 }
     }
 
     /// True for the segment that opens a TCP connection.

@@ -9,69 +9,26 @@ use crate::abi::value::{
     DEVICE_MAC_BOUND, ROLE_ACCESS, ROLE_CORE, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_HOST, TRANSIT_PASS,
 };
 use crate::abi::{
-    Addr, AddressKey, Device, DeviceId, Epoch, Generation, Network, NetworkId, ProfileId, Subinterface,
-    SubinterfaceKey,
+    Addr, AddressKey, Device, Epoch, Generation, Network, NetworkId, Subinterface, SubinterfaceKey,
 };
+use crate::case::{Case, Course, Party};
 use crate::decide::Tables;
 use crate::neighbour;
 use crate::parse::{Kind, Packet};
 use crate::search;
-use crate::verdict::{Direction, DropReason, Evidence, Pass};
+use crate::verdict::{Direction, DropReason, Pass};
 use crate::wire::ip_proto;
 
-/// A device as the packet's generation sees it.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Party {
-    /// Who.
-    pub device: DeviceId,
-    /// What applies to it.
-    pub profile: ProfileId,
-    /// Row of its rule set, 0 if it has none.
-    pub rule_set: u32,
-}
-
-/// Both ends as far as they are devices, and how new the newest fact about them is.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Identity {
-    /// The device the packet is about: its sender, or on the way down its receiver.
-    pub device: Party,
-    /// The device at the other end, if it is one.
-    pub peer: Party,
-    /// The greatest `since` of everything read: a flow stamped earlier must be judged again.
-    pub latest: Generation,
-}
-
-/// What is to be done with an identified packet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Course {
-    /// It passes without touching a device.
-    Pass(Pass),
-    /// From a device to the outside.
-    Uplink,
-    /// From the outside to a device.
-    Downlink,
-    /// From device to device, at the sender's access interface.
-    Lateral,
-    /// From device to device, coming back from the core: passes only on a live flow.
-    Returning,
-}
-
 /// Finds out who the packet is from and for.
-#[inline(always)]
-pub fn identify<T: Tables>(
-    tables: &T,
-    packet: &Packet,
-    epoch: Epoch,
-    identity: &mut Identity,
-    evidence: &mut Evidence,
-) -> Result<Course, DropReason> {
-    let place = Place::find(tables, packet, epoch)?;
-    evidence.network = place.subinterface.network;
-    identity.latest = newest(place.subinterface.since, place.network.since);
-    match packet.kind {
+#[inline(never)]
+pub fn identify<T: Tables>(tables: &T, case: &mut Case) -> Result<Course, DropReason> {
+    let place = Place::find(tables, case)?;
+    case.evidence.network = place.subinterface.network;
+    case.identity.latest = newest(place.subinterface.since, place.network.since);
+    match case.packet.kind {
         Kind::LinkControl => place.link_control().map(Course::Pass),
         Kind::Arp | Kind::Neighbour | Kind::RouterSolicitation | Kind::RouterOnly => {
-            neighbour::judge(tables, packet, epoch, &place, evidence).map(Course::Pass)
+            neighbour::judge(tables, case, &place).map(Course::Pass)
         }
         Kind::Ports
         | Kind::EchoRequest
@@ -79,7 +36,7 @@ pub fn identify<T: Tables>(
         | Kind::IcmpError
         | Kind::IcmpOther
         | Kind::Fragment
-        | Kind::OtherProtocol => place.route(tables, packet, epoch, identity, evidence),
+        | Kind::OtherProtocol => place.route(tables, case),
     }
 }
 
@@ -94,16 +51,16 @@ pub struct Place {
 
 impl Place {
     #[inline(always)]
-    fn find<T: Tables>(tables: &T, packet: &Packet, epoch: Epoch) -> Result<Self, DropReason> {
-        let ifindex = tables.interface();
-        let exact = SubinterfaceKey::new(epoch.bank, ifindex, packet.outer_vlan, packet.inner_vlan);
+    fn find<T: Tables>(tables: &T, case: &Case) -> Result<Self, DropReason> {
+        let Case { packet, epoch, ifindex, .. } = case;
+        let exact = SubinterfaceKey::new(epoch.bank, *ifindex, packet.outer_vlan, packet.inner_vlan);
         let subinterface = match tables.subinterface(&exact) {
             Some(row) => row,
             None => tables
-                .subinterface(&SubinterfaceKey::other(epoch.bank, ifindex))
+                .subinterface(&SubinterfaceKey::other(epoch.bank, *ifindex))
                 .ok_or(DropReason::InternalInterface)?,
         };
-        let network = network_row(tables, epoch, subinterface.network)?;
+        let network = network_row(tables, *epoch, subinterface.network)?;
         Ok(Self { subinterface, network })
     }
 
@@ -130,109 +87,86 @@ impl Place {
     }
 
     #[inline(always)]
-    fn route<T: Tables>(
-        &self,
-        tables: &T,
-        packet: &Packet,
-        epoch: Epoch,
-        identity: &mut Identity,
-        evidence: &mut Evidence,
-    ) -> Result<Course, DropReason> {
+    fn route<T: Tables>(&self, tables: &T, case: &mut Case) -> Result<Course, DropReason> {
         let scopes = self.network.scopes;
-        let from_pool = search::scope(tables, scopes, packet.source)? == SCOPE_POOL;
-        let to_pool = search::scope(tables, scopes, packet.destination)? == SCOPE_POOL;
+        let from_pool = search::scope(tables, scopes, case.packet.source)? == SCOPE_POOL;
+        let to_pool = search::scope(tables, scopes, case.packet.destination)? == SCOPE_POOL;
         if self.subinterface.network.is_none() && (from_pool || to_pool) {
             return Err(DropReason::UnknownVlan);
         }
         if from_pool {
-            evidence.direction = Direction::Uplink;
-            return self.from_device(tables, packet, epoch, identity, evidence, to_pool);
+            case.evidence.direction = Direction::Uplink;
+            return self.sent_by_device(tables, case, to_pool);
         }
         if to_pool {
-            evidence.direction = Direction::Downlink;
-            return self.to_device(tables, packet, epoch, identity, evidence);
+            case.evidence.direction = Direction::Downlink;
+            return self.sent_to_device(tables, case);
         }
-        self.transit(tables, packet, epoch).map(Course::Pass)
+        self.transit(tables, case).map(Course::Pass)
     }
 
     #[inline(always)]
-    fn from_device<T: Tables>(
+    fn sent_by_device<T: Tables>(
         &self,
         tables: &T,
-        packet: &Packet,
-        epoch: Epoch,
-        identity: &mut Identity,
-        evidence: &mut Evidence,
+        case: &mut Case,
         to_pool: bool,
     ) -> Result<Course, DropReason> {
-        let network = self.subinterface.network;
-        let sender = party(tables, epoch, network, packet.source, &mut identity.latest)?;
-        let (device, row) = sender.ok_or(if self.is_access() {
-            DropReason::UnknownDevice
-        } else {
-            DropReason::SpoofedSource
-        })?;
-        identity.device = device;
-        evidence.device = device.device;
-        if self.is_access() && !bound_here(row, packet, tables.interface()) {
+        let sender = party(tables, case, case.packet.source)?;
+        // A pool address that comes in from the core is somebody else's claim to it.
+        let nobody = if self.is_access() { DropReason::UnknownDevice } else { DropReason::SpoofedSource };
+        let (device, row) = sender.ok_or(nobody)?;
+        case.identity.device = device;
+        case.evidence.device = device.device;
+        if self.is_access() && !bound_here(row, case) {
             return Err(DropReason::SpoofedSource);
         }
-        if let Some(reason) = unreachable(packet.destination) {
+        if let Some(reason) = unreachable(case.packet.destination) {
             return Err(reason);
         }
         if !to_pool {
-            // A pool address that comes in from the core is somebody else's claim to it.
             return if self.is_access() { Ok(Course::Uplink) } else { Err(DropReason::SpoofedSource) };
         }
-        let receiver = party(tables, epoch, network, packet.destination, &mut identity.latest)?;
-        let (peer, _) = receiver.ok_or(DropReason::UnknownPeer)?;
-        identity.peer = peer;
-        evidence.peer = peer.device;
+        let (peer, _) = party(tables, case, case.packet.destination)?.ok_or(DropReason::UnknownPeer)?;
+        case.identity.peer = peer;
+        case.evidence.peer = peer.device;
         Ok(if self.is_access() { Course::Lateral } else { Course::Returning })
     }
 
     #[inline(always)]
-    fn to_device<T: Tables>(
-        &self,
-        tables: &T,
-        packet: &Packet,
-        epoch: Epoch,
-        identity: &mut Identity,
-        evidence: &mut Evidence,
-    ) -> Result<Course, DropReason> {
+    fn sent_to_device<T: Tables>(&self, tables: &T, case: &mut Case) -> Result<Course, DropReason> {
         if !self.is_core() {
             return Err(DropReason::SpoofedSource);
         }
-        if packet.source.is_martian() {
+        if case.packet.source.is_martian() {
             return Err(DropReason::MartianSource);
         }
-        // On an interface that carries several networks, another network's device must not come in as "the outside".
-        if in_any_pool(tables, epoch, packet.source)? {
+        // Where several networks share an interface, another network's device must not come in as "the outside".
+        let host = network_row(tables, case.epoch, NetworkId::NONE)?;
+        if search::scope(tables, host.scopes, case.packet.source)? == SCOPE_POOL {
             return Err(DropReason::SpoofedSource);
         }
-        let network = self.subinterface.network;
-        let receiver = party(tables, epoch, network, packet.destination, &mut identity.latest)?;
-        let (device, _) = receiver.ok_or(DropReason::UnknownDevice)?;
-        identity.device = device;
-        evidence.device = device.device;
+        let (device, _) = party(tables, case, case.packet.destination)?.ok_or(DropReason::UnknownDevice)?;
+        case.identity.device = device;
+        case.evidence.device = device.device;
         Ok(Course::Downlink)
     }
 
     /// Traffic of no device: the interface's setting decides, but never with an address of any pool.
     #[inline(always)]
-    fn transit<T: Tables>(&self, tables: &T, packet: &Packet, epoch: Epoch) -> Result<Pass, DropReason> {
-        let host = network_row(tables, epoch, NetworkId::NONE)?;
-        if search::scope(tables, host.scopes, packet.source)? == SCOPE_POOL {
+    fn transit<T: Tables>(&self, tables: &T, case: &Case) -> Result<Pass, DropReason> {
+        let host = network_row(tables, case.epoch, NetworkId::NONE)?;
+        if search::scope(tables, host.scopes, case.packet.source)? == SCOPE_POOL {
             return Err(DropReason::SpoofedSource);
         }
-        let destination = search::scope(tables, host.scopes, packet.destination)?;
+        let destination = search::scope(tables, host.scopes, case.packet.destination)?;
         if destination == SCOPE_POOL {
             return Err(DropReason::UnknownVlan);
         }
         match self.subinterface.transit {
             TRANSIT_PASS => Ok(Pass::Transit),
             TRANSIT_HOST if destination == SCOPE_INFRASTRUCTURE => Ok(Pass::Transit),
-            _ => Err(self.refused_transit(packet)),
+            _ => Err(self.refused_transit(&case.packet)),
         }
     }
 
@@ -259,43 +193,41 @@ pub fn network_row<T: Tables>(tables: &T, epoch: Epoch, network: NetworkId) -> R
     tables.network(index).copied().ok_or(DropReason::InternalTable)
 }
 
-/// True if any network has the address in a pool.
-#[inline(always)]
-fn in_any_pool<T: Tables>(tables: &T, epoch: Epoch, address: Addr) -> Result<bool, DropReason> {
-    let host = network_row(tables, epoch, NetworkId::NONE)?;
-    Ok(search::scope(tables, host.scopes, address)? == SCOPE_POOL)
-}
-
-/// The device that holds an address, with its row.
+/// The device that holds an address, with its row; notes how new what it read is.
 #[inline(always)]
 pub fn party<'t, T: Tables>(
     tables: &'t T,
-    epoch: Epoch,
-    network: NetworkId,
+    case: &mut Case,
     address: Addr,
-    latest: &mut Generation,
 ) -> Result<Option<(Party, &'t Device)>, DropReason> {
-    let mut found = tables.address(&AddressKey::host(network, address)).map(|row| row.at(epoch.generation));
-    if found.is_none_or(|(_, row)| row == 0) && !address.is_v4() {
-        *latest = newest(*latest, found.map_or(Generation::NONE, |(since, _)| since));
-        found = tables.address(&AddressKey::prefix64(network, address)).map(|row| row.at(epoch.generation));
+    let network = case.evidence.network;
+    let mut row = device_row(tables, case, &AddressKey::host(network, address));
+    if row == 0 && !address.is_v4() {
+        row = device_row(tables, case, &AddressKey::prefix64(network, address));
     }
-    let Some((since, row)) = found else { return Ok(None) };
-    *latest = newest(*latest, since);
     if row == 0 {
         return Ok(None);
     }
     let device = tables.device(row).ok_or(DropReason::InternalTable)?;
     let profile = tables.profile(device.profile.0).ok_or(DropReason::InternalTable)?;
-    let (since, rule_set) = profile.at(epoch.generation);
-    *latest = newest(*latest, since);
+    let (since, rule_set) = profile.at(case.epoch.generation);
+    case.identity.latest = newest(case.identity.latest, since);
     Ok(Some((Party { device: device.device, profile: device.profile, rule_set }, device)))
+}
+
+#[inline(always)]
+fn device_row<T: Tables>(tables: &T, case: &mut Case, key: &AddressKey) -> u32 {
+    let Some(versioned) = tables.address(key) else { return 0 };
+    let (since, row) = versioned.at(case.epoch.generation);
+    case.identity.latest = newest(case.identity.latest, since);
+    row
 }
 
 /// True if the device's frames may enter like this one did.
 #[inline(always)]
-pub fn bound_here(device: &Device, packet: &Packet, ifindex: u32) -> bool {
-    (device.ifindex == 0 || device.ifindex == ifindex)
+pub fn bound_here(device: &Device, case: &Case) -> bool {
+    let packet = &case.packet;
+    (device.ifindex == 0 || device.ifindex == case.ifindex)
         && (device.outer_vlan == VLAN_OTHER || device.outer_vlan == packet.outer_vlan)
         && (device.inner_vlan == VLAN_OTHER || device.inner_vlan == packet.inner_vlan)
         && (device.flags & DEVICE_MAC_BOUND == 0 || device.mac == packet.source_mac)

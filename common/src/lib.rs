@@ -7,7 +7,7 @@
 //! parse    Frame → Packet, or the reason why it is dropped            (parse.rs, wire/)
 //! identify Packet → network, device, peer; spoof and martian checks   (identify.rs)
 //! decide   live flow? else never, rules, between                      (decide.rs, search.rs)
-//! account  Judgement → counters, flow table, events                   (ebpf/src/account.rs)
+//! account  verdict → counters, flow table, events                   (ebpf/src/account.rs)
 //! ```
 //!
 //! Everything is generic over [`frame::Frame`], [`decide::Tables`] and [`decide::Flows`]. In the
@@ -20,6 +20,7 @@
 extern crate std;
 
 pub mod abi;
+pub mod case;
 pub mod decide;
 pub mod frame;
 pub mod identify;

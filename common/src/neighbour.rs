@@ -3,35 +3,31 @@
 //! Who claims an address must be the device that has it, or a machine on the host's own prefix of
 //! the link; who is asked for must be somebody that can be there.
 
+use crate::abi::Addr;
 use crate::abi::value::{SCOPE_INFRASTRUCTURE, SCOPE_LINK, SCOPE_POOL};
-use crate::abi::{Addr, Epoch, Generation};
+use crate::case::Case;
 use crate::decide::Tables;
 use crate::identify::{Place, bound_here, party};
 use crate::parse::{Kind, Packet};
 use crate::search;
-use crate::verdict::{DropReason, Evidence, Pass};
+use crate::verdict::{DropReason, Pass};
 
 /// Neighbour advertisement (RFC 4861 section 4.4): claims its target.
 const ADVERTISEMENT: u8 = 136;
 
 /// Judges an ARP packet or a neighbour discovery message.
 #[inline(always)]
-pub fn judge<T: Tables>(
-    tables: &T,
-    packet: &Packet,
-    epoch: Epoch,
-    place: &Place,
-    evidence: &mut Evidence,
-) -> Result<Pass, DropReason> {
+pub fn judge<T: Tables>(tables: &T, case: &mut Case, place: &Place) -> Result<Pass, DropReason> {
+    let packet = case.packet;
     if matches!(packet.kind, Kind::RouterOnly) {
-        return router(packet, place);
+        return router(&packet, place);
     }
-    may_claim(tables, packet, epoch, place, packet.source, evidence)?;
+    may_claim(tables, case, place, packet.source)?;
     if matches!(packet.kind, Kind::RouterSolicitation) {
         return Ok(Pass::Neighbour);
     }
     if packet.detail == ADVERTISEMENT && matches!(packet.kind, Kind::Neighbour) {
-        may_claim(tables, packet, epoch, place, packet.destination, evidence)?;
+        may_claim(tables, case, place, packet.destination)?;
     } else {
         may_be_asked(tables, place, packet.destination)?;
     }
@@ -48,14 +44,7 @@ fn router(packet: &Packet, place: &Place) -> Result<Pass, DropReason> {
 }
 
 #[inline(always)]
-fn may_claim<T: Tables>(
-    tables: &T,
-    packet: &Packet,
-    epoch: Epoch,
-    place: &Place,
-    address: Addr,
-    evidence: &mut Evidence,
-) -> Result<(), DropReason> {
+fn may_claim<T: Tables>(tables: &T, case: &mut Case, place: &Place, address: Addr) -> Result<(), DropReason> {
     // Unspecified: a probe (RFC 5227) or duplicate address detection (RFC 4862). Link-local says nothing about pools.
     if address.is_unspecified() || (address.is_link_local() && !address.is_v4()) {
         return Ok(());
@@ -71,11 +60,9 @@ fn may_claim<T: Tables>(
     if !place.is_access() {
         return Err(DropReason::SpoofedNeighbour);
     }
-    let mut since = Generation::NONE;
-    let found = party(tables, epoch, place.subinterface.network, address, &mut since)?;
-    let (device, row) = found.ok_or(DropReason::UnknownDevice)?;
-    evidence.device = device.device;
-    if bound_here(row, packet, tables.interface()) { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
+    let (device, row) = party(tables, case, address)?.ok_or(DropReason::UnknownDevice)?;
+    case.evidence.device = device.device;
+    if bound_here(row, case) { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
 }
 
 #[inline(always)]

@@ -119,7 +119,7 @@ impl Packet {
 ///
 /// An out-parameter instead of a returned value, because the BPF stack has 512 bytes and a returned
 /// `Result<Packet, _>` would be copied on it twice.
-#[inline(always)]
+#[inline(never)]
 pub fn parse<F: Frame + ?Sized>(frame: &F, packet: &mut Packet) -> Result<(), DropReason> {
     *packet = Packet::EMPTY;
     packet.length = frame.len();

@@ -1,36 +1,44 @@
 //! Bounded searches in the flat tables: sorted and disjoint by construction, so one search decides.
+//!
+//! Each has two halves: `*_before` finds an index and takes only numbers, so that the kernel side can
+//! make it a global subprogram, which the verifier checks once instead of at every call; the other
+//! half looks at the entry found.
 
-use crate::abi::{Addr, Peer, PortRange, ProfileId, Range, ScopeRange, Span};
+use crate::abi::{Addr, PortRange, ProfileId, Span};
 use crate::decide::Tables;
 use crate::verdict::DropReason;
 
 /// Steps of a search: enough for 2^19 entries, more than any table holds.
 pub const SEARCH_STEPS: u32 = 20;
 
+/// What `*_before` answers: the index of the last entry not above the wanted one, [`NONE`] or [`MISSING`].
+pub type Found = u64;
+/// Every entry is above.
+pub const NONE: Found = 1 << 32;
+/// An entry that must exist does not.
+pub const MISSING: Found = 2 << 32;
+
 /// The scope of an address: one of the `SCOPE_*`, or 0 where no range covers it.
 #[inline(always)]
 pub fn scope<T: Tables>(tables: &T, span: Span, address: Addr) -> Result<u32, DropReason> {
-    let found = last(span, |index| Some(tables.scope(index)?.first <= address))?;
-    let Some(index) = found else { return Ok(0) };
-    let range: &ScopeRange = tables.scope(index).ok_or(DropReason::InternalTable)?;
+    let Some(index) = found(tables.scope_before(span, address))? else { return Ok(0) };
+    let range = tables.scope(index).ok_or(DropReason::InternalTable)?;
     Ok(if address <= range.last { range.scope } else { 0 })
 }
 
 /// The ports that are open towards an address.
 #[inline(always)]
 pub fn range<T: Tables>(tables: &T, span: Span, address: Addr) -> Result<Option<Span>, DropReason> {
-    let found = last(span, |index| Some(tables.range(index)?.first <= address))?;
-    let Some(index) = found else { return Ok(None) };
-    let range: &Range = tables.range(index).ok_or(DropReason::InternalTable)?;
+    let Some(index) = found(tables.range_before(span, address))? else { return Ok(None) };
+    let range = tables.range(index).ok_or(DropReason::InternalTable)?;
     Ok((address <= range.last).then_some(range.ports))
 }
 
 /// The ports that are open towards devices of a profile.
 #[inline(always)]
 pub fn peer<T: Tables>(tables: &T, span: Span, profile: ProfileId) -> Result<Option<Span>, DropReason> {
-    let found = last(span, |index| Some(tables.peer(index)?.profile <= profile))?;
-    let Some(index) = found else { return Ok(None) };
-    let peer: &Peer = tables.peer(index).ok_or(DropReason::InternalTable)?;
+    let Some(index) = found(tables.peer_before(span, profile))? else { return Ok(None) };
+    let peer = tables.peer(index).ok_or(DropReason::InternalTable)?;
     Ok((peer.profile == profile).then_some(peer.ports))
 }
 
@@ -42,35 +50,67 @@ pub fn port<T: Tables>(
     protocol: u8,
     port: u16,
 ) -> Result<Option<&PortRange>, DropReason> {
-    let wanted = order(protocol, port);
-    let found = last(span, |index| {
-        let entry = tables.port(index)?;
-        Some(order(entry.protocol, entry.first) <= wanted)
-    })?;
-    let Some(index) = found else { return Ok(None) };
+    let Some(index) = found(tables.port_before(span, port_order(protocol, port)))? else { return Ok(None) };
     let entry = tables.port(index).ok_or(DropReason::InternalTable)?;
     Ok((entry.protocol == protocol && port <= entry.last).then_some(entry))
 }
 
+/// Searches [`crate::abi::ScopeRange`]s.
 #[inline(always)]
-const fn order(protocol: u8, port: u16) -> u32 {
+pub fn scope_before<T: Tables + ?Sized>(tables: &T, span: Span, address: Addr) -> Found {
+    last(span, |index| Some(tables.scope(index)?.first <= address))
+}
+
+/// Searches [`crate::abi::Range`]s.
+#[inline(always)]
+pub fn range_before<T: Tables + ?Sized>(tables: &T, span: Span, address: Addr) -> Found {
+    last(span, |index| Some(tables.range(index)?.first <= address))
+}
+
+/// Searches [`crate::abi::Peer`]s.
+#[inline(always)]
+pub fn peer_before<T: Tables + ?Sized>(tables: &T, span: Span, profile: ProfileId) -> Found {
+    last(span, |index| Some(tables.peer(index)?.profile <= profile))
+}
+
+/// Searches [`PortRange`]s; `wanted` is a [`port_order`].
+#[inline(always)]
+pub fn port_before<T: Tables + ?Sized>(tables: &T, span: Span, wanted: u32) -> Found {
+    last(span, |index| {
+        let entry = tables.port(index)?;
+        Some(port_order(entry.protocol, entry.first) <= wanted)
+    })
+}
+
+/// The order of [`PortRange`]s as one number.
+#[inline(always)]
+pub const fn port_order(protocol: u8, port: u16) -> u32 {
     ((protocol as u32) << 16) | port as u32
+}
+
+#[inline(always)]
+fn found(found: Found) -> Result<Option<u32>, DropReason> {
+    match found {
+        NONE => Ok(None),
+        MISSING => Err(DropReason::InternalTable),
+        index => Ok(Some(index as u32)),
+    }
 }
 
 /// Index of the last entry that is not above what is searched for, given an order on `span`.
 #[inline(always)]
-fn last(span: Span, not_above: impl Fn(u32) -> Option<bool>) -> Result<Option<u32>, DropReason> {
+fn last(span: Span, not_above: impl Fn(u32) -> Option<bool>) -> Found {
     let (mut low, mut high) = (0, span.len);
     for _ in 0..SEARCH_STEPS {
         if low >= high {
             break;
         }
         let middle = low + (high - low) / 2;
-        if not_above(span.start.wrapping_add(middle)).ok_or(DropReason::InternalTable)? {
-            low = middle + 1;
-        } else {
-            high = middle;
+        match not_above(span.start.wrapping_add(middle)) {
+            Some(true) => low = middle + 1,
+            Some(false) => high = middle,
+            None => return MISSING,
         }
     }
-    Ok(if low == 0 { None } else { Some(span.start.wrapping_add(low - 1)) })
+    if low == 0 { NONE } else { span.start.wrapping_add(low - 1) as Found }
 }

@@ -140,6 +140,7 @@ impl Verdict {
 
 /// What the engine learned on the way to a verdict.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C)]
 pub struct Evidence {
     /// The network, or none.
     pub network: NetworkId,
@@ -162,15 +163,6 @@ impl Evidence {
         rule: RuleId::NONE,
         direction: Direction::Transit,
     };
-}
-
-/// A verdict with its evidence.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Judgement {
-    /// The answer.
-    pub verdict: Verdict,
-    /// Why.
-    pub evidence: Evidence,
 }
 
 #[cfg(test)]

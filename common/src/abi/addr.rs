@@ -41,7 +41,18 @@ impl Addr {
 
     /// Takes the address as a big-endian number.
     pub const fn from_bits(bits: u128) -> Self {
-        Self::from_v6(bits.to_be_bytes())
+        Self::from_halves((bits >> 64) as u64, bits as u64)
+    }
+
+    /// Takes the two halves as numbers.
+    #[inline(always)]
+    pub const fn from_halves(high: u64, low: u64) -> Self {
+        Self([
+            ((high >> 32) as u32).to_be(),
+            (high as u32).to_be(),
+            ((low >> 32) as u32).to_be(),
+            (low as u32).to_be(),
+        ])
     }
 
     /// The address as a number; IPv4 lies at `::ffff:0:0/96`.

@@ -14,9 +14,9 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// Room for every reason to come; a larger number would need a new ABI.
-pub const REASON_CAPACITY: usize = 96;
-/// Room for every way to pass.
+/// Room for every reason to come; a power of two, because the program masks its index.
+pub const REASON_CAPACITY: usize = 128;
+/// Room for every way to pass; a power of two.
 pub const PASS_CAPACITY: usize = 8;
 
 /// One interface's counters, one copy per CPU.
@@ -110,6 +110,7 @@ pub const EVENT_BUCKETS: u32 = 1024;
 
 const _: () = {
     assert!(size_of::<Counters>() == 16 * (1 + PASS_CAPACITY + REASON_CAPACITY));
+    assert!(REASON_CAPACITY.is_power_of_two() && PASS_CAPACITY.is_power_of_two());
     assert!(DropReason::ALL.len() < REASON_CAPACITY);
     assert!(Pass::ALL.len() <= PASS_CAPACITY);
 };

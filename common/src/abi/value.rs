@@ -10,6 +10,7 @@ use super::key::{FlowKey, VLAN_OTHER};
 ///
 /// Stored as one aligned `u64` (`generation << 32 | bank`); changing it is one store.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[repr(C)]
 pub struct Epoch {
     /// Everything staged with `since` up to here is in force.
     pub generation: Generation,

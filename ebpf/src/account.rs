@@ -1,0 +1,151 @@
+//! What is counted and what is told: interface counters, and events under a budget.
+
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use bulkhead_common::abi::DeviceId;
+use bulkhead_common::abi::counter::{
+    self, Count, EVENT_BUCKETS, EVENT_WINDOW_SHIFT, EVENTS_PER_BUCKET, EVENTS_PER_CPU, PASS_CAPACITY,
+    REASON_CAPACITY,
+};
+use bulkhead_common::abi::event::Event;
+use bulkhead_common::case::Case;
+use bulkhead_common::decide::Tables;
+use bulkhead_common::verdict::{Pass, Verdict};
+
+use crate::bounded::bounded;
+use crate::maps::{COUNTERS, EVENT_BUDGETS, EVENT_COUNTERS, EVENTS, Maps};
+
+/// This CPU's counters of the interface that the packet entered by.
+pub(crate) struct Counters(Option<*mut counter::Counters>);
+
+impl Counters {
+    /// Counts the packet before anything can go wrong with it.
+    #[inline(always)]
+    pub(crate) fn received(ifindex: u32, bytes: u32) -> Self {
+        let counters = COUNTERS.get_ptr_mut(ifindex).or_else(|| COUNTERS.get_ptr_mut(0));
+        if let Some(counters) = counters {
+            // SAFETY: a live per-CPU map value that only this CPU writes.
+            count(unsafe { &mut (*counters).received }, bytes);
+        }
+        Self(counters)
+    }
+
+    /// Counts the verdict.
+    #[inline(always)]
+    pub(crate) fn judged(&self, verdict: Verdict, bytes: u32) {
+        let Some(counters) = self.0 else { return };
+        // SAFETY: as above, and the index is masked to the array's length.
+        let cell = unsafe {
+            match verdict {
+                Verdict::Pass(pass) => {
+                    (&raw mut (*counters).passed).cast::<Count>().add(bounded::<LAST_PASS>(pass as u32))
+                }
+                Verdict::Drop(reason) => {
+                    (&raw mut (*counters).dropped).cast::<Count>().add(bounded::<LAST_REASON>(reason as u32))
+                }
+            }
+        };
+        // SAFETY: as above.
+        count(unsafe { &mut *cell }, bytes);
+    }
+}
+
+const LAST_PASS: u32 = PASS_CAPACITY as u32 - 1;
+const LAST_REASON: u32 = REASON_CAPACITY as u32 - 1;
+
+#[inline(always)]
+fn count(cell: &mut Count, bytes: u32) {
+    cell.packets += 1;
+    cell.bytes += bytes as u64;
+}
+
+/// Tells of a drop or of a flow's first packet, if the budget allows; the verdict stands either way.
+#[inline(never)]
+pub(crate) fn report(case: &Case, verdict: Verdict) {
+    match verdict {
+        Verdict::Drop(_) | Verdict::Pass(Pass::Opened) => {}
+        Verdict::Pass(Pass::Transit | Pass::Neighbour | Pass::LinkControl | Pass::Established) => return,
+    }
+    let Some(counters) = EVENT_COUNTERS.get_ptr_mut(0) else { return };
+    let now = Maps.now();
+    let outcome =
+        if within_budget(case, verdict, now) { send(case, verdict, now) } else { Outcome::Suppressed };
+    // SAFETY: a live per-CPU map value that only this CPU writes.
+    let counters = unsafe { &mut *counters };
+    match outcome {
+        Outcome::Sent => counters.sent += 1,
+        Outcome::Suppressed => counters.suppressed += 1,
+        Outcome::Lost => counters.lost += 1,
+    }
+}
+
+enum Outcome {
+    Sent,
+    Suppressed,
+    Lost,
+}
+
+/// Spends one event of the bucket of this device and reason, and one of the CPU.
+///
+/// Before the ring is touched: its lock is shared by all CPUs, so a flood must not reach it.
+#[inline(always)]
+fn within_budget(case: &Case, verdict: Verdict, now: u64) -> bool {
+    let window = now >> EVENT_WINDOW_SHIFT;
+    let bucket = bucket(case.evidence.device, verdict.code());
+    spend(bucket, window, EVENTS_PER_BUCKET) && spend(EVENT_BUCKETS, window, EVENTS_PER_CPU)
+}
+
+#[inline(always)]
+fn bucket(device: DeviceId, code: u16) -> u32 {
+    // Fibonacci hashing (Knuth, TAOCP 6.4): spreads neighbouring device numbers.
+    let mixed = (device.0 ^ ((code as u32) << 20)).wrapping_mul(0x9e37_79b1);
+    (mixed >> 16) % EVENT_BUCKETS
+}
+
+#[inline(always)]
+fn spend(bucket: u32, window: u64, limit: u64) -> bool {
+    let Some(budget) = EVENT_BUDGETS.get_ptr_mut(bucket) else { return false };
+    // SAFETY: a live per-CPU map value that only this CPU writes.
+    let budget = unsafe { &mut *budget };
+    if budget.window != window {
+        budget.window = window;
+        budget.used = 0;
+    }
+    if budget.used >= limit {
+        return false;
+    }
+    budget.used += 1;
+    true
+}
+
+#[inline(always)]
+fn send(case: &Case, verdict: Verdict, now: u64) -> Outcome {
+    let Some(mut entry) = EVENTS.reserve(0) else { return Outcome::Lost };
+    let Case { packet, evidence, .. } = case;
+    entry.write(Event {
+        time: now,
+        generation: case.epoch.generation,
+        ifindex: case.ifindex,
+        network: evidence.network,
+        device: evidence.device,
+        peer: evidence.peer,
+        rule: evidence.rule,
+        source: packet.source,
+        destination: packet.destination,
+        source_port: packet.source_port,
+        destination_port: packet.destination_port,
+        outer_vlan: packet.outer_vlan,
+        inner_vlan: packet.inner_vlan,
+        length: packet.length,
+        ether_type: packet.ether_type,
+        source_mac: packet.source_mac,
+        verdict: verdict.code(),
+        protocol: packet.protocol,
+        detail: packet.detail,
+        direction: evidence.direction as u8,
+        kind: packet.kind as u8,
+        _pad: [0; 6],
+    });
+    // The agent polls on a timer: a wake-up for each event would cost microseconds.
+    entry.submit(BPF_RB_NO_WAKEUP.into());
+    Outcome::Sent
+}

@@ -1,0 +1,25 @@
+//! Atomic words. The BPF target offers no atomic types: adds go through the intrinsics that LLVM
+//! turns into `lock +=`, loads and stores of aligned words are single instructions.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+/// Adds to a word that other CPUs add to.
+#[inline(always)]
+pub(crate) fn add(word: *mut u64, value: u64) {
+    // SAFETY: callers pass a pointer into a live map value; the verifier checks that it is one.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, value) };
+}
+
+/// Reads a word that others may write.
+#[inline(always)]
+pub(crate) fn load(word: *const u64) -> u64 {
+    // SAFETY: as for `add`; a volatile read of an aligned word is one instruction.
+    unsafe { word.read_volatile() }
+}
+
+/// Writes a word that others may read.
+#[inline(always)]
+pub(crate) fn store(word: *mut u64, value: u64) {
+    // SAFETY: as for `add`; a volatile write of an aligned word is one instruction.
+    unsafe { word.write_volatile(value) };
+}

@@ -1,0 +1,210 @@
+//! Every map, and the engine's view of them.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::macros::btf_map;
+use aya_ebpf::programs::XdpContext;
+use bulkhead_common::abi::counter::{Counters, EVENT_BUCKETS, EventBudget, EventCounters};
+use bulkhead_common::abi::event::Event;
+use bulkhead_common::abi::{
+    Addr, AddressKey, Device, Epoch, Flow, FlowKey, Network, Peer, PortRange, ProfileId, Range, RuleSet,
+    ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, map,
+};
+use bulkhead_common::case::Case;
+use bulkhead_common::decide::Tables;
+use bulkhead_common::search;
+
+use crate::{atomic, subprogram};
+
+const MMAP: usize = BPF_F_MMAPABLE as usize;
+const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
+const BANKS: usize = 2;
+
+#[btf_map]
+pub(crate) static GENERATION: Array<u64, 1, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static SUBINTERFACES: HashMap<
+    SubinterfaceKey,
+    Subinterface,
+    { map::SUBINTERFACE_CAPACITY as usize * BANKS },
+> = HashMap::new();
+#[btf_map]
+pub(crate) static NETWORKS: Array<Network, { map::NETWORK_CAPACITY as usize * BANKS }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static SCOPES: Array<ScopeRange, { map::SCOPE_CAPACITY as usize * BANKS }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static ADDRESSES: HashMap<AddressKey, u32, { map::ADDRESS_CAPACITY as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static IDENTITIES: Array<Versioned, { map::ADDRESS_CAPACITY as usize }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static DEVICES: Array<Device, { map::DEVICE_CAPACITY as usize * 2 }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static PROFILES: Array<Versioned, { map::PROFILE_CAPACITY as usize }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static RULE_SETS: Array<RuleSet, { map::RULE_SET_CAPACITY as usize }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static RANGES: Array<Range, { map::RANGE_CAPACITY as usize }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static PEERS: Array<Peer, { map::PEER_CAPACITY as usize }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static PORTS: Array<PortRange, { map::PORT_CAPACITY as usize }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static FLOWS: HashMap<FlowKey, Flow, { map::FLOW_CAPACITY as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuHashMap<u32, Counters, { map::INTERFACE_CAPACITY as usize }, SPARSE> =
+    PerCpuHashMap::new();
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Event, { map::EVENT_BYTES as usize }> = RingBuf::new();
+#[btf_map]
+pub(crate) static EVENT_BUDGETS: PerCpuArray<EventBudget, { EVENT_BUCKETS as usize + 1 }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static EVENT_COUNTERS: PerCpuArray<EventCounters, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static REPLAY_INPUT: Array<ReplayInput, 1, MMAP> = Array::new();
+/// Room for one new flow: too large for the stack beside everything else.
+#[btf_map]
+pub(crate) static SCRATCH: PerCpuArray<Flow, 1> = PerCpuArray::new();
+
+/// The packet at hand.
+#[btf_map]
+static CASES: PerCpuArray<Case, 1> = PerCpuArray::new();
+
+/// Interface and clock of a replayed packet.
+#[repr(C)]
+pub(crate) struct ReplayInput {
+    now: u64,
+    ifindex: u32,
+    _pad: u32,
+}
+
+/// 1 in a program that is only ever run by `BPF_PROG_TEST_RUN`: clock and interface come from
+/// [`REPLAY_INPUT`]. Set before loading, so the verifier removes the branch that is not taken.
+#[unsafe(no_mangle)]
+static REPLAY: u32 = 0;
+
+#[inline(always)]
+fn replay() -> Option<&'static ReplayInput> {
+    // SAFETY: a volatile read of our own constant; volatile because the loader overrides it.
+    if unsafe { (&raw const REPLAY).read_volatile() } == 0 {
+        return None;
+    }
+    REPLAY_INPUT.get(0)
+}
+
+/// The interface that the frame entered by.
+#[inline(always)]
+pub(crate) fn interface(context: &XdpContext) -> u32 {
+    match replay() {
+        Some(input) => input.ifindex,
+        None => context.ingress_ifindex() as u32,
+    }
+}
+
+/// This CPU's place for the packet at hand.
+#[inline(always)]
+pub(crate) fn case() -> Option<&'static mut Case> {
+    // SAFETY: the entry is this CPU's own and XDP does not nest on a CPU, so there is one reference at a time.
+    CASES.get_ptr_mut(0).map(|case| unsafe { &mut *case })
+}
+
+/// The maps as the engine sees them.
+pub(crate) struct Maps;
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn epoch(&self) -> Epoch {
+        // Absent is impossible for an array of one; generation 0 has no tables, so it drops.
+        Epoch::from_word(GENERATION.get_ptr(0).map_or(0, atomic::load))
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        match replay() {
+            Some(input) => input.now,
+            // SAFETY: the helper takes no arguments.
+            None => unsafe { bpf_ktime_get_coarse_ns() },
+        }
+    }
+
+    #[inline(always)]
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
+        // SAFETY: a bank's rows are written before the bank is published and not touched until a grace period after.
+        unsafe { SUBINTERFACES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn network(&self, index: u32) -> Option<&Network> {
+        NETWORKS.get(index)
+    }
+
+    #[inline(always)]
+    fn scope(&self, index: u32) -> Option<&ScopeRange> {
+        SCOPES.get(index)
+    }
+
+    #[inline(always)]
+    fn address(&self, key: &AddressKey) -> Option<Versioned> {
+        // SAFETY: an entry is never updated, and its element is reused only after a grace period.
+        let slot = *unsafe { ADDRESSES.get(key) }?;
+        versioned(IDENTITIES.get_ptr(slot)?)
+    }
+
+    #[inline(always)]
+    fn device(&self, index: u32) -> Option<&Device> {
+        DEVICES.get(index)
+    }
+
+    #[inline(always)]
+    fn profile(&self, index: u32) -> Option<Versioned> {
+        versioned(PROFILES.get_ptr(index)?)
+    }
+
+    #[inline(always)]
+    fn rule_set(&self, index: u32) -> Option<&RuleSet> {
+        RULE_SETS.get(index)
+    }
+
+    #[inline(always)]
+    fn range(&self, index: u32) -> Option<&Range> {
+        RANGES.get(index)
+    }
+
+    #[inline(always)]
+    fn peer(&self, index: u32) -> Option<&Peer> {
+        PEERS.get(index)
+    }
+
+    #[inline(always)]
+    fn port(&self, index: u32) -> Option<&PortRange> {
+        PORTS.get(index)
+    }
+
+    #[inline(always)]
+    fn scope_before(&self, span: Span, address: Addr) -> search::Found {
+        subprogram::scope_before(span.start, span.len, address.high(), address.low())
+    }
+
+    #[inline(always)]
+    fn range_before(&self, span: Span, address: Addr) -> search::Found {
+        subprogram::range_before(span.start, span.len, address.high(), address.low())
+    }
+
+    #[inline(always)]
+    fn peer_before(&self, span: Span, profile: ProfileId) -> search::Found {
+        subprogram::peer_before(span.start, span.len, profile.0)
+    }
+
+    #[inline(always)]
+    fn port_before(&self, span: Span, wanted: u32) -> search::Found {
+        subprogram::port_before(span.start, span.len, wanted)
+    }
+}
+
+/// Reads both words, each in one load.
+#[inline(always)]
+fn versioned(pair: *const Versioned) -> Option<Versioned> {
+    let words = pair.cast::<u64>();
+    Some(Versioned::from_words([atomic::load(words), atomic::load(words.wrapping_add(1))]))
+}
