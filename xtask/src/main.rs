@@ -1,1 +1,3 @@
-fn main(){}
+//! The project's chores, by the names that CI uses.
+
+fn main() {}

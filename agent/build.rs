@@ -1,0 +1,37 @@
+//! Builds the XDP program and leaves it as `OUT_DIR/bulkhead.bpf.o`, for the agent to embed.
+//!
+//! aya-build does the same for a rustup nightly only; this also takes a distribution's rustc, by the code that
+//! `cargo xtask build-ebpf` runs.
+#![expect(clippy::print_stdout, reason = "a build script talks to cargo on standard output")]
+
+#[path = "../xtask/src/build_ebpf.rs"]
+mod build_ebpf;
+#[path = "../xtask/src/toolchain.rs"]
+mod toolchain;
+
+use std::{
+    env, fs,
+    io::{Error, Result},
+    path::{Path, PathBuf},
+};
+
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    for source in build_ebpf::SOURCES {
+        println!("cargo::rerun-if-changed={}", root.join(source).display());
+    }
+    match build_ebpf::build(&root) {
+        Ok(object) => embed(&object),
+        Err(error) => {
+            println!("cargo::error={error}");
+            Ok(())
+        }
+    }
+}
+
+fn embed(object: &Path) -> Result<()> {
+    let out = env::var_os("OUT_DIR").ok_or_else(|| Error::other("cargo has not set OUT_DIR"))?;
+    let name = |error| Error::other(format!("copy {}: {error}", object.display()));
+    fs::copy(object, PathBuf::from(out).join("bulkhead.bpf.o")).map_err(name)?;
+    Ok(())
+}
