@@ -2,7 +2,10 @@
 //!
 //! aya-build does the same for a rustup nightly only; this also takes a distribution's rustc, by the code that
 //! `cargo xtask build-ebpf` runs.
-#![expect(clippy::print_stdout, reason = "a build script talks to cargo on standard output")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a build script talks to cargo on standard output"
+)]
 
 #[path = "../xtask/src/build_ebpf.rs"]
 mod build_ebpf;
@@ -15,9 +18,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What decides the object's content, from the workspace root.
+const SOURCES: [&str; 8] = [
+    "Cargo.lock",
+    "Cargo.toml",
+    "common/Cargo.toml",
+    "common/src",
+    "ebpf/Cargo.toml",
+    "ebpf/src",
+    "xtask/src/build_ebpf.rs",
+    "xtask/src/toolchain.rs",
+];
+
 fn main() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-    for source in build_ebpf::SOURCES {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()?;
+    for source in SOURCES {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
     match build_ebpf::build(&root) {
