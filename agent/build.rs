@@ -2,11 +2,6 @@
 //!
 //! aya-build does the same for a rustup nightly only; this also takes a distribution's rustc, by the code that
 //! `cargo xtask build-ebpf` runs.
-#![expect(
-    clippy::print_stdout,
-    reason = "a build script talks to cargo on standard output"
-)]
-
 #[path = "../xtask/src/build_ebpf.rs"]
 mod build_ebpf;
 #[path = "../xtask/src/toolchain.rs"]
@@ -17,6 +12,8 @@ use std::{
     io::{Error, Result},
     path::{Path, PathBuf},
 };
+
+use build_ebpf::BuildError;
 
 /// What decides the object's content, from the workspace root.
 const SOURCES: [&str; 8] = [
@@ -31,18 +28,18 @@ const SOURCES: [&str; 8] = [
 ];
 
 fn main() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
     match build_ebpf::build(&root) {
         Ok(object) => embed(&object),
-        Err(error) => {
-            println!("cargo::error={error}");
+        // One sentence: there is no output of a failed build to show.
+        Err(BuildError::Missing(missing)) => {
+            println!("cargo::error={missing}");
             Ok(())
         }
+        Err(error) => Err(Error::other(error)),
     }
 }
 

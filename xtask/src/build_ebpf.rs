@@ -23,10 +23,7 @@ pub(crate) enum BuildError {
     /// No toolchain for it.
     Missing(Missing),
     /// Its cargo did not start.
-    Start {
-        cargo: PathBuf,
-        error: std::io::Error,
-    },
+    Start { cargo: PathBuf, error: std::io::Error },
     /// Its cargo ran and failed; the reason is in what it printed.
     Failed { status: ExitStatus, llvm: u32 },
 }
@@ -54,15 +51,9 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf, BuildError> {
     let cargo = &toolchain.compiler.cargo;
     let status = command(&toolchain, root, &target_dir)
         .status()
-        .map_err(|error| BuildError::Start {
-            cargo: cargo.clone(),
-            error,
-        })?;
+        .map_err(|error| BuildError::Start { cargo: cargo.clone(), error })?;
     if !status.success() {
-        return Err(BuildError::Failed {
-            status,
-            llvm: toolchain.compiler.llvm,
-        });
+        return Err(BuildError::Failed { status, llvm: toolchain.compiler.llvm });
     }
     Ok(target_dir.join(TARGET).join("release").join(PACKAGE))
 }
@@ -71,15 +62,7 @@ fn command(toolchain: &Toolchain, root: &Path, target_dir: &Path) -> Command {
     let mut command = Command::new(&toolchain.compiler.cargo);
     without_outer_cargo(&mut command)
         .current_dir(root)
-        .args([
-            "build",
-            "--locked",
-            "--release",
-            "--package",
-            PACKAGE,
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--locked", "--release", "--package", PACKAGE, "--target", TARGET])
         .args(["-Z", "build-std=core", "--target-dir"])
         .arg(target_dir)
         .env("RUSTC", &toolchain.compiler.rustc)
@@ -95,10 +78,5 @@ fn command(toolchain: &Toolchain, root: &Path, target_dir: &Path) -> Command {
 
 /// BTF is made from debug information: without the last flag the object has none, and map-in-map does not load.
 fn flags(linker: &Path) -> String {
-    [
-        &format!("-Clinker={}", linker.display()),
-        "-Clink-arg=--btf",
-        "-Cdebuginfo=2",
-    ]
-    .join("\x1f")
+    [&format!("-Clinker={}", linker.display()), "-Clink-arg=--btf", "-Cdebuginfo=2"].join("\x1f")
 }

@@ -11,10 +11,7 @@ type Check = (&'static str, &'static [&'static str]);
 
 const CHECKS: [Check; 2] = [
     ("formatting", &["fmt", "--all", "--check"]),
-    (
-        "clippy",
-        &["clippy", "--all-targets", "--", "-D", "warnings"],
-    ),
+    ("clippy", &["clippy", "--all-targets", "--", "-D", "warnings"]),
 ];
 
 /// The XDP program is linted on the host: clippy has no BPF target. Its panics abort, as they must without std, and its
@@ -35,19 +32,12 @@ const EBPF_CHECK: Check = (
     ],
 );
 
-const DENY: Check = (
-    "dependencies",
-    &["deny", "--offline", "check", "bans", "licenses", "sources"],
-);
+const DENY: Check = ("dependencies", &["deny", "--offline", "check", "bans", "licenses", "sources"]);
 
 /// Runs every check and tells which ones failed by the exit code.
 pub(crate) fn exec() -> Result<ExitCode> {
     setup::ensure()?;
-    Ok(if failures()?.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if failures()?.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs every check, the first failure not hiding the next, and returns the names of those that failed.

@@ -35,20 +35,14 @@ pub(crate) fn has_quiet_sudo() -> bool {
     let Some(sudo) = find_program("sudo") else {
         return false;
     };
-    let status = Command::new(sudo)
-        .args(["-n", "true"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let status = Command::new(sudo).args(["-n", "true"]).stdin(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
 /// Mounts bpffs where it belongs if it is not there and this process may.
 pub(crate) fn mount_bpffs() -> Result<()> {
     let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
-    let mounted = mounts
-        .lines()
-        .any(|line| line.contains(&format!(" {BPFFS} bpf ")));
+    let mounted = mounts.lines().any(|line| line.contains(&format!(" {BPFFS} bpf ")));
     if mounted || !is_root() {
         return Ok(());
     }
@@ -56,10 +50,7 @@ pub(crate) fn mount_bpffs() -> Result<()> {
         bail!("{BPFFS} does not exist: this kernel has no BPF file system, or /sys is not mounted");
     }
     say(&format!("mounting the BPF file system at {BPFFS}"));
-    let status = Command::new("mount")
-        .args(["-t", "bpf", "bpffs", BPFFS])
-        .status()
-        .context("start mount")?;
+    let status = Command::new("mount").args(["-t", "bpf", "bpffs", BPFFS]).status().context("start mount")?;
     if !status.success() {
         bail!("mount -t bpf bpffs {BPFFS}: {status}");
     }

@@ -36,9 +36,7 @@ pub(crate) struct Step {
 impl Step {
     /// Names step `number` of `total`.
     pub(crate) fn new(number: usize, total: usize, name: &str) -> Self {
-        Self {
-            label: format!("[{number}/{total}] {name}"),
-        }
+        Self { label: format!("[{number}/{total}] {name}") }
     }
 
     /// Prints a line of this step.
@@ -60,11 +58,7 @@ impl Step {
             .with_context(|| format!("start {}", command.get_program().display()))?;
         let status = self.wait(child, doing, started)?;
         if !status.success() {
-            bail!(
-                "{doing}: {status}; the end of {}:\n{}",
-                log.display(),
-                tail(&log)
-            );
+            bail!("{doing}: {status}; the end of {}:\n{}", log.display(), tail(&log));
         }
         Ok(())
     }
@@ -75,20 +69,12 @@ impl Step {
         loop {
             if let Some(status) = child.try_wait()? {
                 if terminal {
-                    overwrite(&format!(
-                        "{}: {doing}: {} s\n",
-                        self.label,
-                        started.elapsed().as_secs()
-                    ));
+                    overwrite(&format!("{}: {doing}: {} s\n", self.label, started.elapsed().as_secs()));
                 }
                 return Ok(status);
             }
             if terminal {
-                overwrite(&format!(
-                    "{}: {doing}… {} s",
-                    self.label,
-                    started.elapsed().as_secs()
-                ));
+                overwrite(&format!("{}: {doing}… {} s", self.label, started.elapsed().as_secs()));
             } else if said.elapsed() >= LOG_TICK {
                 said = Instant::now();
                 self.say(&format!("{doing}… {} s", started.elapsed().as_secs()));
@@ -106,17 +92,12 @@ fn overwrite(text: &str) {
 fn log_path(label: &str) -> Result<PathBuf> {
     let dir = workspace::root().join("target/xtask");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-    let name: String = label
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric())
-        .collect();
+    let name: String = label.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
     Ok(dir.join(name).with_extension("log"))
 }
 
 fn tail(path: &PathBuf) -> String {
-    let text = fs::read(path)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default();
+    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(TAIL)..].join("\n")
 }

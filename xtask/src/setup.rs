@@ -54,11 +54,8 @@ pub(crate) fn run() -> Result<()> {
 
 /// Does what [`run`] does, but without a word when nothing is missing.
 pub(crate) fn ensure() -> Result<()> {
-    let missing: Vec<&str> = PARTS
-        .iter()
-        .filter(|part| part.found().is_none())
-        .map(|part| part.name())
-        .collect();
+    let missing: Vec<&str> =
+        PARTS.iter().filter(|part| part.found().is_none()).map(|part| part.name()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -78,11 +75,10 @@ impl Part {
     /// Says where the part is, if it is here.
     fn found(self) -> Option<String> {
         match self {
-            Self::Tools => missing_tools()
-                .is_empty()
-                .then(|| TOOLS.map(|(program, _)| program).join(", ")),
-            Self::Compiler => Compiler::find()
-                .map(|it| format!("{} with source, LLVM {}", it.rustc.display(), it.llvm)),
+            Self::Tools => missing_tools().is_empty().then(|| TOOLS.map(|(program, _)| program).join(", ")),
+            Self::Compiler => {
+                Compiler::find().map(|it| format!("{} with source, LLVM {}", it.rustc.display(), it.llvm))
+            }
             Self::Linker => find_linker().map(|path| path.display().to_string()),
         }
     }
@@ -98,11 +94,7 @@ impl Part {
 
 /// Packages of the tools that are not on PATH.
 fn missing_tools() -> Vec<&'static str> {
-    TOOLS
-        .iter()
-        .filter(|(program, _)| find_program(program).is_none())
-        .map(|&(_, package)| package)
-        .collect()
+    TOOLS.iter().filter(|(program, _)| find_program(program).is_none()).map(|&(_, package)| package).collect()
 }
 
 /// Tries the distribution's packages, then the source for a rustup nightly that is there already.
@@ -127,32 +119,19 @@ fn install_packaged_compiler(step: &Step) -> Result<()> {
 fn install_nightly_source(step: &Step) -> Result<()> {
     let rustup = find_program("rustup").context("there is no rustup here")?;
     let mut command = Command::new(rustup);
-    without_outer_cargo(&mut command).args([
-        "component",
-        "add",
-        "rust-src",
-        "--toolchain",
-        "nightly",
-    ]);
+    without_outer_cargo(&mut command).args(["component", "add", "rust-src", "--toolchain", "nightly"]);
     step.run("adding rust-src to the nightly", &mut command)
 }
 
 /// Builds bpf-linker against the LLVM that the compiler uses.
 fn install_linker(step: &Step) -> Result<()> {
-    let compiler =
-        Compiler::find().context("the linker must match the compiler, and there is none")?;
+    let compiler = Compiler::find().context("the linker must match the compiler, and there is none")?;
     let prefix = llvm_prefix(step, compiler.llvm)?;
     let mut command = Command::new(workspace::cargo());
-    without_outer_cargo(&mut command)
+    command
         .current_dir(workspace::root())
         .env("LLVM_PREFIX", prefix)
-        .args([
-            "install",
-            LINKER,
-            "--locked",
-            "--no-default-features",
-            "--features",
-        ])
+        .args(["install", LINKER, "--locked", "--no-default-features", "--features"])
         .arg(format!("llvm-{}", compiler.llvm));
     step.run("building bpf-linker (a few minutes, once)", &mut command)
 }
@@ -165,8 +144,7 @@ fn llvm_prefix(step: &Step, llvm: u32) -> Result<PathBuf> {
         Some(library) => library,
         None => {
             apt::install(step, &[&format!("libllvm{llvm}")])?;
-            shared_llvm(llvm)
-                .with_context(|| format!("libLLVM.so.{llvm} is not known to ldconfig"))?
+            shared_llvm(llvm).with_context(|| format!("libLLVM.so.{llvm} is not known to ldconfig"))?
         }
     };
     let prefix = workspace::root().join(format!("target/xtask/llvm-{llvm}"));
@@ -180,8 +158,7 @@ fn link_library(library: &Path, dir: &Path) -> Result<()> {
     if link.symlink_metadata().is_ok() {
         fs::remove_file(&link).with_context(|| format!("remove {}", link.display()))?;
     }
-    symlink(library, &link)
-        .with_context(|| format!("link {} to {}", link.display(), library.display()))
+    symlink(library, &link).with_context(|| format!("link {} to {}", link.display(), library.display()))
 }
 
 /// Finds the shared library by the dynamic linker's own list: `\tlibLLVM.so.22.1 (libc6,x86-64) => /lib/…`.
@@ -189,8 +166,6 @@ fn shared_llvm(llvm: u32) -> Option<PathBuf> {
     let list = Command::new("/sbin/ldconfig").arg("-p").output().ok()?;
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
     let name = format!("libLLVM.so.{llvm}.");
-    let line = list
-        .lines()
-        .find(|line| line.trim_start().starts_with(&name))?;
+    let line = list.lines().find(|line| line.trim_start().starts_with(&name))?;
     line.split_once(" => ").map(|(_, path)| PathBuf::from(path))
 }

@@ -52,10 +52,7 @@ impl fmt::Display for Missing {
             (true, false) => compiler.to_owned(),
             (false, _) => linker.to_owned(),
         };
-        write!(
-            f,
-            "the XDP program cannot be built here: run `cargo xtask setup`, or install {wanted}"
-        )
+        write!(f, "the XDP program cannot be built here: run `cargo xtask setup`, or install {wanted}")
     }
 }
 
@@ -66,10 +63,7 @@ impl Toolchain {
     pub(crate) fn find() -> Result<Self, Missing> {
         match (Compiler::find(), find_linker()) {
             (Some(compiler), Some(linker)) => Ok(Self { compiler, linker }),
-            (compiler, linker) => Err(Missing {
-                compiler: compiler.is_none(),
-                linker: linker.is_none(),
-            }),
+            (compiler, linker) => Err(Missing { compiler: compiler.is_none(), linker: linker.is_none() }),
         }
     }
 }
@@ -77,9 +71,7 @@ impl Toolchain {
 impl Compiler {
     /// Finds a compiler that has its source and is new enough for this workspace.
     pub(crate) fn find() -> Option<Self> {
-        nightly_rustc()
-            .and_then(Self::at)
-            .or_else(|| Self::at(PathBuf::from(DISTRIBUTION_RUSTC)))
+        nightly_rustc().and_then(Self::at).or_else(|| Self::at(PathBuf::from(DISTRIBUTION_RUSTC)))
     }
 
     fn at(rustc: PathBuf) -> Option<Self> {
@@ -88,37 +80,22 @@ impl Compiler {
         let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
         let version = output(Command::new(&rustc).arg("-vV"))?;
         let release = field(&version, "release: ")?;
-        let llvm = field(&version, "LLVM version: ")?
-            .split('.')
-            .next()?
-            .parse()
-            .ok()?;
-        let usable =
-            cargo.exists() && source.exists() && at_least(release, env!("CARGO_PKG_RUST_VERSION"));
-        usable.then(|| Self {
-            release: !release.contains("nightly"),
-            rustc,
-            cargo,
-            llvm,
-        })
+        let llvm = field(&version, "LLVM version: ")?.split('.').next()?.parse().ok()?;
+        let usable = cargo.exists() && source.exists() && at_least(release, env!("CARGO_PKG_RUST_VERSION"));
+        usable.then(|| Self { release: !release.contains("nightly"), rustc, cargo, llvm })
     }
 }
 
 /// Finds bpf-linker on PATH or where `cargo install` puts it, which sudo's PATH leaves out.
 pub(crate) fn find_linker() -> Option<PathBuf> {
-    find_program("bpf-linker").or_else(|| {
-        cargo_home()
-            .map(|home| home.join("bin/bpf-linker"))
-            .filter(|path| path.exists())
-    })
+    find_program("bpf-linker")
+        .or_else(|| cargo_home().map(|home| home.join("bin/bpf-linker")).filter(|path| path.exists()))
 }
 
 /// Finds a program on PATH, as the shell would.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|path| is_program(path))
+    env::split_paths(&path).map(|dir| dir.join(name)).find(|path| is_program(path))
 }
 
 /// Removes what an outer cargo or rustup has set, so that a command picks its own compiler, flags and target.
@@ -126,19 +103,11 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
 /// Without this the distribution's cargo is handed clippy's wrapper, the outer profile and another release's
 /// libraries. Settings of the user's machine (registries, proxies, `CARGO_HOME`) stay.
 pub(crate) fn without_outer_cargo(command: &mut Command) -> &mut Command {
-    const KEPT: [&str; 6] = [
-        "CARGO_HOME",
-        "CARGO_HTTP_",
-        "CARGO_NET_",
-        "CARGO_REGISTR",
-        "CARGO_SOURCE_",
-        "RUSTUP_HOME",
-    ];
+    const KEPT: [&str; 6] =
+        ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_SOURCE_", "RUSTUP_HOME"];
     for (name, _) in env::vars_os() {
         let Some(name) = name.to_str() else { continue };
-        let outer = ["CARGO", "RUST", "LD_LIBRARY_PATH"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
+        let outer = ["CARGO", "RUST", "LD_LIBRARY_PATH"].iter().any(|prefix| name.starts_with(prefix));
         if outer && !KEPT.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(name);
         }
@@ -149,12 +118,8 @@ pub(crate) fn without_outer_cargo(command: &mut Command) -> &mut Command {
 /// Asks rustup where its nightly is; `rustup which` never installs one, `rustc +nightly` may.
 fn nightly_rustc() -> Option<PathBuf> {
     let rustup = find_program("rustup")?;
-    let path = output(without_outer_cargo(Command::new(rustup).args([
-        "which",
-        "--toolchain",
-        "nightly",
-        "rustc",
-    ])))?;
+    let path =
+        output(without_outer_cargo(Command::new(rustup).args(["which", "--toolchain", "nightly", "rustc"])))?;
     Some(PathBuf::from(path.trim()))
 }
 
@@ -171,10 +136,7 @@ fn is_program(path: &Path) -> bool {
 /// Standard output of a command that succeeds; what it says on standard error is of no interest here.
 fn output(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
@@ -183,11 +145,7 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// Compares `1.97.0-nightly` with `1.95` by the first two numbers.
 fn at_least(release: &str, oldest: &str) -> bool {
-    let numbers = |text: &str| -> Vec<u32> {
-        text.split('.')
-            .take(2)
-            .map_while(|n| n.parse().ok())
-            .collect()
-    };
+    let numbers =
+        |text: &str| -> Vec<u32> { text.split('.').take(2).map_while(|n| n.parse().ok()).collect() };
     numbers(release) >= numbers(oldest)
 }

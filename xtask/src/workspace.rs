@@ -51,11 +51,7 @@ pub(crate) fn build_debug_agent() -> Result<PathBuf> {
 
 /// Runs cargo in the workspace, its output going where this program's goes.
 pub(crate) fn run_cargo(arguments: &[&str]) -> Result<()> {
-    let status = Command::new(cargo())
-        .current_dir(root())
-        .args(arguments)
-        .status()
-        .context("start cargo")?;
+    let status = Command::new(cargo()).current_dir(root()).args(arguments).status().context("start cargo")?;
     if !status.success() {
         bail!("cargo {}: {status}", arguments.join(" "));
     }

@@ -44,11 +44,7 @@ const AGENT: &str = "BULKHEAD_BIN";
 pub(crate) fn exec(selection: Selection) -> Result<ExitCode> {
     setup::ensure()?;
     privilege::mount_bpffs()?;
-    let failed_lints = if selection == Selection::All {
-        lint::failures()?
-    } else {
-        Vec::new()
-    };
+    let failed_lints = if selection == Selection::All { lint::failures()? } else { Vec::new() };
     let mut tally = Tally::default();
     let built = run_tiers(selection, &mut tally);
     if let Err(error) = &built {
@@ -73,12 +69,7 @@ fn run_tiers(selection: Selection, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-fn run_tier(
-    tier: Tier,
-    targets: &[Target],
-    environment: &Environment,
-    tally: &mut Tally,
-) -> Result<()> {
+fn run_tier(tier: Tier, targets: &[Target], environment: &Environment, tally: &mut Tally) -> Result<()> {
     let before = tally.total();
     for name in tier.missing(targets) {
         tally.absent(tier.name(), name);
@@ -91,9 +82,7 @@ fn run_tier(
     if tier == Tier::Unit {
         say("\n=== unit: examples in the documentation");
         let status = stream(
-            Command::new(workspace::cargo())
-                .current_dir(workspace::root())
-                .args(["test", "--doc"]),
+            Command::new(workspace::cargo()).current_dir(workspace::root()).args(["test", "--doc"]),
             tally,
         )?;
         tally.end_target("examples in the documentation", status.success());
@@ -108,11 +97,7 @@ fn run_tier(
 fn stream(command: &mut Command, tally: &mut Tally) -> Result<ExitStatus> {
     let program = command.get_program().to_owned();
     let context = || format!("start {}", program.display());
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(context)?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(context)?;
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {
             let line = line.with_context(|| format!("read what {} prints", program.display()))?;
@@ -121,9 +106,7 @@ fn stream(command: &mut Command, tally: &mut Tally) -> Result<ExitStatus> {
             tally.read(&line);
         }
     }
-    child
-        .wait()
-        .with_context(|| format!("wait for {}", program.display()))
+    child.wait().with_context(|| format!("wait for {}", program.display()))
 }
 
 /// Tells every skip and failure again, then the count, then what the whole run comes to.
@@ -144,11 +127,7 @@ fn close(tally: &Tally, failed_lints: &[&str]) -> ExitCode {
     }
     say(&tally.closing_line());
     let good = tally.passed() > 0 && tally.failed() == 0 && failed_lints.is_empty() && !strict;
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn is_ci() -> bool {
@@ -165,11 +144,7 @@ struct Environment {
 impl Environment {
     fn command(&self, target: &Target) -> Command {
         let privileged = target.tier.is_privileged();
-        let mut command = if privileged && self.sudo {
-            sudo_env()
-        } else {
-            Command::new("env")
-        };
+        let mut command = if privileged && self.sudo { sudo_env() } else { Command::new("env") };
         let mut agent = std::ffi::OsString::from(format!("{AGENT}="));
         agent.push(&self.agent);
         command.current_dir(&target.directory).arg(agent);

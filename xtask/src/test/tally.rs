@@ -62,8 +62,7 @@ impl Tally {
 
     /// Counts a target that does not exist as skipped, so that CI refuses it.
     pub(super) fn absent(&mut self, tier: &str, name: &str) {
-        self.skips
-            .push(format!("{tier}: package tests has no [[test]] {name}"));
+        self.skips.push(format!("{tier}: package tests has no [[test]] {name}"));
     }
 
     pub(super) fn passed(&self) -> u64 {
@@ -93,12 +92,7 @@ impl Tally {
 
     /// The line that a CI reads.
     pub(super) fn closing_line(&self) -> String {
-        format!(
-            "{} passed, {} failed, {} skipped",
-            self.passed,
-            self.failed(),
-            self.skipped()
-        )
+        format!("{} passed, {} failed, {} skipped", self.passed, self.failed(), self.skipped())
     }
 
     fn read_outcome(&mut self, test: &str) {
@@ -128,11 +122,7 @@ impl Tally {
 /// The number in front of ` passed` in `ok. 3 passed; 0 failed; …`.
 fn count(result: &str, what: &str) -> u64 {
     let before = result.split(what).next().unwrap_or_default();
-    before
-        .rsplit(' ')
-        .next()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
+    before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// The name in `---- name stdout ----`.
@@ -176,10 +166,7 @@ mod tests {
     fn a_failed_test_that_spoke_of_skipping_failed_all_the_same() {
         let output = "test b ... FAILED\n\nfailures:\n\n---- b stdout ----\nskipped: needs CAP_BPF\nrefused\n\n\
                       failures:\n    b\n\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured";
-        assert_eq!(
-            tally_of(output, false).closing_line(),
-            "0 passed, 1 failed, 0 skipped"
-        );
+        assert_eq!(tally_of(output, false).closing_line(), "0 passed, 1 failed, 0 skipped");
     }
 
     #[test]
@@ -198,19 +185,13 @@ mod tests {
     fn an_absent_target_is_a_skip() {
         let mut tally = Tally::default();
         tally.absent("netns", "enforcement");
-        assert_eq!(
-            tally.skips(),
-            ["netns: package tests has no [[test]] enforcement"]
-        );
+        assert_eq!(tally.skips(), ["netns: package tests has no [[test]] enforcement"]);
     }
 
     #[test]
     fn a_target_with_a_skip_only_has_no_pass() {
         let output = "test b ... ok\n\nsuccesses:\n\n---- b stdout ----\nskipped: no kernel\n\n\
                       successes:\n    b\n\ntest result: ok. 1 passed; 0 failed; 0 ignored";
-        assert_eq!(
-            tally_of(output, true).closing_line(),
-            "0 passed, 0 failed, 1 skipped"
-        );
+        assert_eq!(tally_of(output, true).closing_line(), "0 passed, 0 failed, 1 skipped");
     }
 }

@@ -50,11 +50,7 @@ impl Tier {
 
     /// Names of the required tests that no target has.
     pub(super) fn missing(self, targets: &[Target]) -> impl Iterator<Item = &'static str> {
-        let is_missing = |name: &&str| {
-            !targets
-                .iter()
-                .any(|it| it.package == PACKAGE && it.name == *name)
-        };
+        let is_missing = |name: &&str| !targets.iter().any(|it| it.package == PACKAGE && it.name == *name);
         self.required().iter().copied().filter(is_missing)
     }
 
@@ -79,11 +75,7 @@ pub(super) struct Target {
 impl Target {
     /// Package and target, as said to people.
     pub(super) fn label(&self) -> String {
-        if self.package == self.name {
-            self.name.clone()
-        } else {
-            format!("{}::{}", self.package, self.name)
-        }
+        if self.package == self.name { self.name.clone() } else { format!("{}::{}", self.package, self.name) }
     }
 }
 
@@ -92,21 +84,15 @@ impl Target {
 pub(super) fn build() -> Result<Vec<Target>> {
     let output = Command::new(workspace::cargo())
         .current_dir(workspace::root())
-        .args([
-            "test",
-            "--no-run",
-            "--message-format=json-render-diagnostics",
-        ])
+        .args(["test", "--no-run", "--message-format=json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
         .context("start cargo")?;
     if !output.status.success() {
         bail!("cargo test --no-run: {}", output.status);
     }
-    let mut targets: Vec<Target> = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(parse)
-        .collect();
+    let mut targets: Vec<Target> =
+        String::from_utf8_lossy(&output.stdout).lines().filter_map(parse).collect();
     // Cargo reports in the order of compilation, which changes from run to run.
     targets.sort_by_key(Target::label);
     Ok(targets)
@@ -151,46 +137,25 @@ mod tests {
     #[test]
     fn integration_tests_go_to_the_tier_that_names_them() {
         let target = parse(&message("path+file:///w/tests#0.1.0", "verifier", true)).unwrap();
-        assert_eq!(
-            (target.tier, target.label()),
-            (Tier::Kernel, "tests::verifier".to_owned())
-        );
+        assert_eq!((target.tier, target.label()), (Tier::Kernel, "tests::verifier".to_owned()));
         assert_eq!(target.directory, Path::new("/w/tests"));
     }
 
     #[test]
     fn a_like_named_target_of_another_package_needs_no_privilege() {
-        let target = parse(&message(
-            "path+file:///w/agent#bulkhead@0.1.0",
-            "verifier",
-            true,
-        ))
-        .unwrap();
-        assert_eq!(
-            (target.tier, target.label()),
-            (Tier::Unit, "bulkhead::verifier".to_owned())
-        );
+        let target = parse(&message("path+file:///w/agent#bulkhead@0.1.0", "verifier", true)).unwrap();
+        assert_eq!((target.tier, target.label()), (Tier::Unit, "bulkhead::verifier".to_owned()));
     }
 
     #[test]
     fn what_is_no_test_is_no_target() {
-        assert!(
-            parse(&message(
-                "path+file:///w/agent#bulkhead@0.1.0",
-                "bulkhead",
-                false
-            ))
-            .is_none()
-        );
+        assert!(parse(&message("path+file:///w/agent#bulkhead@0.1.0", "bulkhead", false)).is_none());
         assert!(parse("   Compiling bulkhead").is_none());
     }
 
     #[test]
     fn a_target_that_is_not_there_is_told() {
         let target = parse(&message("path+file:///w/tests#0.1.0", "verifier", true)).unwrap();
-        assert_eq!(
-            Tier::Kernel.missing(&[target]).collect::<Vec<_>>(),
-            ["datapath"]
-        );
+        assert_eq!(Tier::Kernel.missing(&[target]).collect::<Vec<_>>(), ["datapath"]);
     }
 }
