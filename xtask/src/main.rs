@@ -9,6 +9,7 @@ mod progress;
 mod setup;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -39,6 +40,8 @@ enum Verb {
     },
     /// Checks formatting, clippy's lints and, with cargo-deny, licences and sources of dependencies.
     Lint,
+    /// Runs the kernel tier under other kernels, in QEMU.
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +59,6 @@ fn exec(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Demo { args } => demo::exec(&args),
         Verb::Test { tier } => test::exec(tier),
         Verb::Lint => lint::exec(),
+        Verb::Vm(options) => vm::exec(&options),
     }
 }

@@ -3,13 +3,14 @@
 //! A test that cannot run prints `skipped: REASON` and returns; libtest would call that a pass, so the skips are read
 //! from its output and taken off. Under `CI=true` a skip, a missing target and an empty tier are failures.
 
-mod tally;
-mod targets;
+pub(crate) mod tally;
+pub(crate) mod targets;
 
 use std::{
     env,
+    ffi::OsString,
     io::{BufRead as _, BufReader},
-    process::{Command, ExitCode, ExitStatus, Stdio},
+    process::{Command, ExitCode, Stdio},
 };
 
 use anyhow::{Context as _, Result};
@@ -46,18 +47,17 @@ pub(crate) fn exec(selection: Selection) -> Result<ExitCode> {
     privilege::mount_bpffs()?;
     let failed_lints = if selection == Selection::All { lint::failures()? } else { Vec::new() };
     let mut tally = Tally::default();
-    let built = run_tiers(selection, &mut tally);
-    if let Err(error) = &built {
+    if let Err(error) = run_tiers(selection, &mut tally) {
         say(&format!("error: {error:#}"));
-        tally.fail("the build of the tests");
+        tally.fail("the run could not be finished");
     }
-    Ok(close(&tally, &failed_lints))
+    Ok(close(&tally, &failed_lints, is_ci()))
 }
 
 fn run_tiers(selection: Selection, tally: &mut Tally) -> Result<()> {
     say("building the agent and the tests");
     let agent = workspace::build_debug_agent()?;
-    let targets = targets::build()?;
+    let targets = targets::build(&mut targets::command())?;
     let environment = Environment {
         agent: agent.into_os_string(),
         strict: is_ci(),
@@ -75,17 +75,12 @@ fn run_tier(tier: Tier, targets: &[Target], environment: &Environment, tally: &m
         tally.absent(tier.name(), name);
     }
     for target in targets.iter().filter(|target| target.tier == tier) {
-        say(&format!("\n=== {}: {}", tier.name(), target.label()));
-        let status = stream(&mut environment.command(target), tally)?;
-        tally.end_target(&target.label(), status.success());
+        stream(tier, &target.label(), &mut environment.command(target), tally)?;
     }
     if tier == Tier::Unit {
-        say("\n=== unit: examples in the documentation");
-        let status = stream(
-            Command::new(workspace::cargo()).current_dir(workspace::root()).args(["test", "--doc"]),
-            tally,
-        )?;
-        tally.end_target("examples in the documentation", status.success());
+        let mut examples = Command::new(workspace::cargo());
+        examples.current_dir(workspace::root()).args(["test", "--doc"]);
+        stream(tier, "examples in the documentation", &mut examples, tally)?;
     }
     if tally.total() == before {
         tally.fail(&format!("{}: the tier has no test", tier.name()));
@@ -93,40 +88,39 @@ fn run_tier(tier: Tier, targets: &[Target], environment: &Environment, tally: &m
     Ok(())
 }
 
-/// Runs a command whose standard output is libtest's, line by line.
-fn stream(command: &mut Command, tally: &mut Tally) -> Result<ExitStatus> {
+/// Runs a command whose standard output is libtest's, showing it line by line.
+fn stream(tier: Tier, label: &str, command: &mut Command, tally: &mut Tally) -> Result<()> {
+    say(&format!("\n=== {}: {label}", tier.name()));
+    tally.begin_target(label);
     let program = command.get_program().to_owned();
-    let context = || format!("start {}", program.display());
+    let context = || format!("run {} for {label}", program.display());
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(context)?;
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {
-            let line = line.with_context(|| format!("read what {} prints", program.display()))?;
-            let line = String::from_utf8_lossy(&line);
-            say(&line);
-            tally.read(&line);
+            let line = String::from_utf8_lossy(&line.with_context(context)?).into_owned();
+            if tally.read(&line) {
+                say(&line);
+            }
         }
     }
-    child.wait().with_context(|| format!("wait for {}", program.display()))
+    tally.end_target(child.wait().with_context(context)?.success());
+    Ok(())
 }
 
-/// Tells every skip and failure again, then the count, then what the whole run comes to.
-fn close(tally: &Tally, failed_lints: &[&str]) -> ExitCode {
+/// Tells every skip and failure again, then the count as the last line.
+pub(crate) fn close(tally: &Tally, failed_lints: &[&str], strict: bool) -> ExitCode {
     say("");
-    for skip in tally.skips() {
-        say(&format!("skipped: {skip}"));
+    let lines = [("skipped", tally.skips()), ("failed", tally.failures())];
+    for (what, names) in lines {
+        names.iter().for_each(|name| say(&format!("{what}: {name}")));
     }
-    for failure in tally.failures() {
-        say(&format!("failed: {failure}"));
-    }
-    for lint in failed_lints {
-        say(&format!("lint failed: {lint}"));
-    }
-    let strict = is_ci() && tally.skipped() > 0;
-    if strict {
-        say("a skipped test is a failure under CI=true");
+    failed_lints.iter().for_each(|name| say(&format!("lint failed: {name}")));
+    let refused = strict && tally.skipped() > 0;
+    if refused {
+        say("what is skipped counts as failed here");
     }
     say(&tally.closing_line());
-    let good = tally.passed() > 0 && tally.failed() == 0 && failed_lints.is_empty() && !strict;
+    let good = tally.passed() > 0 && tally.failed() == 0 && failed_lints.is_empty() && !refused;
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -136,7 +130,7 @@ fn is_ci() -> bool {
 
 /// What the tests are told about where they run.
 struct Environment {
-    agent: std::ffi::OsString,
+    agent: OsString,
     strict: bool,
     sudo: bool,
 }
@@ -145,7 +139,7 @@ impl Environment {
     fn command(&self, target: &Target) -> Command {
         let privileged = target.tier.is_privileged();
         let mut command = if privileged && self.sudo { sudo_env() } else { Command::new("env") };
-        let mut agent = std::ffi::OsString::from(format!("{AGENT}="));
+        let mut agent = OsString::from(format!("{AGENT}="));
         agent.push(&self.agent);
         command.current_dir(&target.directory).arg(agent);
         if self.strict {

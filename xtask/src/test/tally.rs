@@ -5,7 +5,7 @@ const SKIPPED: &str = "skipped: ";
 
 /// Counts of all targets so far, with the names of what did not pass.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     passed: u64,
     failures: Vec<String>,
     skips: Vec<String>,
@@ -15,6 +15,9 @@ pub(super) struct Tally {
 /// What is known of the target that is running.
 #[derive(Debug, Default)]
 struct Progress {
+    label: String,
+    /// Whether the names of the tests that passed are being listed, for a second time.
+    listing: bool,
     /// Whether it printed its result.
     closed: bool,
     /// Whether the captured output that follows is of tests that passed.
@@ -27,8 +30,23 @@ struct Progress {
 }
 
 impl Tally {
-    /// Reads one line of the running target.
-    pub(super) fn read(&mut self, line: &str) {
+    /// Begins a target, whose label goes before the names of its tests.
+    pub(crate) fn begin_target(&mut self, label: &str) {
+        self.target = Progress { label: label.to_owned(), ..Progress::default() };
+    }
+
+    /// Reads one line of the running target and tells whether it is worth showing: not the list of the tests that
+    /// passed, which libtest has printed line by line.
+    pub(crate) fn read(&mut self, line: &str) -> bool {
+        let listed = self.target.listing && (line.is_empty() || line.starts_with("    "));
+        if !listed {
+            self.target.listing = line == "successes:";
+            self.read_news(line);
+        }
+        !listed && !self.target.listing
+    }
+
+    fn read_news(&mut self, line: &str) {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.passed += count(result, " passed").saturating_sub(self.target.skips);
             self.target.closed = true;
@@ -46,52 +64,52 @@ impl Tally {
     }
 
     /// Ends the running target; one that died has no result to count, and that is a failure too.
-    pub(super) fn end_target(&mut self, label: &str, success: bool) {
+    pub(crate) fn end_target(&mut self, success: bool) {
         let ended = std::mem::take(&mut self.target);
         if !ended.closed {
-            self.fail(&format!("{label}: ended without a result"));
+            self.fail(&format!("{}: ended without a result", ended.label));
         } else if !success && ended.failures == 0 {
-            self.fail(&format!("{label}: failed after its tests"));
+            self.fail(&format!("{}: failed after its tests", ended.label));
         }
     }
 
     /// Counts a failure that no test reports.
-    pub(super) fn fail(&mut self, what: &str) {
+    pub(crate) fn fail(&mut self, what: &str) {
         self.failures.push(what.to_owned());
     }
 
     /// Counts a target that does not exist as skipped, so that CI refuses it.
-    pub(super) fn absent(&mut self, tier: &str, name: &str) {
+    pub(crate) fn absent(&mut self, tier: &str, name: &str) {
         self.skips.push(format!("{tier}: package tests has no [[test]] {name}"));
     }
 
-    pub(super) fn passed(&self) -> u64 {
+    pub(crate) fn passed(&self) -> u64 {
         self.passed
     }
 
-    pub(super) fn failed(&self) -> usize {
+    pub(crate) fn failed(&self) -> usize {
         self.failures.len()
     }
 
-    pub(super) fn skipped(&self) -> usize {
+    pub(crate) fn skipped(&self) -> usize {
         self.skips.len()
     }
 
     /// Everything counted.
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.passed + self.failed() as u64 + self.skipped() as u64
     }
 
-    pub(super) fn skips(&self) -> &[String] {
+    pub(crate) fn skips(&self) -> &[String] {
         &self.skips
     }
 
-    pub(super) fn failures(&self) -> &[String] {
+    pub(crate) fn failures(&self) -> &[String] {
         &self.failures
     }
 
     /// The line that a CI reads.
-    pub(super) fn closing_line(&self) -> String {
+    pub(crate) fn closing_line(&self) -> String {
         format!("{} passed, {} failed, {} skipped", self.passed, self.failed(), self.skipped())
     }
 
@@ -101,9 +119,9 @@ impl Tally {
         };
         if outcome == "FAILED" || outcome.starts_with("FAILED ") {
             self.target.failures += 1;
-            self.failures.push(name.to_owned());
+            self.failures.push(format!("{}: {name}", self.target.label));
         } else if let Some(reason) = outcome.strip_prefix("ignored") {
-            self.skips.push(format!("{name}: ignored{reason}"));
+            self.skips.push(format!("{}: {name}: ignored{reason}", self.target.label));
         }
     }
 
@@ -113,7 +131,7 @@ impl Tally {
             return;
         }
         if let Some(name) = self.target.section.take() {
-            self.skips.push(format!("{name}: {reason}"));
+            self.skips.push(format!("{}: {name}: {reason}", self.target.label));
             self.target.skips += 1;
         }
     }
@@ -136,8 +154,11 @@ mod tests {
 
     fn tally_of(output: &str, success: bool) -> Tally {
         let mut tally = Tally::default();
-        output.lines().for_each(|line| tally.read(line));
-        tally.end_target("tests::kernel", success);
+        tally.begin_target("kernel");
+        output.lines().for_each(|line| {
+            tally.read(line);
+        });
+        tally.end_target(success);
         tally
     }
 
@@ -148,8 +169,8 @@ mod tests {
                       test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out";
         let tally = tally_of(output, false);
         assert_eq!(tally.closing_line(), "1 passed, 1 failed, 1 skipped");
-        assert_eq!(tally.failures(), ["b"]);
-        assert_eq!(tally.skips(), ["c: ignored, slow"]);
+        assert_eq!(tally.failures(), ["kernel: b"]);
+        assert_eq!(tally.skips(), ["kernel: c: ignored, slow"]);
     }
 
     #[test]
@@ -159,7 +180,7 @@ mod tests {
                       test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out";
         let tally = tally_of(output, true);
         assert_eq!(tally.closing_line(), "1 passed, 0 failed, 1 skipped");
-        assert_eq!(tally.skips(), ["b: needs CAP_BPF"]);
+        assert_eq!(tally.skips(), ["kernel: b: needs CAP_BPF"]);
     }
 
     #[test]
@@ -172,13 +193,22 @@ mod tests {
     #[test]
     fn a_target_that_dies_is_a_failure() {
         let tally = tally_of("running 2 tests\ntest a ... ok", false);
-        assert_eq!(tally.failures(), ["tests::kernel: ended without a result"]);
+        assert_eq!(tally.failures(), ["kernel: ended without a result"]);
     }
 
     #[test]
     fn a_target_that_fails_after_its_tests_is_a_failure() {
         let tally = tally_of("test result: ok. 1 passed; 0 failed; 0 ignored", false);
         assert_eq!(tally.closing_line(), "1 passed, 1 failed, 0 skipped");
+    }
+
+    #[test]
+    fn names_of_passed_tests_are_shown_once() {
+        let output = "test a ... ok\n\nsuccesses:\n\n---- a stdout ----\ncost: 7\n\n\nsuccesses:\n    a\n\ntest result: ok. 1 passed;";
+        let mut tally = Tally::default();
+        let shown: Vec<&str> =
+            output.lines().filter(|line| tally.read(line)).filter(|line| !line.is_empty()).collect();
+        assert_eq!(shown, ["test a ... ok", "---- a stdout ----", "cost: 7", "test result: ok. 1 passed;"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::workspace;
 
 /// Tests that need the same privilege.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tier {
+pub(crate) enum Tier {
     Unit,
     Cli,
     Kernel,
@@ -25,7 +25,7 @@ const PACKAGE: &str = "tests";
 const TIERS: [Tier; 4] = [Tier::Unit, Tier::Cli, Tier::Kernel, Tier::Netns];
 
 impl Tier {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Unit => "unit",
             Self::Cli => "cli",
@@ -35,7 +35,7 @@ impl Tier {
     }
 
     /// Integration tests of package `tests` that the tier cannot do without.
-    fn required(self) -> &'static [&'static str] {
+    pub(crate) fn required(self) -> &'static [&'static str] {
         match self {
             Self::Unit => &["policy", "model", "regression"],
             Self::Cli => &["cli"],
@@ -44,12 +44,12 @@ impl Tier {
         }
     }
 
-    pub(super) fn is_privileged(self) -> bool {
+    pub(crate) fn is_privileged(self) -> bool {
         matches!(self, Self::Kernel | Self::Netns)
     }
 
     /// Names of the required tests that no target has.
-    pub(super) fn missing(self, targets: &[Target]) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn missing(self, targets: &[Target]) -> impl Iterator<Item = &'static str> {
         let is_missing = |name: &&str| !targets.iter().any(|it| it.package == PACKAGE && it.name == *name);
         self.required().iter().copied().filter(is_missing)
     }
@@ -63,31 +63,37 @@ impl Tier {
 
 /// A test executable.
 #[derive(Debug)]
-pub(super) struct Target {
-    pub(super) tier: Tier,
+pub(crate) struct Target {
+    pub(crate) tier: Tier,
     package: String,
-    name: String,
-    pub(super) executable: PathBuf,
+    pub(crate) name: String,
+    pub(crate) executable: PathBuf,
     /// The package's directory, where `cargo test` would run it.
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 impl Target {
     /// Package and target, as said to people.
-    pub(super) fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         if self.package == self.name { self.name.clone() } else { format!("{}::{}", self.package, self.name) }
     }
 }
 
-/// Builds every test of the default members with one cargo call, so that all share one set of features and one build of
-/// each dependency.
-pub(super) fn build() -> Result<Vec<Target>> {
-    let output = Command::new(workspace::cargo())
-        .current_dir(workspace::root())
-        .args(["test", "--no-run", "--message-format=json-render-diagnostics"])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("start cargo")?;
+/// The cargo call that builds every test of the default members: one call, so that all share one set of features and
+/// one build of each dependency.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(workspace::cargo());
+    command.current_dir(workspace::root()).args([
+        "test",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]);
+    command
+}
+
+/// Builds tests and returns their executables.
+pub(crate) fn build(command: &mut Command) -> Result<Vec<Target>> {
+    let output = command.stderr(Stdio::inherit()).output().context("start cargo")?;
     if !output.status.success() {
         bail!("cargo test --no-run: {}", output.status);
     }
