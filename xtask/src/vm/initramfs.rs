@@ -1,0 +1,86 @@
+//! The guest's root: busybox, the tests, what they read, and an init that runs them.
+
+use std::{
+    fs::{self, File},
+    io::BufWriter,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{cpio::Archive, package::Kernel};
+use crate::{test::targets::Target, workspace};
+
+/// What tests may read, at the same paths as on the host.
+const READ_BY_TESTS: [&str; 2] = ["tests/fixtures", "policies"];
+
+/// Marks, on the console, the start of a test and its end with the exit code.
+pub(super) const BEGIN: &str = "@@ begin ";
+pub(super) const END: &str = "@@ end ";
+
+/// Writes the archive that the kernel will boot into.
+pub(super) fn write(image: &Path, busybox: &Path, kernel: &Kernel, tests: &[Target]) -> Result<()> {
+    let file = File::create(image).with_context(|| format!("create {}", image.display()))?;
+    let mut archive = Archive::new(BufWriter::new(file));
+    add(&mut archive, "/bin/busybox", busybox)?;
+    if let Some(veth) = &kernel.veth {
+        add(&mut archive, "/lib/veth.ko", veth)?;
+    }
+    for test in tests {
+        add(&mut archive, &format!("/tests/{}", test.name), &test.executable)?;
+        archive.directory(&test.directory)?;
+    }
+    for directory in READ_BY_TESTS {
+        add_tree(&mut archive, &workspace::root().join(directory))?;
+    }
+    archive.file(Path::new("/init"), init(tests).as_bytes())?;
+    archive.finish().with_context(|| format!("write {}", image.display()))
+}
+
+type Image = Archive<BufWriter<File>>;
+
+fn add(archive: &mut Image, to: &str, from: &Path) -> Result<()> {
+    let content = fs::read(from).with_context(|| format!("read {}", from.display()))?;
+    archive.file(Path::new(to), &content).with_context(|| format!("put {} into the image", from.display()))
+}
+
+fn add_tree(archive: &mut Image, directory: &Path) -> Result<()> {
+    if !directory.exists() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(directory).with_context(|| format!("read {}", directory.display()))?;
+    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            add_tree(archive, &path)?;
+        } else {
+            add(archive, &path.to_string_lossy(), &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first program. Every test is told that it must not skip, and that its processor is an emulated one.
+fn init(tests: &[Target]) -> String {
+    let mut script = String::from(
+        "#!/bin/busybox sh\n\
+         /bin/busybox mkdir -p /proc /sys /dev /tmp /run\n\
+         /bin/busybox --install -s /bin\n\
+         export PATH=/bin HOME=/tmp RUST_BACKTRACE=1 BULKHEAD_REQUIRE_PRIVILEGE=1 BULKHEAD_EMULATED=1\n\
+         mount -t proc proc /proc\n\
+         mount -t sysfs sysfs /sys\n\
+         mount -t devtmpfs devtmpfs /dev\n\
+         mount -t bpf bpffs /sys/fs/bpf\n\
+         ip link set lo up\n\
+         test -e /lib/veth.ko && insmod /lib/veth.ko\n",
+    );
+    for test in tests {
+        let (name, directory) = (&test.name, test.directory.display());
+        script += &format!(
+            "cd '{directory}'\necho '{BEGIN}{name}'\n\
+             /tests/{name} --show-output --test-threads=1\necho \"{END}$?\"\n"
+        );
+    }
+    script + "poweroff -f\n"
+}

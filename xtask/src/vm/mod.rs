@@ -1,0 +1,114 @@
+//! Runs the kernel tier under other kernels, each booted by QEMU with nothing but the tests in it.
+//!
+//! QEMU emulates the processor: test machines are often virtual ones without virtualisation of their own.
+
+mod cpio;
+mod guest;
+mod initramfs;
+mod package;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::{
+    apt,
+    progress::{Step, say},
+    setup,
+    test::{
+        self,
+        tally::Tally,
+        targets::{self, Target, Tier},
+    },
+    toolchain::find_program,
+    workspace,
+};
+use package::Kernel;
+
+/// The only processor that kernels are fetched for.
+const HOST: &str = "x86_64-unknown-linux-gnu";
+
+/// Which kernels, and how patiently.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Kernel series to boot, as Debian packages them.
+    #[arg(long, value_delimiter = ',', default_value = "6.1", value_name = "SERIES")]
+    kernels: Vec<String>,
+    /// Seconds after which a guest is given up.
+    #[arg(long, default_value_t = 180, value_name = "SECONDS")]
+    timeout: u64,
+}
+
+/// Builds the kernel tier's tests so that they run without a library, and runs them in every kernel asked for.
+pub(crate) fn exec(options: &Options) -> Result<ExitCode> {
+    if cfg!(not(target_arch = "x86_64")) {
+        bail!("cargo xtask vm boots x86_64 kernels only");
+    }
+    setup::ensure()?;
+    let steps = options.kernels.len() + 2;
+    install_qemu(&Step::new(1, steps, "emulator"))?;
+    let tests = build_tests(&Step::new(2, steps, "tests"))?;
+    let mut tally = Tally::default();
+    for (index, series) in options.kernels.iter().enumerate() {
+        let step = Step::new(index + 3, steps, &format!("kernel {series}"));
+        run_kernel(&step, series, &tests, Duration::from_secs(options.timeout), &mut tally)?;
+    }
+    Ok(test::close(&tally, &[], true))
+}
+
+fn install_qemu(step: &Step) -> Result<()> {
+    if find_program(guest::QEMU).is_none() {
+        apt::install(step, &["qemu-system-x86"])?;
+    }
+    find_program(guest::QEMU).with_context(|| format!("there is still no {}", guest::QEMU))?;
+    step.say(guest::QEMU);
+    Ok(())
+}
+
+/// Links the C library in: the guest has none. Without debug information, which is most of the size.
+fn build_tests(step: &Step) -> Result<Vec<Target>> {
+    step.say("building them without shared libraries");
+    let mut command = targets::command();
+    command.args(["--target", HOST, "--package", "tests"]).env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command.env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=debuginfo");
+    for name in Tier::Kernel.required() {
+        if workspace::root().join("tests").join(name).with_extension("rs").exists() {
+            command.args(["--test", name]);
+        } else {
+            step.say(&format!("there is no test {name}"));
+        }
+    }
+    let tests = targets::build(&mut command)?;
+    if !tests.iter().any(|test| test.name == "verifier") {
+        bail!("package tests has no [[test]] verifier, which is what other kernels are booted for");
+    }
+    Ok(tests)
+}
+
+fn run_kernel(
+    step: &Step,
+    series: &str,
+    tests: &[Target],
+    patience: Duration,
+    tally: &mut Tally,
+) -> Result<()> {
+    let busybox = package::unpack(step, "busybox-static")?.join("bin/busybox");
+    let kernel = Kernel::fetch(step, series)?;
+    let image = directory()?.join(format!("{series}.cpio"));
+    initramfs::write(&image, &busybox, &kernel, tests)?;
+    step.say(&format!("booting {} (about 10 s)", kernel.release));
+    let report = guest::run(series, &kernel.image, &image, patience, tally)?;
+    if !report.finished {
+        tally.fail(&format!("{series}: the guest did not finish in {} s", patience.as_secs()));
+    }
+    say(&format!("what the guest said: {}", report.log.display()));
+    Ok(())
+}
+
+/// Where packages, images and logs are kept.
+fn directory() -> Result<PathBuf> {
+    let directory = workspace::target_dir().join("vm");
+    std::fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+    Ok(directory)
+}
