@@ -1,0 +1,140 @@
+//! Addresses and prefixes as policies write them, and as ranges to compare them by.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::location::Located;
+use super::node::Node;
+use super::reader::Reader;
+
+/// A stretch of addresses, both ends included, in one order: IPv4 stands as `::ffff:a.b.c.d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressRange {
+    /// The first address.
+    pub first: u128,
+    /// The last address.
+    pub last: u128,
+}
+
+/// Where IPv4 lies in the common order.
+pub const IPV4: AddressRange = AddressRange {
+    first: 0xffff_0000_0000,
+    last: 0xffff_ffff_ffff,
+};
+
+impl AddressRange {
+    /// True if the two have an address in common.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// True if every address of `other` is in here.
+    pub fn contains(self, other: Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+}
+
+impl From<IpAddr> for AddressRange {
+    fn from(address: IpAddr) -> Self {
+        let number = match address {
+            IpAddr::V4(v4) => IPV4.first | u128::from(u32::from(v4)),
+            IpAddr::V6(v6) => u128::from(v6),
+        };
+        Self { first: number, last: number }
+    }
+}
+
+impl From<IpNet> for AddressRange {
+    fn from(net: IpNet) -> Self {
+        Self {
+            first: Self::from(net.network()).first,
+            last: Self::from(net.broadcast()).last,
+        }
+    }
+}
+
+/// The address at a place in the common order.
+pub fn address(number: u128) -> IpAddr {
+    match (IPV4.first..=IPV4.last).contains(&number) {
+        #[expect(clippy::cast_possible_truncation, reason = "the upper bits are IPV4's prefix")]
+        true => IpAddr::V4(Ipv4Addr::from(number as u32)),
+        false => IpAddr::V6(Ipv6Addr::from(number)),
+    }
+}
+
+/// A prefix written as an operator expects to read it: a single address without its length.
+pub fn plain(net: &IpNet) -> String {
+    match net.prefix_len() == net.max_prefix_len() {
+        true => net.addr().to_string(),
+        false => net.to_string(),
+    }
+}
+
+impl Reader<'_> {
+    /// A prefix, or a plain address standing for itself.
+    pub(crate) fn prefix(&mut self, node: &Node) -> Option<Located<IpNet>> {
+        let text = self.word(node, "an address or prefix")?;
+        let (address, length) = match text.split_once('/') {
+            None => (text, None),
+            Some((address, length)) => (address, Some(length)),
+        };
+        let address = self.parsed_address(node, address)?;
+        let net = self.of_length(node, address, length)?;
+        if net.network() != net.addr() {
+            return self.refuse(
+                node.span,
+                format!("{text} has host bits set"),
+                format!("the network is {}; a single address is {}", net.trunc(), net.addr()),
+            );
+        }
+        Some(Located::new(net, self.at(node.span)))
+    }
+
+    /// A single address.
+    pub(crate) fn address(&mut self, node: &Node) -> Option<Located<IpAddr>> {
+        let text = self.word(node, "an address")?;
+        let address = self.parsed_address(node, text)?;
+        Some(Located::new(address, self.at(node.span)))
+    }
+
+    fn parsed_address(&mut self, node: &Node, text: &str) -> Option<IpAddr> {
+        match text.parse::<IpAddr>() {
+            Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+                let v4 = v6.to_ipv4_mapped().map(|v4| v4.to_string()).unwrap_or_default();
+                self.refuse(
+                    node.span,
+                    format!("{text} is an IPv4 address in IPv6 clothes"),
+                    format!("write the IPv4 form: {v4}"),
+                )
+            }
+            Ok(address) => Some(address),
+            Err(_) => self.refuse(
+                node.span,
+                format!("{text:?} is not an IP address"),
+                "write it like 192.0.2.1, 192.0.2.0/24 or \"2001:db8::/32\"",
+            ),
+        }
+    }
+
+    fn of_length(&mut self, node: &Node, address: IpAddr, length: Option<&str>) -> Option<IpNet> {
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let length = match length {
+            None => most,
+            Some(text) => {
+                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+                match text.parse::<u8>().ok().filter(|n| digits && *n <= most) {
+                    Some(length) => length,
+                    None => {
+                        let problem = format!("prefix length /{text} is out of range");
+                        return self.refuse(node.span, problem, format!("use /0 to /{most}"));
+                    }
+                }
+            }
+        };
+        match address {
+            IpAddr::V4(v4) => Ipv4Net::new(v4, length).ok().map(IpNet::V4),
+            IpAddr::V6(v6) => Ipv6Net::new(v6, length).ok().map(IpNet::V6),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What this host is: `kind: Agent` in `/etc/bulkhead/agent.yaml`.
+
+use std::path::PathBuf;
+
+use super::location::{Located, Location};
+
+/// The settings of one agent, with its defaults filled in.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// Where it was written.
+    pub at: Location,
+    /// The interfaces it guards; names are unique.
+    pub interfaces: Vec<Interface>,
+    /// Folder that holds the policies; `/etc/bulkhead/policies`.
+    pub policy_folder: PathBuf,
+    /// True if changes in the folder apply themselves; false.
+    pub auto_apply: bool,
+    /// Folder for the accepted policy; `/var/lib/bulkhead`.
+    pub state_dir: PathBuf,
+    /// The local API's socket; `/run/bulkhead/bulkhead.sock`.
+    pub socket: PathBuf,
+    /// How large the kernel tables are made.
+    pub tables: Capacities,
+}
+
+/// One interface.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// The kernel's name, as written.
+    pub name: Located<String>,
+    /// What is behind it; at least one.
+    pub roles: Vec<Role>,
+    /// What happens to traffic that belongs to no device.
+    pub transit: Transit,
+}
+
+/// What is behind an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Devices: uplink is judged here.
+    Access,
+    /// The data network: downlink is judged here.
+    Core,
+}
+
+/// What happens to traffic that belongs to no device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transit {
+    /// It is none of our business.
+    Pass,
+    /// It is dropped.
+    Drop,
+}
+
+/// Entries of each kernel table. What does not fit is refused before anything is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacities {
+    /// Devices.
+    pub devices: u32,
+    /// Device addresses.
+    pub addresses: u32,
+    /// Profiles: distinct treatments of devices.
+    pub profiles: u32,
+    /// Remote ranges of all rule sets together.
+    pub ranges: u32,
+    /// Port ranges of all rule sets together.
+    pub ports: u32,
+    /// Live flows.
+    pub flows: u32,
+}
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Self {
+            devices: 65_536,
+            addresses: 131_072,
+            profiles: 4_096,
+            ranges: 65_536,
+            ports: 65_536,
+            flows: 262_144,
+        }
+    }
+}

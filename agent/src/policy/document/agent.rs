@@ -1,0 +1,134 @@
+//! `kind: Agent`.
+
+use std::path::PathBuf;
+
+use crate::policy::agent::{AgentConfig, Capacities, Interface, Role, Transit};
+use crate::policy::location::Located;
+use crate::policy::node::Node;
+use crate::policy::reader::{Fields, Reader, not_yet};
+
+/// The kernel's longest interface name.
+const IFNAMSIZ: usize = 15;
+
+pub(super) fn read(reader: &mut Reader<'_>, spec: &Node) -> Option<AgentConfig> {
+    let mut fields = reader.fields(spec, "the agent's spec")?;
+    let interfaces = fields
+        .required(reader, "interfaces")
+        .and_then(|node| reader.some(node, "`interfaces`", interface))
+        .map(|found| unique(reader, found));
+    let folder = path(reader, &mut fields, "policyFolder", "/etc/bulkhead/policies");
+    let auto_apply = fields
+        .optional(reader, "autoApply")
+        .and_then(|node| reader.boolean(node, "`autoApply`"));
+    let state_dir = path(reader, &mut fields, "stateDir", "/var/lib/bulkhead");
+    let socket = path(reader, &mut fields, "socket", "/run/bulkhead/bulkhead.sock");
+    let tables = fields
+        .optional(reader, "tables")
+        .map_or_else(Capacities::default, |node| capacities(reader, node));
+    fields.finish(reader);
+    Some(AgentConfig {
+        at: reader.at(spec.span),
+        interfaces: interfaces?,
+        policy_folder: folder,
+        auto_apply: auto_apply.unwrap_or(false),
+        state_dir,
+        socket,
+        tables,
+    })
+}
+
+fn path(reader: &mut Reader<'_>, fields: &mut Fields<'_>, key: &'static str, default: &str) -> PathBuf {
+    let written = fields.optional(reader, key).and_then(|node| {
+        let text = reader.text(node, "a path")?;
+        match text.starts_with('/') {
+            true => Some(PathBuf::from(text)),
+            false => reader.refuse(node.span, format!("`{key}` is not an absolute path"), "begin it with /"),
+        }
+    });
+    written.unwrap_or_else(|| PathBuf::from(default))
+}
+
+fn interface(reader: &mut Reader<'_>, node: &Node) -> Option<Interface> {
+    let mut fields = reader.fields(node, "the interface")?;
+    let name = fields.required(reader, "name").and_then(|node| reader.interface(node));
+    let roles = fields
+        .required(reader, "roles")
+        .and_then(|node| reader.some(node, "`roles`", role));
+    let transit = fields.required(reader, "transit").and_then(|node| {
+        reader.choice(node, "transit", &[("pass", Transit::Pass), ("drop", Transit::Drop)])
+    });
+    fields.later(reader, &["gtpu", "hairpin"]);
+    fields.finish(reader);
+    let mut roles = roles?;
+    roles.sort();
+    roles.dedup();
+    Some(Interface { name: name?, roles, transit: transit? })
+}
+
+fn role(reader: &mut Reader<'_>, node: &Node) -> Option<Role> {
+    if reader.word(node, "a role")? == "witness" {
+        return not_yet(reader, node.span, "role `witness`");
+    }
+    reader.choice(node, "role", &[("access", Role::Access), ("core", Role::Core)])
+}
+
+fn unique(reader: &mut Reader<'_>, found: Vec<Interface>) -> Vec<Interface> {
+    let mut kept: Vec<Interface> = Vec::new();
+    for interface in found {
+        let name = &interface.name;
+        match kept.iter().find(|other| other.name.value == name.value) {
+            Some(first) => {
+                let problem = format!("interface {} is listed twice, first at {}", name.value, first.name.at);
+                reader.refuse::<()>(name.at.span(), problem, "merge the two entries");
+            }
+            None => kept.push(interface),
+        }
+    }
+    kept
+}
+
+fn capacities(reader: &mut Reader<'_>, node: &Node) -> Capacities {
+    let mut tables = Capacities::default();
+    let Some(mut fields) = reader.fields(node, "`tables`") else {
+        return tables;
+    };
+    let slots: [(&'static str, &mut u32); 6] = [
+        ("devices", &mut tables.devices),
+        ("addresses", &mut tables.addresses),
+        ("profiles", &mut tables.profiles),
+        ("ranges", &mut tables.ranges),
+        ("ports", &mut tables.ports),
+        ("flows", &mut tables.flows),
+    ];
+    for (key, slot) in slots {
+        let number = fields
+            .optional(reader, key)
+            .and_then(|node| reader.number(node, "capacity", 1, 1 << 26));
+        *slot = number.unwrap_or(*slot);
+    }
+    fields.finish(reader);
+    tables
+}
+
+impl Reader<'_> {
+    /// The name of a network interface, by the kernel's rule.
+    pub(crate) fn interface(&mut self, node: &Node) -> Option<Located<String>> {
+        let text = self.text(node, "an interface name")?;
+        let sign = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let good = !matches!(text, "" | "." | "..") && text.len() <= IFNAMSIZ && text.bytes().all(sign);
+        match good {
+            true => Some(Located::new(text.to_owned(), self.at(node.span))),
+            false => self.refuse(
+                node.span,
+                format!("{text:?} is not an interface name"),
+                "use at most 15 letters, digits, `.`, `_` and `-`, as `ip link` shows it",
+            ),
+        }
+    }
+
+    /// A VLAN id.
+    pub(crate) fn vlan(&mut self, node: &Node) -> Option<u16> {
+        let number = self.number(node, "VLAN", 1, 4094)?;
+        u16::try_from(number).ok()
+    }
+}

@@ -1,0 +1,146 @@
+//! `kind: Device`.
+
+use ipnet::IpNet;
+
+use super::network::vlans;
+use crate::policy::location::Located;
+use crate::policy::model::{Binding, Device, Labels, SimProfile};
+use crate::policy::name::Name;
+use crate::policy::node::Node;
+use crate::policy::reader::{Fields, Reader, not_yet};
+
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    name: &Located<Name>,
+    labels: &Labels,
+    spec: &Node,
+) -> Option<Device> {
+    let mut fields = reader.fields(spec, "the device's spec")?;
+    let network = fields
+        .required(reader, "network")
+        .and_then(|node| reader.name(node, "the network"));
+    let addresses = fields
+        .required(reader, "addresses")
+        .and_then(|node| reader.some(node, "`addresses`", device_address));
+    let binding = fields.optional(reader, "binding").map(|node| binding(reader, node));
+    let profiles = fields
+        .optional(reader, "profiles")
+        .map(|node| reader.some(node, "`profiles`", profile));
+    let imei = fields
+        .optional(reader, "imei")
+        .map(|node| reader.digits(node, "IMEI", 14, 16));
+    fields.later(reader, &["framedRoutes", "teid", "mode", "limits"]);
+    fields.finish(reader);
+    Some(Device {
+        name: name.value.clone(),
+        at: name.at.clone(),
+        network: network?,
+        segment: None,
+        labels: labels.clone(),
+        addresses: addresses?,
+        binding: binding.map_or(Some(None), |binding| binding.map(Some))?,
+        profiles: profiles.unwrap_or(Some(Vec::new()))?,
+        imei: imei.map_or(Some(None), |imei| imei.map(Some))?,
+    })
+}
+
+/// The lengths that one lookup in the kernel can find.
+fn device_address(reader: &mut Reader<'_>, node: &Node) -> Option<Located<IpNet>> {
+    let net = reader.prefix(node)?;
+    match (net.value, net.value.prefix_len()) {
+        (IpNet::V4(_), 32) | (IpNet::V6(_), 64 | 128) => Some(net),
+        (_, length) => not_yet(
+            reader,
+            node.span,
+            &format!("a device prefix of length /{length} (only IPv4 /32, IPv6 /64 and /128 are)"),
+        ),
+    }
+}
+
+fn binding(reader: &mut Reader<'_>, node: &Node) -> Option<Binding> {
+    let mut fields = reader.fields(node, "`binding`")?;
+    let interface = fields.optional(reader, "interface").map(|node| reader.interface(node));
+    let (vlan, inner) = vlans(reader, &mut fields);
+    let mac = fields.optional(reader, "mac").map(|node| mac(reader, node));
+    fields.later(reader, &["teid", "tunnel"]);
+    if interface.is_none() && mac.is_none() && !fields.has("vlan") && !fields.has("innerVlan") {
+        return empty(reader, fields);
+    }
+    fields.finish(reader);
+    Some(Binding {
+        at: reader.at(node.span),
+        interface: interface.map_or(Some(None), |found| found.map(|found| Some(found.value)))?,
+        vlan: vlan?,
+        inner_vlan: inner?,
+        mac: mac.map_or(Some(None), |mac| mac.map(Some))?,
+    })
+}
+
+fn empty<T>(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<T> {
+    let span = fields.span();
+    fields.finish(reader);
+    reader.refuse(
+        span,
+        "`binding` binds nothing",
+        "name an interface, vlan, innerVlan or mac, or remove it",
+    )
+}
+
+fn mac(reader: &mut Reader<'_>, node: &Node) -> Option<[u8; 6]> {
+    let text = reader.text(node, "a MAC address")?;
+    let mut octets = [0u8; 6];
+    let parts: Vec<&str> = text.split(':').collect();
+    let good = parts.len() == 6
+        && parts.iter().zip(&mut octets).all(|(part, octet)| {
+            let hex = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            u8::from_str_radix(part, 16).is_ok_and(|value| {
+                *octet = value;
+                hex
+            })
+        });
+    if !good {
+        let problem = format!("{text:?} is not a MAC address");
+        return reader.refuse(node.span, problem, "write it like \"02:00:00:00:00:11\"");
+    }
+    if octets[0] & 1 == 1 || octets == [0; 6] {
+        let problem = format!("{text} can be nobody's source address");
+        return reader.refuse(node.span, problem, "write the device's own MAC address");
+    }
+    Some(octets)
+}
+
+fn profile(reader: &mut Reader<'_>, node: &Node) -> Option<SimProfile> {
+    let mut fields = reader.fields(node, "the SIM profile")?;
+    let iccid = fields
+        .optional(reader, "iccid")
+        .map(|node| reader.digits(node, "ICCID", 18, 22));
+    let imsi = fields
+        .optional(reader, "imsi")
+        .map(|node| reader.digits(node, "IMSI", 6, 15));
+    let span = fields.span();
+    fields.finish(reader);
+    if iccid.is_none() && imsi.is_none() {
+        return reader.refuse(span, "the SIM profile is empty", "name its iccid or imsi");
+    }
+    Some(SimProfile {
+        at: reader.at(span),
+        iccid: iccid.map_or(Some(None), |iccid| iccid.map(Some))?,
+        imsi: imsi.map_or(Some(None), |imsi| imsi.map(Some))?,
+    })
+}
+
+impl Reader<'_> {
+    /// An identifier made of digits. A number would lose its leading zeros, so quotes are needed.
+    fn digits(&mut self, node: &Node, what: &str, least: usize, most: usize) -> Option<String> {
+        let text = self.text(node, &format!("an {what}"))?;
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        match digits && (least..=most).contains(&text.len()) {
+            true => Some(text.to_owned()),
+            false => self.refuse(
+                node.span,
+                format!("{text:?} is not an {what}"),
+                format!("an {what} is {least} to {most} digits, in quotes"),
+            ),
+        }
+    }
+}

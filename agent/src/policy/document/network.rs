@@ -1,0 +1,167 @@
+//! `kind: Network`.
+
+use std::collections::BTreeMap;
+
+use crate::policy::location::Located;
+use crate::policy::model::{Network, Service, Subinterface};
+use crate::policy::name::{self, Name};
+use crate::policy::node::{Entry, Node, Value};
+use crate::policy::ports::{Port, Protocol};
+use crate::policy::reader::{Fields, Reader, not_yet};
+
+/// The engine's own network for frames that no network lists.
+const RESERVED: &str = "host";
+
+pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -> Option<Network> {
+    if name.value.as_str() == RESERVED {
+        let problem = "the network name `host` is taken by Bulkhead itself";
+        reader.refuse::<()>(name.at.span(), problem, "choose another name");
+    }
+    let mut fields = reader.fields(spec, "the network's spec")?;
+    let seen_on = fields
+        .required(reader, "seenOn")
+        .and_then(|node| reader.some(node, "`seenOn`", subinterface));
+    let pools = fields
+        .required(reader, "pools")
+        .and_then(|node| reader.some(node, "`pools`", |reader, node| reader.prefix(node)));
+    let infrastructure = fields
+        .optional(reader, "infrastructure")
+        .map(|node| reader.each(node, "`infrastructure`", |reader, node| reader.prefix(node)));
+    let services = fields.optional(reader, "services").map(|node| services(reader, node));
+    let never = fields.optional(reader, "never").map(|node| reader.ports(node));
+    mode(reader, &mut fields);
+    fragments(reader, &mut fields);
+    fields.finish(reader);
+    Some(Network {
+        name: name.value.clone(),
+        at: name.at.clone(),
+        seen_on: seen_on?,
+        pools: pools?,
+        infrastructure: infrastructure.unwrap_or(Some(Vec::new()))?,
+        services: services.unwrap_or(Some(BTreeMap::new()))?,
+        never: never.unwrap_or(Some(Vec::new()))?,
+    })
+}
+
+/// `mode` of a network or segment: only `enforce` works.
+pub(super) fn mode(reader: &mut Reader<'_>, fields: &mut Fields<'_>) {
+    let Some(node) = fields.optional(reader, "mode") else {
+        return;
+    };
+    if let Some("observe") = reader.word(node, "a mode") {
+        not_yet::<()>(reader, node.span, "mode `observe`");
+        return;
+    }
+    reader.choice(node, "mode", &[("enforce", ())]);
+}
+
+fn fragments(reader: &mut Reader<'_>, fields: &mut Fields<'_>) {
+    let Some(node) = fields.optional(reader, "fragments") else {
+        return;
+    };
+    if let Some("track") = reader.word(node, "a way to treat fragments") {
+        not_yet::<()>(reader, node.span, "`fragments: track`");
+        return;
+    }
+    reader.choice(node, "way to treat fragments", &[("drop", ())]);
+}
+
+fn subinterface(reader: &mut Reader<'_>, node: &Node) -> Option<Located<Subinterface>> {
+    let mut fields = reader.fields(node, "the `seenOn` entry")?;
+    let interface = fields.required(reader, "interface").and_then(|node| reader.interface(node));
+    let (vlan, inner) = vlans(reader, &mut fields);
+    fields.later(reader, &["teid", "teids", "session"]);
+    fields.finish(reader);
+    let place = Subinterface {
+        interface: interface?.value,
+        vlan: vlan?.unwrap_or(0),
+        inner_vlan: inner?.unwrap_or(0),
+    };
+    Some(Located::new(place, reader.at(node.span)))
+}
+
+/// `vlan` and `innerVlan`; the outer `None` stands for one that could not be read.
+pub(super) fn vlans(
+    reader: &mut Reader<'_>,
+    fields: &mut Fields<'_>,
+) -> (Option<Option<u16>>, Option<Option<u16>>) {
+    let vlan = fields.optional(reader, "vlan").map(|node| reader.vlan(node));
+    let inner = fields.optional(reader, "innerVlan").map(|node| reader.vlan(node));
+    let span = fields.key_span("innerVlan").unwrap_or(fields.span());
+    if inner.is_some() && !fields.has("vlan") {
+        let problem = "`innerVlan` without `vlan`";
+        reader.refuse::<()>(span, problem, "add the outer tag as `vlan:`");
+    }
+    let lift = |found: Option<Option<u16>>| match found {
+        None => Some(None),
+        Some(None) => None,
+        Some(vlan) => Some(vlan),
+    };
+    (lift(vlan), lift(inner))
+}
+
+fn services(reader: &mut Reader<'_>, node: &Node) -> Option<BTreeMap<Name, Service>> {
+    let mut services = BTreeMap::new();
+    let mut whole = true;
+    for entry in reader.entries(node, "`services`")? {
+        match service(reader, entry) {
+            Some((name, service)) => {
+                services.insert(name, service);
+            }
+            None => whole = false,
+        }
+    }
+    whole.then_some(services)
+}
+
+fn service(reader: &mut Reader<'_>, entry: &Entry) -> Option<(Name, Service)> {
+    let name = Name::new(&entry.key);
+    if name.is_none() {
+        let problem = format!("service {:?} is not a name", &*entry.key);
+        reader.refuse::<()>(entry.key_span, problem, name::RULE);
+    }
+    let service = match &entry.node.value {
+        Value::Mapping(_) => long(reader, entry),
+        Value::Null | Value::Scalar { .. } | Value::Sequence(_) => short(reader, entry),
+    };
+    Some((name?, service?))
+}
+
+/// `dns: [addresses]`: the name says the ports.
+fn short(reader: &mut Reader<'_>, entry: &Entry) -> Option<Service> {
+    let addresses = reader.some(&entry.node, "the service", |reader, node| reader.address(node));
+    let Some(ports) = well_known(&entry.key) else {
+        return reader.refuse(
+            entry.key_span,
+            format!("service `{}` has no well-known ports", entry.key),
+            "write {addresses: [...], ports: [...]}; dns and ntp know theirs",
+        );
+    };
+    Some(Service { at: reader.at(entry.key_span), addresses: addresses?, ports })
+}
+
+fn long(reader: &mut Reader<'_>, entry: &Entry) -> Option<Service> {
+    let mut fields = reader.fields(&entry.node, "the service")?;
+    let addresses = fields.required(reader, "addresses").and_then(|node| {
+        reader.some(node, "`addresses`", |reader, node| reader.address(node))
+    });
+    let ports = match well_known(&entry.key) {
+        Some(ports) if !fields.has("ports") => Some(ports),
+        _ => fields.required(reader, "ports").and_then(|node| reader.ports(node)),
+    };
+    fields.finish(reader);
+    Some(Service { at: reader.at(entry.key_span), addresses: addresses?, ports: ports? })
+}
+
+/// Ports of services that need no saying: DNS by RFC 1035 and RFC 7858, NTP by RFC 5905.
+fn well_known(service: &str) -> Option<Vec<Port>> {
+    match service {
+        "dns" => Some(vec![
+            Port::single(Protocol::Tcp, 53),
+            Port::single(Protocol::Tcp, 853),
+            Port::single(Protocol::Udp, 53),
+        ]),
+        "ntp" => Some(vec![Port::single(Protocol::Udp, 123)]),
+        _ => None,
+    }
+}

@@ -1,0 +1,92 @@
+//! One in-file test of a policy.
+
+use crate::policy::location::Located;
+use crate::policy::model::{Test, TestDevice, TestRemote};
+use crate::policy::name::Name;
+use crate::policy::node::{Node, Value};
+use crate::policy::ports::Port;
+use crate::policy::reader::{Fields, Reader};
+
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Test> {
+    let mut fields = reader.fields(node, "the test")?;
+    let device = fields.required(reader, "device").and_then(|node| device(reader, node));
+    let inbound = match fields.optional(reader, "inbound") {
+        Some(node) => reader.boolean(node, "`inbound`"),
+        None => Some(false),
+    };
+    let remote = remote(reader, &mut fields, inbound);
+    let port = fields.required(reader, "port").and_then(|node| port(reader, node));
+    let allow = fields
+        .required(reader, "expect")
+        .and_then(|node| reader.choice(node, "expectation", &[("allow", true), ("deny", false)]));
+    let rule = fields.optional(reader, "rule").map(|node| rule(reader, node));
+    fields.later(reader, &["at", "given", "labels"]);
+    let span = fields.span();
+    fields.finish(reader);
+    Some(Test {
+        at: reader.at(span),
+        device: device?,
+        remote: remote?,
+        inbound: inbound?,
+        port: port?,
+        allow: allow?,
+        rule: rule.map_or(Some(None), |rule| rule.map(Some))?,
+    })
+}
+
+fn device(reader: &mut Reader<'_>, node: &Node) -> Option<TestDevice> {
+    if !matches!(node.value, Value::Mapping(_)) {
+        return reader.name(node, "the device").map(TestDevice::Named);
+    }
+    let mut fields = reader.fields(node, "`device`")?;
+    let like = fields
+        .required(reader, "like")
+        .and_then(|node| reader.name(node, "the segment"));
+    fields.finish(reader);
+    like.map(TestDevice::Like)
+}
+
+fn remote(reader: &mut Reader<'_>, fields: &mut Fields<'_>, inbound: Option<bool>) -> Option<TestRemote> {
+    let (wanted, other) = match inbound? {
+        true => ("from", "opens"),
+        false => ("opens", "from"),
+    };
+    if let Some(span) = fields.key_span(other) {
+        let problem = format!("`{other}` does not go with the direction of this test");
+        let help = "a device `opens`; with `inbound: true` somebody calls `from`";
+        return reader.refuse(span, problem, help);
+    }
+    let node = fields.required(reader, wanted)?;
+    let text = reader.word(node, "an address or a device")?;
+    let like_address = text.contains(':') || text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    match like_address {
+        true => reader.address(node).map(TestRemote::Address),
+        false => reader.name(node, "the device").map(TestRemote::Device),
+    }
+}
+
+fn port(reader: &mut Reader<'_>, node: &Node) -> Option<Port> {
+    match reader.port(node)? {
+        port @ Port::Echo => Some(port),
+        port @ Port::Range { first, last, .. } if first == last => Some(port),
+        port @ (Port::Any | Port::Range { .. }) => reader.refuse(
+            node.span,
+            format!("a test opens one port, not {port}"),
+            "write it like tcp/443 or icmp/echo",
+        ),
+    }
+}
+
+/// `rule`, or `policy/rule`.
+fn rule(reader: &mut Reader<'_>, node: &Node) -> Option<Located<String>> {
+    let text = reader.text(node, "a rule's name")?;
+    let good = text.splitn(2, '/').all(|part| Name::new(part).is_some());
+    match good {
+        true => Some(Located::new(text.to_owned(), reader.at(node.span))),
+        false => reader.refuse(
+            node.span,
+            format!("{text:?} is not the name of a rule"),
+            "write `rule` or `policy/rule`",
+        ),
+    }
+}

@@ -1,0 +1,137 @@
+//! What an operator writes, as a value that can be relied on.
+//!
+//! ```text
+//! paths → source → yaml → document → validate → Policy
+//!           texts    trees   resources   one valid whole
+//! ```
+//!
+//! Every stage collects all it finds wrong into [`Diagnostics`]; a [`Policy`] comes out only if
+//! there was no error.
+
+mod address;
+mod agent;
+mod diagnostic;
+mod document;
+mod location;
+mod model;
+mod name;
+mod node;
+mod path;
+mod ports;
+mod reader;
+mod render;
+mod scalar;
+mod selectors;
+mod source;
+mod validate;
+mod yaml;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use address::{AddressRange, IPV4, address, plain};
+pub use agent::{AgentConfig, Capacities, Interface, Role, Transit};
+pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Severity};
+pub use location::{Located, Location, SourceFile};
+pub use model::{
+    Between, Binding, Destination, Device, Direction, Labels, Network, Policy, PolicyRules, Remotes,
+    Rule, Segment, Selector, Service, SimProfile, Subinterface, Subject, Test, TestDevice,
+    TestRemote, carries,
+};
+pub use name::Name;
+pub use ports::{NotAPort, Port, Protocol};
+pub use source::{FILE_BYTES, STANDARD_INPUT, TOTAL_BYTES, read};
+
+use document::Drafts;
+
+/// A valid policy and what is odd about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The policy.
+    pub policy: Policy,
+    /// Warnings and notes; no errors.
+    pub warnings: Diagnostics,
+}
+
+/// Reads a policy set from files, folders and `-`.
+///
+/// With `agent`, interfaces are checked against those of the host.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load(paths: &[PathBuf], agent: Option<&AgentConfig>) -> Result<Loaded, Diagnostics> {
+    parse(source::read(paths)?, agent)
+}
+
+/// Reads a policy set from texts; touches nothing else.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn parse(files: Vec<SourceFile>, agent: Option<&AgentConfig>) -> Result<Loaded, Diagnostics> {
+    let mut problems = Diagnostics::default();
+    let drafts = drafts(files, &mut problems);
+    let policy = validate::policy(drafts, agent, &mut problems);
+    let problems = problems.finish();
+    match problems.has_errors() {
+        true => Err(problems),
+        false => Ok(Loaded { policy, warnings: problems }),
+    }
+}
+
+fn drafts(files: Vec<SourceFile>, problems: &mut Diagnostics) -> Drafts {
+    let mut drafts = Drafts::default();
+    if files.is_empty() {
+        let help = "name a file or a folder that holds policies";
+        problems.push(Diagnostic::of_file("", "there is no policy to read", help));
+    }
+    for file in files {
+        document::read(&Arc::new(file), problems, &mut drafts);
+    }
+    drafts
+}
+
+/// Reads the host's own settings.
+///
+/// # Errors
+/// Everything that is wrong with the file, at once.
+pub fn load_agent(path: &Path) -> Result<AgentConfig, Diagnostics> {
+    let files = source::read(std::slice::from_ref(&path.to_owned()))?;
+    parse_agent(files)
+}
+
+/// Reads the host's own settings from texts; touches nothing else.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn parse_agent(files: Vec<SourceFile>) -> Result<AgentConfig, Diagnostics> {
+    let mut problems = Diagnostics::default();
+    let name = files.first().map_or_else(String::new, |file| file.name().to_owned());
+    let mut drafts = drafts(files, &mut problems);
+    refuse_policies(&drafts, &mut problems);
+    if let Some(second) = drafts.agents.get(1) {
+        let problem = format!("a second agent, the first is at {}", drafts.agents[0].at);
+        problems.error(&second.at, problem, "a host has one; merge them");
+    }
+    if drafts.agents.is_empty() && !problems.has_errors() {
+        let help = "write kind: Agent (see policies/README.md)";
+        problems.push(Diagnostic::of_file(&name, "describes no agent", help));
+    }
+    match (problems.has_errors(), drafts.agents.pop()) {
+        (false, Some(agent)) => Ok(agent),
+        _ => Err(problems.finish()),
+    }
+}
+
+/// Policy in the agent's file would escape revisions, tests and rollback.
+fn refuse_policies(drafts: &Drafts, problems: &mut Diagnostics) {
+    let networks = drafts.networks.iter().map(|item| &item.at);
+    let segments = drafts.segments.iter().map(|item| &item.at);
+    let devices = drafts.devices.iter().map(|item| &item.at);
+    let destinations = drafts.destinations.iter().map(|item| &item.at);
+    let policies = drafts.policies.iter().map(|item| &item.at);
+    let all = networks.chain(segments).chain(devices).chain(destinations).chain(policies);
+    for at in all {
+        let problem = "only kind Agent belongs in the agent's file";
+        problems.error(at, problem, "move it to the policy folder");
+    }
+}

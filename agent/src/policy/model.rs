@@ -1,0 +1,320 @@
+//! The operator's intent, valid by construction and free of YAML.
+//!
+//! A [`Policy`] is only made by validation, so whoever holds one may rely on: names exist,
+//! addresses belong to one device, prefixes have no host bits, a device is in one segment.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::location::{Located, Location};
+use super::name::Name;
+use super::ports::Port;
+
+/// Labels of a device, or those that a selector asks for.
+pub type Labels = BTreeMap<String, String>;
+
+/// Everything an operator wants, except what this host is (see [`super::AgentConfig`]).
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    pub(crate) networks: BTreeMap<Name, Network>,
+    pub(crate) segments: BTreeMap<Name, Segment>,
+    pub(crate) devices: BTreeMap<Name, Device>,
+    pub(crate) destinations: BTreeMap<Name, Destination>,
+    pub(crate) policies: BTreeMap<Name, PolicyRules>,
+}
+
+impl Policy {
+    /// Private APNs by name.
+    pub fn networks(&self) -> &BTreeMap<Name, Network> {
+        &self.networks
+    }
+
+    /// Classes of devices by name.
+    pub fn segments(&self) -> &BTreeMap<Name, Segment> {
+        &self.segments
+    }
+
+    /// SIMs by name.
+    pub fn devices(&self) -> &BTreeMap<Name, Device> {
+        &self.devices
+    }
+
+    /// Named remote endpoints by name.
+    pub fn destinations(&self) -> &BTreeMap<Name, Destination> {
+        &self.destinations
+    }
+
+    /// Rules by the name of the policy that holds them.
+    pub fn policies(&self) -> &BTreeMap<Name, PolicyRules> {
+        &self.policies
+    }
+}
+
+/// One private APN (3GPP: DNN, network instance): an address space of its own.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Its name.
+    pub name: Name,
+    /// Where it was written.
+    pub at: Location,
+    /// Where its traffic enters this host; no other network is seen there.
+    pub seen_on: Vec<Located<Subinterface>>,
+    /// Addresses that are devices or nothing. Disjoint.
+    pub pools: Vec<Located<IpNet>>,
+    /// Addresses that devices reach only by a service or a destination that says so. An address
+    /// in here and in a pool is infrastructure.
+    pub infrastructure: Vec<Located<IpNet>>,
+    /// What every device needs, by the name that rules use.
+    pub services: BTreeMap<Name, Service>,
+    /// Ports that no rule opens for any device of this network.
+    pub never: Vec<Port>,
+}
+
+/// Where frames enter: an interface and up to two VLAN tags.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subinterface {
+    /// The kernel's name of the interface.
+    pub interface: String,
+    /// Outer VLAN, 1–4094; 0 stands for untagged.
+    pub vlan: u16,
+    /// Inner VLAN of QinQ, 1–4094; 0 stands for none.
+    pub inner_vlan: u16,
+}
+
+impl std::fmt::Display for Subinterface {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.interface)?;
+        match (self.vlan, self.inner_vlan) {
+            (0, _) => Ok(()),
+            (outer, 0) => write!(f, " vlan {outer}"),
+            (outer, inner) => write!(f, " vlan {outer}.{inner}"),
+        }
+    }
+}
+
+/// Addresses and ports that rules name together.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Where it was written.
+    pub at: Location,
+    /// The servers.
+    pub addresses: Vec<Located<IpAddr>>,
+    /// The ports that a rule naming this service opens.
+    pub ports: Vec<Port>,
+}
+
+/// A class of devices that are treated alike.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    /// Its name.
+    pub name: Name,
+    /// Where it was written.
+    pub at: Location,
+    /// Labels that make a device a member; never empty.
+    pub members: Labels,
+    /// Ports that no rule opens for its devices.
+    pub never: Vec<Port>,
+}
+
+/// One SIM.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// Its name.
+    pub name: Name,
+    /// Where it was written.
+    pub at: Location,
+    /// The network it belongs to.
+    pub network: Located<Name>,
+    /// The one segment whose selector matches it, if any.
+    pub segment: Option<Name>,
+    /// Labels, for selectors.
+    pub labels: Labels,
+    /// Its addresses: IPv4 /32, IPv6 /128 or /64; inside the network's pools, and nobody else's.
+    pub addresses: Vec<Located<IpNet>>,
+    /// Where its frames must enter.
+    pub binding: Option<Binding>,
+    /// Its SIM profiles (several on an eSIM).
+    pub profiles: Vec<SimProfile>,
+    /// IMEI of the equipment, 14–16 digits.
+    pub imei: Option<String>,
+}
+
+/// Where a device's frames must enter; what is `None` is not checked. At least one is set.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    /// Where it was written.
+    pub at: Location,
+    /// Interface.
+    pub interface: Option<String>,
+    /// Outer VLAN, 1–4094.
+    pub vlan: Option<u16>,
+    /// Inner VLAN, 1–4094.
+    pub inner_vlan: Option<u16>,
+    /// Source MAC address.
+    pub mac: Option<[u8; 6]>,
+}
+
+/// One profile on a SIM.
+#[derive(Debug, Clone)]
+pub struct SimProfile {
+    /// Where it was written.
+    pub at: Location,
+    /// ICCID, 18–22 digits.
+    pub iccid: Option<String>,
+    /// IMSI, 6–15 digits.
+    pub imsi: Option<String>,
+}
+
+/// A named set of remote endpoints.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Its name.
+    pub name: Name,
+    /// Where it was written.
+    pub at: Location,
+    /// The addresses.
+    pub cidrs: Vec<Located<IpNet>>,
+    /// True if it is meant to reach infrastructure and lies wholly inside it. Otherwise pools,
+    /// infrastructure and special addresses are cut from it.
+    pub reaches_infrastructure: bool,
+}
+
+/// One `kind: Policy` document.
+#[derive(Debug, Clone)]
+pub struct PolicyRules {
+    /// Its name.
+    pub name: Name,
+    /// Where it was written; a rule to allow more goes here.
+    pub at: Location,
+    /// Which devices its rules are about.
+    pub subject: Subject,
+    /// The rules; names are unique in here.
+    pub rules: Vec<Rule>,
+    /// What must hold before the policy is applied.
+    pub tests: Vec<Test>,
+}
+
+/// Whom the rules of a policy are about.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// Devices, and the world outside.
+    Devices(Selector),
+    /// Device to device; both ends are named.
+    Between(Between),
+}
+
+/// Both ends of device-to-device rules.
+#[derive(Debug, Clone)]
+pub struct Between {
+    /// Who may open a flow.
+    pub initiator: Selector,
+    /// Who may be called.
+    pub responder: Selector,
+    /// Labels that must be present and equal on both.
+    pub same_labels: Vec<String>,
+}
+
+/// A choice of devices.
+#[derive(Debug, Clone)]
+pub enum Selector {
+    /// The members of a segment.
+    Segment(Located<Name>),
+    /// One device.
+    Device(Located<Name>),
+    /// Every device with these labels; never empty.
+    Labels(Located<Labels>),
+}
+
+impl Selector {
+    /// True if a device is chosen.
+    pub fn matches(&self, device: &Device) -> bool {
+        match self {
+            Self::Segment(name) => device.segment.as_ref() == Some(&name.value),
+            Self::Device(name) => device.name == name.value,
+            Self::Labels(labels) => carries(&device.labels, &labels.value),
+        }
+    }
+}
+
+/// True if `labels` has every pair of `wanted`.
+pub fn carries(labels: &Labels, wanted: &Labels) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// One permission.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Its name, unique in its policy.
+    pub name: Name,
+    /// Where it was written.
+    pub at: Location,
+    /// Which way, and to or from whom.
+    pub direction: Direction,
+    /// The ports of the side that is called. Empty only if the rule names nothing but services,
+    /// which bring their own.
+    pub ports: Vec<Port>,
+    /// How long a flow lives without a packet, 1 s to 24 h; `None` leaves it to the engine.
+    pub idle: Option<Duration>,
+}
+
+/// Who calls whom.
+#[derive(Debug, Clone)]
+pub enum Direction {
+    /// The device calls out.
+    Outbound(Remotes),
+    /// The outside calls the device.
+    Inbound(Remotes),
+    /// The initiator of [`Subject::Between`] calls the responder.
+    Peer,
+}
+
+/// The far end of a rule.
+#[derive(Debug, Clone, Default)]
+pub struct Remotes {
+    /// Destinations by name.
+    pub destinations: Vec<Located<Name>>,
+    /// Services by name, of the subject's own network. Outbound only.
+    pub services: Vec<Located<Name>>,
+    /// Prefixes written in place.
+    pub cidrs: Vec<Located<IpNet>>,
+}
+
+/// One expectation, judged by the engine before a policy is applied.
+#[derive(Debug, Clone)]
+pub struct Test {
+    /// Where it was written.
+    pub at: Location,
+    /// The device that calls, or is called if `inbound`.
+    pub device: TestDevice,
+    /// The other end.
+    pub remote: TestRemote,
+    /// True if the remote end calls.
+    pub inbound: bool,
+    /// The port that is called; never [`Port::Any`], and a single port.
+    pub port: Port,
+    /// True if it must be allowed.
+    pub allow: bool,
+    /// The rule that must be the one to allow it: `rule` of this policy, or `policy/rule`.
+    pub rule: Option<Located<String>>,
+}
+
+/// Which device a test is about.
+#[derive(Debug, Clone)]
+pub enum TestDevice {
+    /// This one.
+    Named(Located<Name>),
+    /// Any member of a segment; the first by name is taken.
+    Like(Located<Name>),
+}
+
+/// The far end of a test.
+#[derive(Debug, Clone)]
+pub enum TestRemote {
+    /// An address.
+    Address(Located<IpAddr>),
+    /// A device; its first address of the caller's family is taken.
+    Device(Located<Name>),
+}

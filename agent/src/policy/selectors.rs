@@ -1,0 +1,39 @@
+//! Many label selectors at once, without trying each on every device.
+
+use std::collections::BTreeMap;
+
+use super::model::{Labels, carries};
+
+/// Selectors indexed by one of their labels.
+#[derive(Debug)]
+pub(crate) struct Selectors<'a, T> {
+    by_label: BTreeMap<(&'a str, &'a str), Vec<(&'a Labels, T)>>,
+}
+
+impl<'a, T> FromIterator<(&'a Labels, T)> for Selectors<'a, T> {
+    fn from_iter<I: IntoIterator<Item = (&'a Labels, T)>>(selectors: I) -> Self {
+        let mut by_label: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (labels, item) in selectors {
+            if let Some((key, value)) = labels.first_key_value() {
+                let label = (key.as_str(), value.as_str());
+                by_label.entry(label).or_default().push((labels, item));
+            }
+        }
+        Self { by_label }
+    }
+}
+
+impl<T: Copy + Ord> Selectors<'_, T> {
+    /// Everything whose selector the labels satisfy, in order.
+    pub(crate) fn matching(&self, labels: &Labels) -> Vec<T> {
+        let mut found: Vec<T> = labels
+            .iter()
+            .filter_map(|(key, value)| self.by_label.get(&(key.as_str(), value.as_str())))
+            .flatten()
+            .filter(|(wanted, _)| carries(labels, wanted))
+            .map(|(_, item)| *item)
+            .collect();
+        found.sort();
+        found
+    }
+}

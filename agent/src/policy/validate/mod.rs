@@ -1,0 +1,75 @@
+//! Resources → a [`Policy`]: everything that takes more than one document to see.
+
+mod addresses;
+mod devices;
+mod members;
+mod networks;
+mod references;
+
+use std::collections::BTreeMap;
+
+use super::agent::AgentConfig;
+use super::diagnostic::Diagnostics;
+use super::document::{Drafts, Kind};
+use super::location::Location;
+use super::model::Policy;
+use super::name::Name;
+
+/// Checks resources against each other. The result is a valid policy only if no error was found.
+pub(crate) fn policy(
+    mut drafts: Drafts,
+    agent: Option<&AgentConfig>,
+    problems: &mut Diagnostics,
+) -> Policy {
+    let broken = std::mem::take(&mut drafts.broken);
+    let lost = drafts.lost;
+    refuse_agents(&drafts.agents, problems);
+    let mut policy = Policy {
+        networks: by_name(drafts.networks, Kind::Network, problems, |n| (&n.name, &n.at)),
+        segments: by_name(drafts.segments, Kind::Segment, problems, |s| (&s.name, &s.at)),
+        devices: by_name(drafts.devices, Kind::Device, problems, |d| (&d.name, &d.at)),
+        destinations: by_name(drafts.destinations, Kind::Destination, problems, |d| {
+            (&d.name, &d.at)
+        }),
+        policies: by_name(drafts.policies, Kind::Policy, problems, |p| (&p.name, &p.at)),
+    };
+    networks::check(&policy, agent, problems);
+    devices::check(&policy, problems);
+    addresses::check(&policy, problems);
+    members::assign(&mut policy, lost || !broken.is_empty(), problems);
+    references::check(&policy, &broken, lost, problems);
+    policy
+}
+
+/// The host's own settings do not arrive as policy: whoever may push rules may not choose
+/// which interfaces are guarded.
+fn refuse_agents(agents: &[AgentConfig], problems: &mut Diagnostics) {
+    for agent in agents {
+        problems.error(
+            &agent.at,
+            "kind Agent does not belong among the policies",
+            "move it to /etc/bulkhead/agent.yaml, or name that file with -c",
+        );
+    }
+}
+
+/// Keys resources by name; the second of a name is refused.
+fn by_name<T>(
+    items: Vec<T>,
+    kind: Kind,
+    problems: &mut Diagnostics,
+    head: impl Fn(&T) -> (&Name, &Location),
+) -> BTreeMap<Name, T> {
+    let mut kept: BTreeMap<Name, T> = BTreeMap::new();
+    for item in items {
+        let (name, at) = head(&item);
+        if let Some(first) = kept.get(name) {
+            let (_, earlier) = head(first);
+            let problem = format!("{} {name} is defined twice, first at {earlier}", kind.noun());
+            problems.error(at, problem, "rename or remove one of them");
+        } else {
+            kept.insert(name.clone(), item);
+        }
+    }
+    kept
+}

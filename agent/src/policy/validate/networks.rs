@@ -1,0 +1,86 @@
+//! Networks against each other, against the host, and the destinations that reach into them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::policy::address::AddressRange;
+use crate::policy::agent::AgentConfig;
+use crate::policy::diagnostic::Diagnostics;
+use crate::policy::location::Location;
+use crate::policy::model::{Destination, Network, Policy, Subinterface};
+use crate::policy::name::nearest;
+
+pub(super) fn check(policy: &Policy, agent: Option<&AgentConfig>, problems: &mut Diagnostics) {
+    refuse_shared_subinterfaces(policy, problems);
+    for network in policy.networks.values() {
+        refuse_overlapping_pools(network, problems);
+    }
+    if let Some(agent) = agent {
+        refuse_unknown_interfaces(policy, agent, problems);
+    }
+    for destination in policy.destinations.values() {
+        refuse_reach_outside(destination, policy, problems);
+    }
+}
+
+/// A packet's network is found by where it enters, so a place can belong to one network only.
+fn refuse_shared_subinterfaces(policy: &Policy, problems: &mut Diagnostics) {
+    let mut owner: BTreeMap<&Subinterface, (&Network, &Location)> = BTreeMap::new();
+    for network in policy.networks.values() {
+        for place in &network.seen_on {
+            let Some((first, at)) = owner.get(&place.value) else {
+                owner.insert(&place.value, (network, &place.at));
+                continue;
+            };
+            let (problem, help) = match first.name == network.name {
+                true => (format!("{} is listed twice", place.value), "remove one of them"),
+                false => (
+                    format!(
+                        "ambiguous_network: {} belongs to network {} ({at}) already",
+                        place.value, first.name
+                    ),
+                    "tell the networks apart by interface, vlan or innerVlan",
+                ),
+            };
+            problems.error(&place.at, problem, help);
+        }
+    }
+}
+
+fn refuse_overlapping_pools(network: &Network, problems: &mut Diagnostics) {
+    let ranges = network.pools.iter().map(|pool| (AddressRange::from(pool.value), pool));
+    for (pool, first) in super::addresses::overlaps(ranges.collect()) {
+        let problem = format!("pool {} overlaps pool {} ({})", pool.value, first.value, first.at);
+        problems.error(&pool.at, problem, "remove the smaller one");
+    }
+}
+
+fn refuse_unknown_interfaces(policy: &Policy, agent: &AgentConfig, problems: &mut Diagnostics) {
+    let known: BTreeSet<&str> = agent.interfaces.iter().map(|i| i.name.value.as_str()).collect();
+    for place in policy.networks.values().flat_map(|network| &network.seen_on) {
+        let name = place.value.interface.as_str();
+        if known.contains(name) {
+            continue;
+        }
+        let help = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("nearest is {near}"),
+            None => format!("add it to spec.interfaces in {}", agent.at.file()),
+        };
+        problems.error(&place.at, format!("the agent has no interface {name}"), help);
+    }
+}
+
+/// `reaches: infrastructure` is a promise about every prefix of a destination.
+fn refuse_reach_outside(destination: &Destination, policy: &Policy, problems: &mut Diagnostics) {
+    if !destination.reaches_infrastructure {
+        return;
+    }
+    for cidr in &destination.cidrs {
+        let range = AddressRange::from(cidr.value);
+        let inside = |network: &Network| network.infrastructure_covers(range);
+        if !policy.networks.values().any(inside) {
+            let problem = format!("{} is not wholly inside any network's infrastructure", cidr.value);
+            let help = "narrow it, or remove `reaches: infrastructure`";
+            problems.error(&cidr.at, problem, help);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Names that refer to other resources.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::policy::diagnostic::Diagnostics;
+use crate::policy::document::Kind;
+use crate::policy::location::{Located, Location};
+use crate::policy::model::{
+    Direction, Policy, PolicyRules, Remotes, Selector, Subject, Test, TestDevice, TestRemote,
+};
+use crate::policy::name::{Name, nearest};
+
+pub(super) fn check(policy: &Policy, broken: &[(Kind, Name)], lost: bool, problems: &mut Diagnostics) {
+    let mut references = References { policy, broken, lost, problems };
+    for device in policy.devices.values() {
+        references.known(Kind::Network, &device.network);
+    }
+    let reach = Reach::of(policy);
+    for rules in policy.policies.values() {
+        references.subject(&rules.subject);
+        references.rules(rules, &reach);
+        for test in &rules.tests {
+            references.test(rules, test);
+        }
+    }
+}
+
+struct References<'a> {
+    policy: &'a Policy,
+    broken: &'a [(Kind, Name)],
+    lost: bool,
+    problems: &'a mut Diagnostics,
+}
+
+impl References<'_> {
+    fn subject(&mut self, subject: &Subject) {
+        match subject {
+            Subject::Devices(selector) => self.selector(selector),
+            Subject::Between(between) => {
+                self.selector(&between.initiator);
+                self.selector(&between.responder);
+            }
+        }
+    }
+
+    fn selector(&mut self, selector: &Selector) {
+        match selector {
+            Selector::Segment(name) => self.known(Kind::Segment, name),
+            Selector::Device(name) => self.known(Kind::Device, name),
+            Selector::Labels(labels) => self.warn_unmatched(labels),
+        }
+    }
+
+    fn warn_unmatched(&mut self, labels: &Located<crate::policy::model::Labels>) {
+        let partial = self.lost || !self.broken.is_empty();
+        let mut devices = self.policy.devices.values();
+        let carries = crate::policy::model::carries;
+        if !partial && !devices.any(|device| carries(&device.labels, &labels.value)) {
+            let help = "check it against the labels of devices";
+            self.problems.warn(&labels.at, "no device has these labels", help);
+        }
+    }
+
+    fn rules(&mut self, rules: &PolicyRules, reach: &Reach<'_>) {
+        for rule in &rules.rules {
+            match &rule.direction {
+                Direction::Outbound(remotes) => self.remotes(rules, remotes, reach),
+                Direction::Inbound(remotes) => self.remotes(rules, remotes, reach),
+                Direction::Peer => {}
+            }
+        }
+    }
+
+    fn remotes(&mut self, rules: &PolicyRules, remotes: &Remotes, reach: &Reach<'_>) {
+        for destination in &remotes.destinations {
+            self.known(Kind::Destination, destination);
+        }
+        for service in &remotes.services {
+            self.service(rules, service, reach);
+        }
+    }
+
+    /// A service must exist in every network that the subject's devices are in.
+    fn service(&mut self, rules: &PolicyRules, service: &Located<Name>, reach: &Reach<'_>) {
+        let networks = &self.policy.networks;
+        if !networks.values().any(|network| network.services.contains_key(&service.value)) {
+            let names = networks.values().flat_map(|network| network.services.keys());
+            let names: BTreeSet<&str> = names.map(Name::as_str).collect();
+            let broken = self.broken.iter().any(|(kind, _)| *kind == Kind::Network);
+            if !broken {
+                self.unknown("service", &service.value, &service.at, names);
+            }
+            return;
+        }
+        for name in reach.networks(&rules.subject) {
+            if let Some(network) = networks.get(name)
+                && !network.services.contains_key(&service.value)
+            {
+                self.problems.error(
+                    &service.at,
+                    format!("network {name} ({}) has no service {}", network.at, service.value),
+                    "add it to that network's services, or choose fewer devices",
+                );
+            }
+        }
+    }
+
+    fn test(&mut self, rules: &PolicyRules, test: &Test) {
+        match &test.device {
+            TestDevice::Named(name) => self.known(Kind::Device, name),
+            TestDevice::Like(name) => self.known(Kind::Segment, name),
+        }
+        if let TestRemote::Device(name) = &test.remote {
+            self.known(Kind::Device, name);
+        }
+        if let Some(rule) = &test.rule {
+            self.tested_rule(rules, rule);
+        }
+    }
+
+    fn tested_rule(&mut self, rules: &PolicyRules, wanted: &Located<String>) {
+        let (rules, rule) = match wanted.value.split_once('/') {
+            None => (Some(rules), wanted.value.as_str()),
+            Some((policy, rule)) => (self.policy.policies.get(policy), rule),
+        };
+        let Some(rules) = rules else {
+            let names = self.policy.policies.keys().map(Name::as_str).collect();
+            let policy = wanted.value.split('/').next().and_then(Name::new);
+            if let Some(policy) = policy.filter(|name| !self.is_broken(Kind::Policy, name)) {
+                self.unknown("policy", &policy, &wanted.at, names);
+            }
+            return;
+        };
+        if !rules.rules.iter().any(|known| known.name.as_str() == rule) {
+            let names = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
+            if let Some(rule) = Name::new(rule) {
+                self.unknown("rule", &rule, &wanted.at, names);
+            }
+        }
+    }
+
+    fn is_broken(&self, kind: Kind, name: &Name) -> bool {
+        self.broken.iter().any(|(k, n)| *k == kind && n == name)
+    }
+
+    fn known(&mut self, kind: Kind, name: &Located<Name>) {
+        let policy = self.policy;
+        let wanted = name.value.as_str();
+        let known = match kind {
+            Kind::Network => policy.networks.contains_key(wanted),
+            Kind::Segment => policy.segments.contains_key(wanted),
+            Kind::Device => policy.devices.contains_key(wanted),
+            Kind::Destination => policy.destinations.contains_key(wanted),
+            Kind::Policy => policy.policies.contains_key(wanted),
+            Kind::Agent | Kind::Grant => false,
+        };
+        if known || self.is_broken(kind, &name.value) {
+            return;
+        }
+        let names = match kind {
+            _ if self.problems.is_full() => BTreeSet::new(),
+            Kind::Network => policy.networks.keys().map(Name::as_str).collect(),
+            Kind::Segment => policy.segments.keys().map(Name::as_str).collect(),
+            Kind::Device => policy.devices.keys().map(Name::as_str).collect(),
+            Kind::Destination => policy.destinations.keys().map(Name::as_str).collect(),
+            Kind::Policy => policy.policies.keys().map(Name::as_str).collect(),
+            Kind::Agent | Kind::Grant => BTreeSet::new(),
+        };
+        self.unknown(kind.noun(), &name.value, &name.at, names);
+    }
+
+    fn unknown(&mut self, noun: &str, name: &Name, at: &Location, names: BTreeSet<&str>) {
+        let near = nearest(name.as_str(), names.iter().copied());
+        let help = match near {
+            Some(near) => format!("nearest is \"{near}\"{}", self.place(noun, near)),
+            None if self.lost => "it may be in a document that could not be read".to_owned(),
+            None => match names.len() {
+                0 => format!("there is no {noun} at all; add one"),
+                1..=6 => format!("known: {}", names.into_iter().collect::<Vec<_>>().join(", ")),
+                _ => format!("add a {noun} of that name"),
+            },
+        };
+        self.problems.error(at, format!("unknown {noun} \"{name}\""), help);
+    }
+
+    /// Where a suggested resource is written, in brackets.
+    fn place(&self, noun: &str, name: &str) -> String {
+        let at = match noun {
+            "network" => self.policy.networks.get(name).map(|n| &n.at),
+            "segment" => self.policy.segments.get(name).map(|s| &s.at),
+            "device" => self.policy.devices.get(name).map(|d| &d.at),
+            "destination" => self.policy.destinations.get(name).map(|d| &d.at),
+            "policy" => self.policy.policies.get(name).map(|p| &p.at),
+            _ => None,
+        };
+        at.map(|at| format!(" ({at})")).unwrap_or_default()
+    }
+}
+
+/// Which networks the devices of a subject are in.
+struct Reach<'a> {
+    policy: &'a Policy,
+    by_segment: BTreeMap<&'a Name, BTreeSet<&'a Name>>,
+}
+
+impl<'a> Reach<'a> {
+    fn of(policy: &'a Policy) -> Self {
+        let mut by_segment: BTreeMap<&Name, BTreeSet<&Name>> = BTreeMap::new();
+        for device in policy.devices.values() {
+            if let Some(segment) = &device.segment {
+                by_segment.entry(segment).or_default().insert(&device.network.value);
+            }
+        }
+        Self { policy, by_segment }
+    }
+
+    fn networks(&self, subject: &Subject) -> BTreeSet<&'a Name> {
+        match subject {
+            Subject::Between(_) => BTreeSet::new(),
+            Subject::Devices(Selector::Segment(name)) => {
+                self.by_segment.get(&name.value).cloned().unwrap_or_default()
+            }
+            Subject::Devices(Selector::Device(name)) => {
+                let device = self.policy.devices.get(&name.value);
+                device.map(|device| &device.network.value).into_iter().collect()
+            }
+            Subject::Devices(selector @ Selector::Labels(_)) => {
+                let devices = self.policy.devices.values();
+                let chosen = devices.filter(|device| selector.matches(device));
+                chosen.map(|device| &device.network.value).collect()
+            }
+        }
+    }
+}
