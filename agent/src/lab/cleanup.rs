@@ -51,55 +51,32 @@ pub fn remnants() -> Vec<Remnant> {
     let entries = fs::read_dir(ROOT).into_iter().flatten().flatten();
     let prefixes = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let dead = prefixes.filter(|prefix| !owner_lives(prefix));
-    dead.map(|prefix| Remnant {
-        kept: directory(&prefix).join(KEEP).exists(),
-        prefix,
-    })
-    .collect()
+    dead.map(|prefix| Remnant { kept: directory(&prefix).join(KEEP).exists(), prefix }).collect()
 }
 
 /// Removes every lab whose owner ended without meaning it to stay.
 pub(crate) fn remove_stale() {
-    remnants()
-        .iter()
-        .filter(|remnant| !remnant.kept)
-        .for_each(Remnant::remove);
+    remnants().iter().filter(|remnant| !remnant.kept).for_each(Remnant::remove);
 }
 
 /// Takes a prefix that no other lab has, by creating its directory.
 pub(crate) fn claim(number: usize) -> Result<String> {
     let pid = std::process::id();
-    let prefix = if number == 0 {
-        format!("bh-{pid}")
-    } else {
-        format!("bh-{pid}.{number}")
-    };
+    let prefix = if number == 0 { format!("bh-{pid}") } else { format!("bh-{pid}.{number}") };
     let directory = directory(&prefix);
     // A kept lab of an earlier process with our pid: its directory stands in the way, and says so.
     create_directory(&directory).with_context(|| {
-        format!(
-            "create {} (bulkhead demo --clean removes an old one)",
-            directory.display()
-        )
+        format!("create {} (bulkhead demo --clean removes an old one)", directory.display())
     })?;
-    fs::write(
-        directory.join(OWNER),
-        format!("{pid} {}", start_time(pid).unwrap_or_default()),
-    )
-    .with_context(|| format!("write the lab's owner to {}", directory.display()))?;
+    fs::write(directory.join(OWNER), format!("{pid} {}", start_time(pid).unwrap_or_default()))
+        .with_context(|| format!("write the lab's owner to {}", directory.display()))?;
     Ok(prefix)
 }
 
 /// Another lab's removal may take the empty parent away between the two calls, so they are tried twice.
 fn create_directory(directory: &Path) -> std::io::Result<()> {
     let both = || fs::create_dir_all(ROOT).and_then(|()| fs::create_dir(directory));
-    both().or_else(|error| {
-        if error.kind() == std::io::ErrorKind::NotFound {
-            both()
-        } else {
-            Err(error)
-        }
-    })
+    both().or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { both() } else { Err(error) })
 }
 
 /// Returns the directory of the lab `prefix`.
@@ -120,8 +97,7 @@ pub(crate) fn mount_bpffs(prefix: &str) -> Result<()> {
     let none = None::<&str>;
     mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none)
         .with_context(|| format!("mount bpffs on {BPFFS}"))?;
-    fs::write(directory(prefix).join(MOUNTED), "")
-        .context("note that bpffs was mounted for the lab")
+    fs::write(directory(prefix).join(MOUNTED), "").context("note that bpffs was mounted for the lab")
 }
 
 /// Removes everything that the lab `prefix` owns; what is already gone is no fault.
@@ -150,10 +126,7 @@ fn remove_tree(path: &Path) {
 
 fn namespaces(prefix: &str) -> Vec<String> {
     let start = format!("{prefix}-");
-    let entries = fs::read_dir(namespace::DIRECTORY)
-        .into_iter()
-        .flatten()
-        .flatten();
+    let entries = fs::read_dir(namespace::DIRECTORY).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| name.starts_with(&start))
@@ -192,11 +165,7 @@ fn processes_in(inodes: &BTreeSet<u64>) -> Vec<Pid> {
         fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|meta| inodes.contains(&meta.ino()))
     };
     let own = Pid::this();
-    pids.filter(inside)
-        .filter(|pid| !is_zombie(*pid))
-        .map(Pid::from_raw)
-        .filter(|pid| *pid != own)
-        .collect()
+    pids.filter(inside).filter(|pid| !is_zombie(*pid)).map(Pid::from_raw).filter(|pid| *pid != own).collect()
 }
 
 fn is_zombie(pid: i32) -> bool {
@@ -209,10 +178,7 @@ fn owner_lives(prefix: &str) -> bool {
         return pid_of(prefix).is_some_and(|pid| start_time(pid).is_some());
     };
     let (pid, start) = owner.split_once(' ').unwrap_or((&owner, ""));
-    pid.parse()
-        .ok()
-        .and_then(start_time)
-        .is_some_and(|now| now == start)
+    pid.parse().ok().and_then(start_time).is_some_and(|now| now == start)
 }
 
 fn pid_of(prefix: &str) -> Option<u32> {

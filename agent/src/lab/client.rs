@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, setsockopt,
-    socket, sockopt,
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
+    sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -52,9 +52,7 @@ impl Outcome {
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Ok(Self::TimedOut),
             ErrorKind::ConnectionRefused => Ok(Self::Refused),
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
-                Ok(Self::Reset)
-            }
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => Ok(Self::Reset),
             ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Ok(Self::Unreachable),
             _ => Err(error).context("exchange over a socket"),
         }
@@ -73,29 +71,17 @@ pub struct Client<'a> {
 impl<'a> Client<'a> {
     /// Makes a client that sends from the namespace's own address.
     pub fn new(namespace: &'a Namespace) -> Self {
-        Self {
-            namespace,
-            source: None,
-            spoof: false,
-            timeout: TIMEOUT,
-        }
+        Self { namespace, source: None, spoof: false, timeout: TIMEOUT }
     }
 
     /// Sends from `source`, one of the namespace's addresses.
     pub fn from(self, source: impl Into<IpAddr>) -> Self {
-        Self {
-            source: Some(source.into()),
-            ..self
-        }
+        Self { source: Some(source.into()), ..self }
     }
 
     /// Sends from `source`, which belongs to somebody else or to nobody; answers go there, not here.
     pub fn spoofing(self, source: impl Into<IpAddr>) -> Self {
-        Self {
-            source: Some(source.into()),
-            spoof: true,
-            ..self
-        }
+        Self { source: Some(source.into()), spoof: true, ..self }
     }
 
     /// Waits `timeout` for each step of an exchange.
@@ -127,9 +113,7 @@ impl<'a> Client<'a> {
     /// Opens a UDP socket towards `to`; sending on it never waits.
     pub(crate) fn udp_socket(&self, to: SocketAddr) -> Result<UdpSocket> {
         let socket = UdpSocket::from(self.open(to.ip(), SockType::Datagram, None)?);
-        socket
-            .connect(to)
-            .with_context(|| format!("point a udp socket at {to}"))?;
+        socket.connect(to).with_context(|| format!("point a udp socket at {to}"))?;
         Ok(socket)
     }
 
@@ -164,34 +148,19 @@ impl<'a> Client<'a> {
 
     /// Opens a socket of the family of `to` inside the namespace, with timeouts, bound to the source if one is set.
     fn open(&self, to: IpAddr, kind: SockType, protocol: Option<SockProtocol>) -> Result<OwnedFd> {
-        let family = if to.is_ipv4() {
-            AddressFamily::Inet
-        } else {
-            AddressFamily::Inet6
-        };
-        let opened = self
-            .namespace
-            .run(|| socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol))?;
-        let socket =
-            opened.with_context(|| format!("open a socket in {}", self.namespace.name()))?;
-        let timeout = TimeVal::new(
-            self.timeout.as_secs().cast_signed(),
-            i64::from(self.timeout.subsec_micros()),
-        );
-        setsockopt(&socket, sockopt::ReceiveTimeout, &timeout)
-            .context("set a socket's receive timeout")?;
-        setsockopt(&socket, sockopt::SendTimeout, &timeout)
-            .context("set a socket's send timeout")?;
+        let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let opened = self.namespace.run(|| socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol))?;
+        let socket = opened.with_context(|| format!("open a socket in {}", self.namespace.name()))?;
+        let timeout =
+            TimeVal::new(self.timeout.as_secs().cast_signed(), i64::from(self.timeout.subsec_micros()));
+        setsockopt(&socket, sockopt::ReceiveTimeout, &timeout).context("set a socket's receive timeout")?;
+        setsockopt(&socket, sockopt::SendTimeout, &timeout).context("set a socket's send timeout")?;
         if self.spoof {
-            setsockopt(&socket, sockopt::IpTransparent, &true)
-                .context("allow a foreign source address")?;
+            setsockopt(&socket, sockopt::IpTransparent, &true).context("allow a foreign source address")?;
         }
         if let Some(source) = self.source {
-            bind(
-                socket.as_raw_fd(),
-                &SockaddrStorage::from(SocketAddr::new(source, 0)),
-            )
-            .with_context(|| format!("send from {source} in {}", self.namespace.name()))?;
+            bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))
+                .with_context(|| format!("send from {source} in {}", self.namespace.name()))?;
         }
         Ok(socket)
     }

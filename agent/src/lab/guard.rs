@@ -11,10 +11,7 @@ use super::cleanup;
 ///
 /// Whoever creates something that a lab owns holds this lock, and the last clean-up never lets go of it; so nothing
 /// is created behind its back.
-static LABS: Mutex<Labs> = Mutex::new(Labs {
-    prefixes: Vec::new(),
-    claimed: 0,
-});
+static LABS: Mutex<Labs> = Mutex::new(Labs { prefixes: Vec::new(), claimed: 0 });
 
 /// What the shell reports for a process ended by SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -64,26 +61,17 @@ fn clean_on_panic() {
         before(panic);
         // Held by the panicking thread itself, or by a clean-up under way: then the next lab removes this one.
         if let Ok(labs) = LABS.try_lock() {
-            labs.prefixes
-                .iter()
-                .for_each(|prefix| cleanup::remove(prefix));
+            labs.prefixes.iter().for_each(|prefix| cleanup::remove(prefix));
         }
     }));
 }
 
 /// Watches on a thread with its own runtime, because a lab is used from code with and without one.
 fn watch_signals() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .context("start a runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().context("start a runtime")?;
     let _entered = runtime.enter();
-    let streams = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ]
-    .map(signal);
+    let streams = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [interrupt, terminate, hangup] = streams;
     let (mut interrupt, mut terminate, mut hangup) = (interrupt?, terminate?, hangup?);
     drop(_entered);
@@ -92,15 +80,10 @@ fn watch_signals() -> Result<()> {
             tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
         });
         let labs = lock();
-        labs.prefixes
-            .iter()
-            .for_each(|prefix| cleanup::remove(prefix));
+        labs.prefixes.iter().for_each(|prefix| cleanup::remove(prefix));
         std::process::exit(INTERRUPTED);
     };
-    std::thread::Builder::new()
-        .name("lab-signals".into())
-        .spawn(watch)
-        .context("start the signal thread")?;
+    std::thread::Builder::new().name("lab-signals".into()).spawn(watch).context("start the signal thread")?;
     Ok(())
 }
 

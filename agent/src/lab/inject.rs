@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, send, setsockopt,
-    socket, sockopt,
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, send, setsockopt, socket,
+    sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -24,10 +24,7 @@ impl Injector {
     pub fn open(namespace: &Namespace, interface: &str) -> Result<Self> {
         let (socket, address) = namespace.run(|| packet_socket(interface))??;
         sys::report_vlan_tags(&socket).context("ask a packet socket for VLAN tags")?;
-        Ok(Self {
-            socket,
-            mac: address.addr().unwrap_or_default(),
-        })
+        Ok(Self { socket, mac: address.addr().unwrap_or_default() })
     }
 
     /// Returns the interface's own hardware address.
@@ -37,22 +34,13 @@ impl Injector {
 
     /// Puts `frame`, from its destination MAC on, onto the link as it is.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
-        let sent =
-            send(self.socket.as_raw_fd(), frame, MsgFlags::empty()).context("send a frame")?;
-        anyhow::ensure!(
-            sent == frame.len(),
-            "send a frame: {sent} of {} bytes went out",
-            frame.len()
-        );
+        let sent = send(self.socket.as_raw_fd(), frame, MsgFlags::empty()).context("send a frame")?;
+        anyhow::ensure!(sent == frame.len(), "send a frame: {sent} of {} bytes went out", frame.len());
         Ok(())
     }
 
     /// Waits up to `timeout` for a frame that `wanted` takes, sent ones left out; tags are back in their place.
-    pub fn receive(
-        &self,
-        timeout: Duration,
-        wanted: impl Fn(&[u8]) -> bool,
-    ) -> Result<Option<Vec<u8>>> {
+    pub fn receive(&self, timeout: Duration, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<Vec<u8>>> {
         let until = Instant::now() + timeout;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -60,10 +48,7 @@ impl Injector {
                 return Ok(None);
             }
             // Zero microseconds would mean to wait for ever.
-            let left = TimeVal::new(
-                left.as_secs().cast_signed(),
-                i64::from(left.subsec_micros().max(1)),
-            );
+            let left = TimeVal::new(left.as_secs().cast_signed(), i64::from(left.subsec_micros().max(1)));
             setsockopt(&self.socket, sockopt::ReceiveTimeout, &left)
                 .context("set a packet socket's timeout")?;
             match sys::receive_frame(&self.socket) {
@@ -80,15 +65,9 @@ impl Injector {
 pub(crate) fn packet_socket(interface: &str) -> Result<(OwnedFd, LinkAddr)> {
     let address = link_address(interface)?;
     // Without a protocol at first: nothing is queued from other interfaces before the bind.
-    let opened = socket(
-        AddressFamily::Packet,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::EthAll,
-    );
+    let opened = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll);
     let socket = opened.context("open a packet socket (needs CAP_NET_RAW)")?;
-    bind(socket.as_raw_fd(), &address)
-        .with_context(|| format!("bind a packet socket to {interface}"))?;
+    bind(socket.as_raw_fd(), &address).with_context(|| format!("bind a packet socket to {interface}"))?;
     Ok((socket, address))
 }
 
@@ -96,8 +75,6 @@ pub(crate) fn packet_socket(interface: &str) -> Result<(OwnedFd, LinkAddr)> {
 pub(crate) fn link_address(interface: &str) -> Result<LinkAddr> {
     let all = nix::ifaddrs::getifaddrs().context("list interfaces")?;
     let named = all.filter(|entry| entry.interface_name == interface);
-    let found = named
-        .filter_map(|entry| entry.address?.as_link_addr().copied())
-        .next();
+    let found = named.filter_map(|entry| entry.address?.as_link_addr().copied()).next();
     found.with_context(|| format!("interface {interface} is not in this namespace"))
 }

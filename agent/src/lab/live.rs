@@ -25,10 +25,7 @@ impl LiveConnection {
     /// has failed once is not used again.
     pub fn exchange(&mut self, payload: &[u8]) -> Result<Outcome> {
         let mut reply = vec![0; payload.len()];
-        let done = self
-            .stream
-            .write_all(payload)
-            .and_then(|()| self.stream.read_exact(&mut reply));
+        let done = self.stream.write_all(payload).and_then(|()| self.stream.read_exact(&mut reply));
         match done {
             Ok(()) => Ok(Outcome::Replied(reply)),
             Err(error) => Outcome::from_error(error),
@@ -59,16 +56,11 @@ impl LiveConnection {
 
     /// Waits for `timeout` for the other side to close or reset; a silent connection stays open.
     pub fn is_open(&mut self, timeout: Duration) -> Result<bool> {
-        self.stream
-            .set_read_timeout(Some(timeout))
-            .context("set a connection's timeout")?;
+        self.stream.set_read_timeout(Some(timeout)).context("set a connection's timeout")?;
         match self.stream.read(&mut [0]) {
             Ok(0) => Ok(false),
             Ok(_) => Ok(true),
-            Err(error) => Ok(matches!(
-                error.kind(),
-                ErrorKind::WouldBlock | ErrorKind::TimedOut
-            )),
+            Err(error) => Ok(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)),
         }
     }
 }

@@ -30,13 +30,8 @@ impl Load {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("lab-load".into());
-        let thread = thread
-            .spawn(move || send(&socket, &theirs, period))
-            .context("start a load thread")?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        let thread = thread.spawn(move || send(&socket, &theirs, period)).context("start a load thread")?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     /// Returns how many datagrams the kernel has taken so far.

@@ -35,14 +35,8 @@ pub use namespace::Namespace;
 pub use topology::Topology;
 
 /// Interfaces that carry tagged frames in tests; veth hides a tag from XDP while this offload is on.
-const TAGGED: [(&str, &str); 6] = [
-    ("core", "acc0"),
-    ("core", "acc1"),
-    ("core", "n6"),
-    ("ran", "acc0"),
-    ("ran", "acc1"),
-    ("dn", "n6"),
-];
+const TAGGED: [(&str, &str); 6] =
+    [("core", "acc0"), ("core", "acc1"), ("core", "n6"), ("ran", "acc0"), ("ran", "acc1"), ("dn", "n6")];
 
 /// A running lab; it is gone, with the processes inside, when this value is dropped or the process is interrupted.
 #[derive(Debug)]
@@ -56,19 +50,11 @@ pub struct Lab {
 impl Lab {
     /// Creates the namespaces and links of `topology`, after removing what dead labs left behind.
     pub fn new(topology: &Topology) -> Result<Self> {
-        ensure!(
-            privilege::is_root(),
-            "create a lab: needs root, for network namespaces; run it with sudo"
-        );
+        ensure!(privilege::is_root(), "create a lab: needs root, for network namespaces; run it with sudo");
         guard::install();
         cleanup::remove_stale();
         let prefix = guard::claim()?;
-        let mut lab = Self {
-            prefix,
-            topology: topology.clone(),
-            namespaces: Vec::new(),
-            keep: false,
-        };
+        let mut lab = Self { prefix, topology: topology.clone(), namespaces: Vec::new(), keep: false };
         lab.create_namespaces()?;
         lab.wire()?;
         Ok(lab)
@@ -84,9 +70,7 @@ impl Lab {
 
     /// Lists every namespace with its role.
     pub fn namespaces(&self) -> impl Iterator<Item = (&str, &Namespace)> {
-        self.namespaces
-            .iter()
-            .map(|(role, namespace)| (role.as_str(), namespace))
+        self.namespaces.iter().map(|(role, namespace)| (role.as_str(), namespace))
     }
 
     /// Returns the topology that the lab was built from.
@@ -147,8 +131,7 @@ impl Lab {
                 .with_context(|| format!("configure namespace {role}"))?;
         }
         for (role, interface) in TAGGED {
-            self.namespace(role)?
-                .run(|| sys::disable_vlan_offload(interface))??;
+            self.namespace(role)?.run(|| sys::disable_vlan_offload(interface))??;
         }
         Ok(())
     }
@@ -165,6 +148,5 @@ impl Drop for Lab {
 
 /// Says whether `path` lies on a BPF filesystem.
 pub fn is_bpffs(path: &Path) -> bool {
-    nix::sys::statfs::statfs(path)
-        .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
+    nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
 }

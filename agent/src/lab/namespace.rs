@@ -27,10 +27,7 @@ impl Namespace {
         File::create_new(&path).with_context(|| format!("create {}", path.display()))?;
         on_thread(|| mount_new(&path))?.inspect_err(|_| drop(std::fs::remove_file(&path)))?;
         let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-        Ok(Self {
-            name: name.to_owned(),
-            file: Arc::new(file),
-        })
+        Ok(Self { name: name.to_owned(), file: Arc::new(file) })
     }
 
     /// Returns the full name, as `ip netns exec NAME` takes it.
@@ -64,9 +61,7 @@ impl Namespace {
     /// Returns the hardware address of one interface inside the namespace.
     pub fn mac(&self, interface: &str) -> Result<[u8; 6]> {
         let found = self.run(|| super::inject::link_address(interface))??;
-        found
-            .addr()
-            .with_context(|| format!("read the hardware address of {interface} in {}", self.name))
+        found.addr().with_context(|| format!("read the hardware address of {interface} in {}", self.name))
     }
 }
 
@@ -86,28 +81,17 @@ pub(crate) fn path_of(name: &str) -> PathBuf {
 /// A namespace is an attribute of a thread, so entering one happens on a thread that ends with the act.
 fn on_thread<T: Send>(act: impl FnOnce() -> T + Send) -> Result<T> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("lab".into())
-            .spawn_scoped(scope, act);
+        let thread = std::thread::Builder::new().name("lab".into()).spawn_scoped(scope, act);
         let thread = thread.context("start a thread for a namespace")?;
-        Ok(thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
 fn mount_new(path: &Path) -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNET)
-        .context("create a network namespace (needs CAP_SYS_ADMIN)")?;
+    unshare(CloneFlags::CLONE_NEWNET).context("create a network namespace (needs CAP_SYS_ADMIN)")?;
     let mine = "/proc/thread-self/ns/net";
-    mount(
-        Some(mine),
-        path,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .with_context(|| format!("mount a network namespace on {}", path.display()))
+    mount(Some(mine), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .with_context(|| format!("mount a network namespace on {}", path.display()))
 }
 
 /// Makes mounts below the directory visible in other mount namespaces, so that `ip netns exec` works from any shell.

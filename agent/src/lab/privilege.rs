@@ -17,10 +17,7 @@ pub fn granted() -> bool {
     if is_root() {
         return true;
     }
-    assert!(
-        std::env::var(REQUIRE).as_deref() != Ok("1"),
-        "{REQUIRE}=1, but this test is not run as root"
-    );
+    assert!(std::env::var(REQUIRE).as_deref() != Ok("1"), "{REQUIRE}=1, but this test is not run as root");
     eprintln!("skipped: needs root");
     false
 }

@@ -79,11 +79,7 @@ impl Servers {
 
     /// Returns what has reached `address`, which is the one the client named.
     pub fn received(&self, address: SocketAddr) -> Received {
-        let tally = self
-            .shared
-            .tally
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let tally = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.get(&address).copied().unwrap_or_default()
     }
 
@@ -151,11 +147,7 @@ fn echo_stream(mut stream: TcpStream, local: SocketAddr, shared: &Shared) {
                 shared.count(local, |received| received.bytes += length as u64);
                 let request = &buffer[..length];
                 let is_http = request.starts_with(b"GET ");
-                let sent = if is_http {
-                    stream.write_all(PAGE)
-                } else {
-                    stream.write_all(request)
-                };
+                let sent = if is_http { stream.write_all(PAGE) } else { stream.write_all(request) };
                 if is_http || sent.is_err() {
                     return;
                 }
@@ -186,18 +178,12 @@ fn be_patient(socket: &impl AsFd) -> Result<()> {
 }
 
 fn is_impatience(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-    )
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 fn spawn(serve: impl FnOnce() + Send + 'static) -> Result<()> {
     let thread = std::thread::Builder::new().name("lab-server".into());
-    thread
-        .spawn(serve)
-        .map(drop)
-        .context("start a server thread")
+    thread.spawn(serve).map(drop).context("start a server thread")
 }
 
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 22\r\nConnection: close\r\n\r\nhello from the server\n";

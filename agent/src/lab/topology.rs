@@ -24,10 +24,7 @@ pub struct Dual {
 
 impl Dual {
     const fn new([a, b, c, d]: [u8; 4], [e, f, g, h, i, j, k, l]: [u16; 8]) -> Self {
-        Self {
-            v4: Ipv4Addr::new(a, b, c, d),
-            v6: Ipv6Addr::new(e, f, g, h, i, j, k, l),
-        }
+        Self { v4: Ipv4Addr::new(a, b, c, d), v6: Ipv6Addr::new(e, f, g, h, i, j, k, l) }
     }
 
     /// Returns both addresses, IPv4 first.
@@ -71,14 +68,7 @@ impl Device {
     pub fn new(name: &str, host: u8, access: Access) -> Self {
         let written = u16::from_str_radix(&host.to_string(), 16).unwrap_or(u16::from(host));
         let v6 = Ipv6Addr::new(0xfd00, 0x45, 0, written, 0, 0, 0, 1);
-        Self {
-            name: name.to_owned(),
-            address: Dual {
-                v4: Ipv4Addr::new(10, 45, 0, host),
-                v6,
-            },
-            access,
-        }
+        Self { name: name.to_owned(), address: Dual { v4: Ipv4Addr::new(10, 45, 0, host), v6 }, access }
     }
 }
 
@@ -116,9 +106,6 @@ impl Topology {
     /// Lists the namespaces' roles, devices last.
     pub fn roles(&self) -> Vec<String> {
         let fixed = ["ran", "core", "dn", "outside"].map(str::to_owned);
-        fixed
-            .into_iter()
-            .chain(self.devices.iter().map(|device| device.name.clone()))
-            .collect()
+        fixed.into_iter().chain(self.devices.iter().map(|device| device.name.clone())).collect()
     }
 }

@@ -88,10 +88,7 @@ fn of_device(device: &Device) -> Vec<String> {
 }
 
 fn of_ran(topology: &Topology) -> Vec<String> {
-    let mut lines: Vec<String> = [Access::Acc0, Access::Acc1]
-        .into_iter()
-        .flat_map(ran_uplink)
-        .collect();
+    let mut lines: Vec<String> = [Access::Acc0, Access::Acc1].into_iter().flat_map(ran_uplink).collect();
     for (i, device) in topology.devices.iter().enumerate() {
         let (v4, v6, table) = (device.address.v4, device.address.v6, table(device.access));
         lines.extend([
@@ -123,23 +120,14 @@ fn of_core(topology: &Topology) -> Vec<String> {
     for (interface, net) in [("acc0", 1), ("acc1", 2), ("n6", 3)] {
         lines.push(format!("link set {interface} up"));
         lines.push(format!("addr add 10.99.{net}.1/30 dev {interface}"));
-        lines.push(format!(
-            "addr add fd00:99:{net}::1/64 dev {interface} nodad"
-        ));
+        lines.push(format!("addr add fd00:99:{net}::1/64 dev {interface} nodad"));
     }
-    lines
-        .extend(["10.45.0.0/16", "fd00:45::/32"].map(|pool| format!("route add blackhole {pool}")));
+    lines.extend(["10.45.0.0/16", "fd00:45::/32"].map(|pool| format!("route add blackhole {pool}")));
     lines.extend(defaults("10.99.3.2", "fd00:99:3::2"));
     for device in &topology.devices {
         let net = link_net(device.access);
-        lines.push(format!(
-            "route add {}/32 via 10.99.{net}.2",
-            device.address.v4
-        ));
-        lines.push(format!(
-            "route add {} via fd00:99:{net}::2",
-            prefix_of(device.address.v6)
-        ));
+        lines.push(format!("route add {}/32 via 10.99.{net}.2", device.address.v4));
+        lines.push(format!("route add {} via fd00:99:{net}::2", prefix_of(device.address.v6)));
     }
     lines
 }
@@ -152,20 +140,12 @@ fn of_dn() -> Vec<String> {
         .map(|address| format!("addr add {address} dev lo"))
         .collect();
     lines.extend(
-        [
-            "link set n6 up",
-            "addr add 10.99.3.2/30 dev n6",
-            "addr add fd00:99:3::2/64 dev n6 nodad",
-        ]
-        .map(str::to_owned),
+        ["link set n6 up", "addr add 10.99.3.2/30 dev n6", "addr add fd00:99:3::2/64 dev n6 nodad"]
+            .map(str::to_owned),
     );
     lines.extend(
-        [
-            "link set out up",
-            "addr add 192.0.2.1/24 dev out",
-            "addr add 2001:db8:66::1/64 dev out nodad",
-        ]
-        .map(str::to_owned),
+        ["link set out up", "addr add 192.0.2.1/24 dev out", "addr add 2001:db8:66::1/64 dev out nodad"]
+            .map(str::to_owned),
     );
     lines.extend(defaults("10.99.3.1", "fd00:99:3::1"));
     lines
@@ -182,10 +162,7 @@ fn of_outside() -> Vec<String> {
 }
 
 fn defaults(v4: &str, v6: &str) -> [String; 2] {
-    [
-        format!("route add default via {v4}"),
-        format!("route add default via {v6}"),
-    ]
+    [format!("route add default via {v4}"), format!("route add default via {v6}")]
 }
 
 fn prefix_of(v6: std::net::Ipv6Addr) -> String {
@@ -206,38 +183,26 @@ pub(crate) fn write_sysctls(role: &str) -> Result<()> {
 
 /// Runs `lines` through `ip -batch`, inside `namespace` where one is given.
 pub(crate) fn ip_batch(namespace: Option<&Namespace>, lines: &[String]) -> Result<()> {
-    let (v6, any): (Vec<&str>, Vec<&str>) = lines
-        .iter()
-        .map(String::as_str)
-        .partition(|line| line.starts_with(V6));
+    let (v6, any): (Vec<&str>, Vec<&str>) =
+        lines.iter().map(String::as_str).partition(|line| line.starts_with(V6));
     run_ip(namespace, &["-batch", "-"], &any.join("\n"))?;
     if v6.is_empty() {
         return Ok(());
     }
-    let v6: Vec<&str> = v6
-        .into_iter()
-        .filter_map(|line| line.strip_prefix(V6))
-        .collect();
+    let v6: Vec<&str> = v6.into_iter().filter_map(|line| line.strip_prefix(V6)).collect();
     run_ip(namespace, &["-6", "-batch", "-"], &v6.join("\n"))
 }
 
 fn run_ip(namespace: Option<&Namespace>, arguments: &[&str], input: &str) -> Result<()> {
     let mut command = Command::new("ip");
-    command
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let started = match namespace {
         Some(namespace) => namespace.spawn(&mut command),
         None => command.spawn().context("start ip"),
     };
-    let mut child =
-        started.context("the lab is built with ip of iproute2 (Debian: apt install iproute2)")?;
+    let mut child = started.context("the lab is built with ip of iproute2 (Debian: apt install iproute2)")?;
     let mut stdin = child.stdin.take().context("write to ip -batch")?;
-    stdin
-        .write_all(input.as_bytes())
-        .context("write to ip -batch")?;
+    stdin.write_all(input.as_bytes()).context("write to ip -batch")?;
     drop(stdin);
     let output = child.wait_with_output().context("wait for ip -batch")?;
     ensure!(

@@ -33,18 +33,13 @@ impl Witness {
         sys::attach_filter(&socket, &program).context("attach a filter to a packet socket")?;
         // What came between the bind and the filter was counted too.
         sys::take_packet_count(&socket).context("reset a packet socket's counter")?;
-        Ok(Self {
-            socket,
-            seen: Mutex::new(0),
-        })
+        Ok(Self { socket, seen: Mutex::new(0) })
     }
 
     /// Returns how many packets have arrived since the witness was opened.
     pub fn seen(&self) -> Result<u64> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen += u64::from(
-            sys::take_packet_count(&self.socket).context("read a packet socket's counter")?,
-        );
+        *seen += u64::from(sys::take_packet_count(&self.socket).context("read a packet socket's counter")?);
         Ok(*seen)
     }
 }
@@ -56,16 +51,8 @@ struct Layout {
     destination: u32,
 }
 
-const IPV4: Layout = Layout {
-    ether_type: 0x0800,
-    source: 26,
-    destination: 30,
-};
-const IPV6: Layout = Layout {
-    ether_type: 0x86dd,
-    source: 22,
-    destination: 38,
-};
+const IPV4: Layout = Layout { ether_type: 0x0800, source: 26, destination: 30 };
+const IPV6: Layout = Layout { ether_type: 0x86dd, source: 22, destination: 38 };
 
 /// `SKF_AD_OFF + SKF_AD_PKTTYPE` and `PACKET_OUTGOING` of linux/filter.h and linux/if_packet.h.
 const PACKET_TYPE: u32 = 0xffff_f004;
@@ -82,22 +69,11 @@ impl Match {
     fn program(self) -> Result<Vec<sys::Instruction>> {
         let layout = self.layout()?;
         let mut checks = vec![(LOAD_HALF, 12, layout.ether_type)];
-        checks.extend(
-            self.source
-                .into_iter()
-                .flat_map(|ip| words(ip, layout.source)),
-        );
-        checks.extend(
-            self.destination
-                .into_iter()
-                .flat_map(|ip| words(ip, layout.destination)),
-        );
+        checks.extend(self.source.into_iter().flat_map(|ip| words(ip, layout.source)));
+        checks.extend(self.destination.into_iter().flat_map(|ip| words(ip, layout.destination)));
         // Type check, comparisons, accept, reject.
         let last = u8::try_from(2 + 2 * checks.len() + 1).context("compile a packet filter")?;
-        let mut program = vec![
-            op(LOAD_WORD, 0, 0, PACKET_TYPE),
-            op(JUMP_EQUAL, last - 2, 0, OUTGOING),
-        ];
+        let mut program = vec![op(LOAD_WORD, 0, 0, PACKET_TYPE), op(JUMP_EQUAL, last - 2, 0, OUTGOING)];
         for (load, at, value) in checks {
             program.push(op(load, 0, 0, at));
             let here = u8::try_from(program.len()).context("compile a packet filter")?;
@@ -108,15 +84,9 @@ impl Match {
     }
 
     fn layout(self) -> Result<&'static Layout> {
-        let families: Vec<bool> = [self.source, self.destination]
-            .into_iter()
-            .flatten()
-            .map(|ip| ip.is_ipv4())
-            .collect();
-        ensure!(
-            !families.is_empty(),
-            "a witness needs a source or a destination"
-        );
+        let families: Vec<bool> =
+            [self.source, self.destination].into_iter().flatten().map(|ip| ip.is_ipv4()).collect();
+        ensure!(!families.is_empty(), "a witness needs a source or a destination");
         ensure!(
             families.windows(2).all(|pair| pair[0] == pair[1]),
             "a witness's addresses are of two families"
@@ -131,13 +101,8 @@ fn words(address: IpAddr, at: u32) -> Vec<(u16, u32, u32)> {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
     };
-    let words = octets
-        .chunks_exact(4)
-        .map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
-    words
-        .zip((at..).step_by(4))
-        .map(|(word, at)| (LOAD_WORD, at, word))
-        .collect()
+    let words = octets.chunks_exact(4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+    words.zip((at..).step_by(4)).map(|(word, at)| (LOAD_WORD, at, word)).collect()
 }
 
 fn op(code: u16, jt: u8, jf: u8, k: u32) -> sys::Instruction {
