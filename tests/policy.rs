@@ -96,9 +96,8 @@ fn refused(text: impl Into<String>) -> Diagnostics {
 
 #[test]
 fn hostile_yaml_is_refused_in_bounded_time() {
-    let bomb: String = (1..20)
-        .map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(",")))
-        .collect();
+    let bomb: String =
+        (1..20).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(","))).collect();
     for (name, text) in [
         ("laughs", format!("a0: &a0 lol\n{bomb}")),
         ("nested flow", "[".repeat(100_000)),
@@ -121,7 +120,9 @@ fn hostile_yaml_is_refused_in_bounded_time() {
 
 #[test]
 fn messages_never_carry_control_characters() {
-    for text in ["a: \u{1b}[2J", "kind: \"\\e[2J\"", "\u{202e}a: b", "\"\\e]0;x\\a\": 1", "a\rb: 1", "a: \u{0}"] {
+    for text in
+        ["a: \u{1b}[2J", "kind: \"\\e[2J\"", "\u{202e}a: b", "\"\\e]0;x\\a\": 1", "a\rb: 1", "a: \u{0}"]
+    {
         let shown = refused(text).render(false);
         let bad = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
         assert!(!shown.contains(bad), "{shown:?}");
@@ -130,7 +131,8 @@ fn messages_never_carry_control_characters() {
 
 #[test]
 fn every_problem_has_a_form_for_machines() {
-    let text = "apiVersion: bulkhead/v1\nkind: Destination\nmetadata: {name: a}\nspec: {cidrs: [192.0.2.1/24]}\n";
+    let text =
+        "apiVersion: bulkhead/v1\nkind: Destination\nmetadata: {name: a}\nspec: {cidrs: [192.0.2.1/24]}\n";
     let found = serde_json::to_value(refused(text)).unwrap();
     let first = &found["items"][0];
     assert_eq!(first["severity"], "error");

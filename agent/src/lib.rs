@@ -1,3 +1,11 @@
+//! Bulkhead: a default-deny, explainable, time-bound allowlist on every SIM.
+//!
+//! ```text
+//! policy   *.yaml → policy (read, validate, compile) → tables → reconcile → datapath
+//! packet   common: parse → identify → decide, in XDP and, over `tables::Image`, on the host
+//! events   datapath → telemetry → sink → cli
+//! ```
 
-
+pub mod lab;
 pub mod policy;
+pub mod tables;

@@ -1,1 +1,4 @@
+//! The harness that every tier of tests shares.
 
+pub mod frame;
+pub mod netns;

@@ -18,10 +18,7 @@ pub struct AddressRange {
 }
 
 /// Where IPv4 lies in the common order.
-pub const IPV4: AddressRange = AddressRange {
-    first: 0xffff_0000_0000,
-    last: 0xffff_ffff_ffff,
-};
+pub const IPV4: AddressRange = AddressRange { first: 0xffff_0000_0000, last: 0xffff_ffff_ffff };
 
 impl AddressRange {
     /// True if the two have an address in common.
@@ -47,10 +44,7 @@ impl From<IpAddr> for AddressRange {
 
 impl From<IpNet> for AddressRange {
     fn from(net: IpNet) -> Self {
-        Self {
-            first: Self::from(net.network()).first,
-            last: Self::from(net.broadcast()).last,
-        }
+        Self { first: Self::from(net.network()).first, last: Self::from(net.broadcast()).last }
     }
 }
 

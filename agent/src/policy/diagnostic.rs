@@ -100,10 +100,7 @@ impl Diagnostic {
     pub fn of_file(file: &str, problem: impl Into<String>, help: impl Into<String>) -> Self {
         let source = Arc::new(SourceFile::new(escape(file), ""));
         let at = Location::new(&source, Span::default());
-        Self {
-            origin: None,
-            ..Self::new(Severity::Error, &at, problem, help)
-        }
+        Self { origin: None, ..Self::new(Severity::Error, &at, problem, help) }
     }
 }
 

@@ -16,10 +16,7 @@ pub struct SourceFile {
 impl SourceFile {
     /// Names a text. The name is what messages show; it is not opened.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            text: text.into(),
-        }
+        Self { name: name.into(), text: text.into() }
     }
 
     /// The name shown in messages: the path as the operator gave it.
@@ -71,10 +68,7 @@ pub struct Location {
 
 impl Location {
     pub(crate) fn new(source: &Arc<SourceFile>, span: Span) -> Self {
-        Self {
-            source: Arc::clone(source),
-            span,
-        }
+        Self { source: Arc::clone(source), span }
     }
 
     /// The file's name, as the operator gave it.

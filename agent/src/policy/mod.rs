@@ -34,9 +34,8 @@ pub use agent::{AgentConfig, Capacities, Interface, Role, Transit};
 pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Severity};
 pub use location::{Located, Location, SourceFile};
 pub use model::{
-    Between, Binding, Destination, Device, Direction, Labels, Network, Policy, PolicyRules, Remotes,
-    Rule, Segment, Selector, Service, SimProfile, Subinterface, Subject, Test, TestDevice,
-    TestRemote, carries,
+    Between, Binding, Destination, Device, Direction, Labels, Network, Policy, PolicyRules, Remotes, Rule,
+    Segment, Selector, Service, SimProfile, Subinterface, Subject, Test, TestDevice, TestRemote, carries,
 };
 pub use name::Name;
 pub use ports::{NotAPort, Port, Protocol};

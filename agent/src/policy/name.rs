@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 const LONGEST: usize = 63;
 
 /// The rule, for messages.
-pub(crate) const RULE: &str =
-    "use 1 to 63 of a-z, 0-9, `-` and `.`, with a letter or digit at both ends";
+pub(crate) const RULE: &str = "use 1 to 63 of a-z, 0-9, `-` and `.`, with a letter or digit at both ends";
 
 /// The name of a resource, rule or service: `[a-z0-9]([-a-z0-9.]*[a-z0-9])?`, at most 63.
 ///
@@ -26,11 +25,8 @@ impl Name {
         let edge = |byte: Option<&u8>| byte.is_some_and(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9'));
         let bytes = text.as_bytes();
         let inner = |b: &u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-        (bytes.len() <= LONGEST
-            && edge(bytes.first())
-            && edge(bytes.last())
-            && bytes.iter().all(inner))
-        .then(|| Self(text.into()))
+        (bytes.len() <= LONGEST && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inner))
+            .then(|| Self(text.into()))
     }
 
     /// The name as text.
@@ -72,10 +68,7 @@ impl From<Name> for String {
 }
 
 /// The candidate that a typing mistake most likely meant, if one is close.
-pub(crate) fn nearest<'a>(
-    wanted: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (wanted.chars().count() / 3).max(1);
     candidates
         .into_iter()

@@ -70,10 +70,9 @@ impl Port {
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Any, _) | (Self::Echo, Self::Echo) => true,
-            (
-                Self::Range { protocol, first, last },
-                Self::Range { protocol: p, first: f, last: l },
-            ) => protocol == p && first <= f && l <= last,
+            (Self::Range { protocol, first, last }, Self::Range { protocol: p, first: f, last: l }) => {
+                protocol == p && first <= f && l <= last
+            }
             (Self::Range { .. } | Self::Echo, _) => false,
         }
     }
@@ -129,7 +128,10 @@ impl std::str::FromStr for Port {
                 })?;
                 range(protocol, ports)
             }
-            None => Err(not(format!("{text:?} is not a port"), "write it like tcp/443, tcp/8883-8884, udp/any, icmp/echo or any")),
+            None => Err(not(
+                format!("{text:?} is not a port"),
+                "write it like tcp/443, tcp/8883-8884, udp/any, icmp/echo or any",
+            )),
         }
     }
 }
@@ -215,7 +217,20 @@ mod tests {
 
     #[test]
     fn what_is_no_port_is_refused() {
-        for text in ["", "tcp", "443", "tcp/", "tcp/0", "tcp/65536", "tcp/2-1", "tcp/+1", "tcp/1-", "icmp/any", "gre/1", "TCP/1"] {
+        for text in [
+            "",
+            "tcp",
+            "443",
+            "tcp/",
+            "tcp/0",
+            "tcp/65536",
+            "tcp/2-1",
+            "tcp/+1",
+            "tcp/1-",
+            "icmp/any",
+            "gre/1",
+            "TCP/1",
+        ] {
             assert!(text.parse::<Port>().is_err(), "{text}");
         }
     }

@@ -71,11 +71,9 @@ impl<'a> Reader<'a> {
 
     fn scalar<'d>(&mut self, node: &'d Node, what: &str) -> Option<(&'d str, bool)> {
         match &node.value {
-            Value::Scalar { text, .. } if text.len() > LONGEST => self.refuse(
-                node.span,
-                format!("{what} is longer than {LONGEST} bytes"),
-                "shorten it",
-            ),
+            Value::Scalar { text, .. } if text.len() > LONGEST => {
+                self.refuse(node.span, format!("{what} is longer than {LONGEST} bytes"), "shorten it")
+            }
             Value::Scalar { text, plain } => Some((text, *plain)),
             Value::Null | Value::Sequence(_) | Value::Mapping(_) => self.refuse(
                 node.span,
@@ -191,16 +189,9 @@ impl<'a> Reader<'a> {
     /// A mapping whose keys are read one by one.
     pub(crate) fn fields<'d>(&mut self, node: &'d Node, what: &'static str) -> Option<Fields<'d>> {
         let entries = self.entries(node, what)?;
-        Some(Fields {
-            what,
-            span: node.span,
-            entries,
-            known: Vec::new(),
-            later: Vec::new(),
-        })
+        Some(Fields { what, span: node.span, entries, known: Vec::new(), later: Vec::new() })
     }
 }
-
 
 fn listed(words: &[&str]) -> String {
     match words {

@@ -36,23 +36,13 @@ fn group(diagnostic: &Diagnostic) -> Group<'_> {
     let title = level(diagnostic.severity).primary_title(diagnostic.problem.as_str());
     let group = Group::with_title(title);
     match &diagnostic.excerpt {
-        Some(excerpt) => group
-            .element(origin(diagnostic))
-            .element(
-                Snippet::source(excerpt.text.as_str())
-                    .line_start(diagnostic.line as usize)
-                    .annotation(
-                        AnnotationKind::Primary
-                            .span(excerpt.start..excerpt.end)
-                            .label(diagnostic.help.as_str()),
-                    ),
+        Some(excerpt) => group.element(origin(diagnostic)).element(
+            Snippet::source(excerpt.text.as_str()).line_start(diagnostic.line as usize).annotation(
+                AnnotationKind::Primary.span(excerpt.start..excerpt.end).label(diagnostic.help.as_str()),
             ),
-        None if diagnostic.file.is_empty() => {
-            group.element(Level::HELP.message(diagnostic.help.as_str()))
-        }
-        None => group
-            .element(origin(diagnostic))
-            .element(Level::HELP.message(diagnostic.help.as_str())),
+        ),
+        None if diagnostic.file.is_empty() => group.element(Level::HELP.message(diagnostic.help.as_str())),
+        None => group.element(origin(diagnostic)).element(Level::HELP.message(diagnostic.help.as_str())),
     }
 }
 
@@ -60,9 +50,7 @@ fn origin(diagnostic: &Diagnostic) -> Origin<'_> {
     let origin = Origin::path(diagnostic.file.as_str());
     match diagnostic.line {
         0 => origin,
-        line => origin
-            .line(line as usize)
-            .char_column(diagnostic.column as usize),
+        line => origin.line(line as usize).char_column(diagnostic.column as usize),
     }
 }
 

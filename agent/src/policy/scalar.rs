@@ -73,7 +73,9 @@ mod tests {
 
     #[test]
     fn words_that_stay_are_left_alone() {
-        for word in ["2.4.1", "oslo-12", "10.45.0.17", "tcp/443", "fd00:45::/32", "nan", "-", "é-1", "2026-oslo-1"] {
+        for word in
+            ["2.4.1", "oslo-12", "10.45.0.17", "tcp/443", "fd00:45::/32", "nan", "-", "é-1", "2026-oslo-1"]
+        {
             assert_eq!(mangled(word), None, "{word}");
         }
     }

@@ -61,7 +61,11 @@ fn expand(path: &Path, problems: &mut Diagnostics) -> Vec<PathBuf> {
         }
         Ok(files) => files,
         Err(error) => {
-            problems.unreadable(&name(path), format!("cannot list the folder: {error}"), "check its owner and mode");
+            problems.unreadable(
+                &name(path),
+                format!("cannot list the folder: {error}"),
+                "check its owner and mode",
+            );
             Vec::new()
         }
     }
@@ -86,15 +90,16 @@ fn text(path: &Path, problems: &mut Diagnostics) -> Option<SourceFile> {
     let bytes = match bytes(path) {
         Ok(bytes) => bytes,
         Err(error) => {
-            problems.unreadable(&name, format!("cannot be read: {error}"), "check the path, its owner and mode");
+            problems.unreadable(
+                &name,
+                format!("cannot be read: {error}"),
+                "check the path, its owner and mode",
+            );
             return None;
         }
     };
     let (problem, help) = match bytes {
-        None => (
-            format!("larger than {} MiB", FILE_BYTES >> 20),
-            "split it into several files".to_owned(),
-        ),
+        None => (format!("larger than {} MiB", FILE_BYTES >> 20), "split it into several files".to_owned()),
         Some(bytes) => match String::from_utf8(bytes) {
             Ok(text) => return Some(SourceFile::new(super::diagnostic::escape(&name), text)),
             Err(error) => not_text(&error),
@@ -107,10 +112,7 @@ fn text(path: &Path, problems: &mut Diagnostics) -> Option<SourceFile> {
 fn not_text(error: &std::string::FromUtf8Error) -> (String, String) {
     let valid = error.utf8_error().valid_up_to();
     let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
-    (
-        format!("not UTF-8: line {line} has a byte that is no text"),
-        "save the file as UTF-8".to_owned(),
-    )
+    (format!("not UTF-8: line {line} has a byte that is no text"), "save the file as UTF-8".to_owned())
 }
 
 /// Reads a file whole; None if it is over the limit. Devices and pipes must not block for ever,

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span as Found};
 use serde_saphyr::granit_parser::{ErrorKind, StrInput, options};
+use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span as Found};
 
 use super::diagnostic::{Diagnostics, is_unprintable};
 use super::location::{Location, SourceFile, Span};
@@ -36,14 +36,8 @@ pub(crate) fn documents(source: &Arc<SourceFile>, problems: &mut Diagnostics) ->
     if problems.errors() > before {
         return Documents { lost: true, ..Documents::default() };
     }
-    let mut reading = Reading {
-        source,
-        problems,
-        values: 0,
-        stack: Vec::new(),
-        roots: Vec::new(),
-        lost: false,
-    };
+    let mut reading =
+        Reading { source, problems, values: 0, stack: Vec::new(), roots: Vec::new(), lost: false };
     reading.run();
     let mut roots = reading.roots;
     roots.retain(|root| !matches!(root.value, Value::Null));
@@ -231,9 +225,7 @@ impl Reading<'_> {
             return entries;
         }
         let kept = entries.into_iter().enumerate();
-        kept.filter(|(index, _)| again.binary_search(index).is_err())
-            .map(|(_, entry)| entry)
-            .collect()
+        kept.filter(|(index, _)| again.binary_search(index).is_err()).map(|(_, entry)| entry).collect()
     }
 
     /// Refuses what YAML offers beyond plain data.
@@ -286,9 +278,7 @@ fn advice(kind: &ErrorKind) -> &'static str {
         | ErrorKind::TabInBlockIndentation
         | ErrorKind::TabInIndentation
         | ErrorKind::TabAtBlockScalarStart => "indent with spaces",
-        ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
-            "close the quotes"
-        }
+        ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => "close the quotes",
         ErrorKind::UnclosedFlowCollection { .. } => "close the bracket",
         _ => "look at the indentation, brackets and quotes here and on the line above",
     }
@@ -313,10 +303,5 @@ fn scalar(text: &str, style: ScalarStyle, span: Span) -> Node {
 
 fn span(start: usize, end: usize, line: usize, column: usize) -> Span {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Span {
-        start: number(start),
-        end: number(end),
-        line: number(line),
-        column: number(column),
-    }
+    Span { start: number(start), end: number(end), line: number(line), column: number(column) }
 }

@@ -17,14 +17,12 @@ pub(super) fn read(reader: &mut Reader<'_>, spec: &Node) -> Option<AgentConfig> 
         .and_then(|node| reader.some(node, "`interfaces`", interface))
         .map(|found| unique(reader, found));
     let folder = path(reader, &mut fields, "policyFolder", "/etc/bulkhead/policies");
-    let auto_apply = fields
-        .optional(reader, "autoApply")
-        .and_then(|node| reader.boolean(node, "`autoApply`"));
+    let auto_apply =
+        fields.optional(reader, "autoApply").and_then(|node| reader.boolean(node, "`autoApply`"));
     let state_dir = path(reader, &mut fields, "stateDir", "/var/lib/bulkhead");
     let socket = path(reader, &mut fields, "socket", "/run/bulkhead/bulkhead.sock");
-    let tables = fields
-        .optional(reader, "tables")
-        .map_or_else(Capacities::default, |node| capacities(reader, node));
+    let tables =
+        fields.optional(reader, "tables").map_or_else(Capacities::default, |node| capacities(reader, node));
     fields.finish(reader);
     Some(AgentConfig {
         at: reader.at(spec.span),
@@ -51,12 +49,10 @@ fn path(reader: &mut Reader<'_>, fields: &mut Fields<'_>, key: &'static str, def
 fn interface(reader: &mut Reader<'_>, node: &Node) -> Option<Interface> {
     let mut fields = reader.fields(node, "the interface")?;
     let name = fields.required(reader, "name").and_then(|node| reader.interface(node));
-    let roles = fields
-        .required(reader, "roles")
-        .and_then(|node| reader.some(node, "`roles`", role));
-    let transit = fields.required(reader, "transit").and_then(|node| {
-        reader.choice(node, "transit", &[("pass", Transit::Pass), ("drop", Transit::Drop)])
-    });
+    let roles = fields.required(reader, "roles").and_then(|node| reader.some(node, "`roles`", role));
+    let transit = fields
+        .required(reader, "transit")
+        .and_then(|node| reader.choice(node, "transit", &[("pass", Transit::Pass), ("drop", Transit::Drop)]));
     fields.later(reader, &["gtpu", "hairpin"]);
     fields.finish(reader);
     let mut roles = roles?;
@@ -101,9 +97,8 @@ fn capacities(reader: &mut Reader<'_>, node: &Node) -> Capacities {
         ("flows", &mut tables.flows),
     ];
     for (key, slot) in slots {
-        let number = fields
-            .optional(reader, key)
-            .and_then(|node| reader.number(node, "capacity", 1, 1 << 26));
+        let number =
+            fields.optional(reader, key).and_then(|node| reader.number(node, "capacity", 1, 1 << 26));
         *slot = number.unwrap_or(*slot);
     }
     fields.finish(reader);

@@ -16,19 +16,13 @@ pub(super) fn read(
     spec: &Node,
 ) -> Option<Device> {
     let mut fields = reader.fields(spec, "the device's spec")?;
-    let network = fields
-        .required(reader, "network")
-        .and_then(|node| reader.name(node, "the network"));
+    let network = fields.required(reader, "network").and_then(|node| reader.name(node, "the network"));
     let addresses = fields
         .required(reader, "addresses")
         .and_then(|node| reader.some(node, "`addresses`", device_address));
     let binding = fields.optional(reader, "binding").map(|node| binding(reader, node));
-    let profiles = fields
-        .optional(reader, "profiles")
-        .map(|node| reader.some(node, "`profiles`", profile));
-    let imei = fields
-        .optional(reader, "imei")
-        .map(|node| reader.digits(node, "IMEI", 14, 16));
+    let profiles = fields.optional(reader, "profiles").map(|node| reader.some(node, "`profiles`", profile));
+    let imei = fields.optional(reader, "imei").map(|node| reader.digits(node, "IMEI", 14, 16));
     fields.later(reader, &["framedRoutes", "teid", "mode", "limits"]);
     fields.finish(reader);
     Some(Device {
@@ -79,11 +73,7 @@ fn binding(reader: &mut Reader<'_>, node: &Node) -> Option<Binding> {
 fn empty<T>(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<T> {
     let span = fields.span();
     fields.finish(reader);
-    reader.refuse(
-        span,
-        "`binding` binds nothing",
-        "name an interface, vlan, innerVlan or mac, or remove it",
-    )
+    reader.refuse(span, "`binding` binds nothing", "name an interface, vlan, innerVlan or mac, or remove it")
 }
 
 fn mac(reader: &mut Reader<'_>, node: &Node) -> Option<[u8; 6]> {
@@ -111,12 +101,8 @@ fn mac(reader: &mut Reader<'_>, node: &Node) -> Option<[u8; 6]> {
 
 fn profile(reader: &mut Reader<'_>, node: &Node) -> Option<SimProfile> {
     let mut fields = reader.fields(node, "the SIM profile")?;
-    let iccid = fields
-        .optional(reader, "iccid")
-        .map(|node| reader.digits(node, "ICCID", 18, 22));
-    let imsi = fields
-        .optional(reader, "imsi")
-        .map(|node| reader.digits(node, "IMSI", 6, 15));
+    let iccid = fields.optional(reader, "iccid").map(|node| reader.digits(node, "ICCID", 18, 22));
+    let imsi = fields.optional(reader, "imsi").map(|node| reader.digits(node, "IMSI", 6, 15));
     let span = fields.span();
     fields.finish(reader);
     if iccid.is_none() && imsi.is_none() {

@@ -217,7 +217,8 @@ impl Reader<'_> {
         for entry in self.entries(node, what)? {
             if !is_label_key(&entry.key) {
                 let problem = format!("label {:?} is not a name", &*entry.key);
-                let help = "use 1 to 63 letters, digits, `-`, `_`, `.` and `/`, with a letter or digit at both ends";
+                let help =
+                    "use 1 to 63 letters, digits, `-`, `_`, `.` and `/`, with a letter or digit at both ends";
                 self.refuse::<()>(entry.key_span, problem, help);
                 whole = false;
                 continue;

@@ -18,9 +18,8 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         reader.refuse::<()>(name.at.span(), problem, "choose another name");
     }
     let mut fields = reader.fields(spec, "the network's spec")?;
-    let seen_on = fields
-        .required(reader, "seenOn")
-        .and_then(|node| reader.some(node, "`seenOn`", subinterface));
+    let seen_on =
+        fields.required(reader, "seenOn").and_then(|node| reader.some(node, "`seenOn`", subinterface));
     let pools = fields
         .required(reader, "pools")
         .and_then(|node| reader.some(node, "`pools`", |reader, node| reader.prefix(node)));
@@ -142,9 +141,9 @@ fn short(reader: &mut Reader<'_>, entry: &Entry) -> Option<Service> {
 
 fn long(reader: &mut Reader<'_>, entry: &Entry) -> Option<Service> {
     let mut fields = reader.fields(&entry.node, "the service")?;
-    let addresses = fields.required(reader, "addresses").and_then(|node| {
-        reader.some(node, "`addresses`", |reader, node| reader.address(node))
-    });
+    let addresses = fields
+        .required(reader, "addresses")
+        .and_then(|node| reader.some(node, "`addresses`", |reader, node| reader.address(node)));
     let ports = match well_known(&entry.key) {
         Some(ports) if !fields.has("ports") => Some(ports),
         _ => fields.required(reader, "ports").and_then(|node| reader.ports(node)),

@@ -12,17 +12,13 @@ const LATER: [&str; 5] = ["when", "behind", "limits", "record", "until"];
 
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, between: bool) -> Option<Rule> {
     let mut fields = reader.fields(node, "the rule")?;
-    let name = fields
-        .required(reader, "name")
-        .and_then(|node| reader.name(node, "the rule's name"));
+    let name = fields.required(reader, "name").and_then(|node| reader.name(node, "the rule's name"));
     let direction = match between {
         true => peer(reader, &mut fields),
         false => outside(reader, &mut fields),
     };
     let ports = ports(reader, &mut fields, direction.as_ref());
-    let idle = fields
-        .optional(reader, "idle")
-        .map(|node| reader.duration(node, "`idle`"));
+    let idle = fields.optional(reader, "idle").map(|node| reader.duration(node, "`idle`"));
     fields.later(reader, &LATER);
     fields.finish(reader);
     let name: Located<Name> = name?;
@@ -100,7 +96,11 @@ fn remotes(reader: &mut Reader<'_>, node: &Node, inbound: bool) -> Option<Remote
 }
 
 /// `ports` is mandatory, except where services bring all of them.
-fn ports(reader: &mut Reader<'_>, fields: &mut Fields<'_>, direction: Option<&Direction>) -> Option<Vec<Port>> {
+fn ports(
+    reader: &mut Reader<'_>,
+    fields: &mut Fields<'_>,
+    direction: Option<&Direction>,
+) -> Option<Vec<Port>> {
     let services_only = match direction {
         Some(Direction::Outbound(to)) => to.destinations.is_empty() && to.cidrs.is_empty(),
         Some(Direction::Inbound(_) | Direction::Peer) | None => false,

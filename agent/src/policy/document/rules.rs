@@ -11,12 +11,10 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
     let mut fields = reader.fields(spec, "the policy's spec")?;
     let between = fields.has("between");
     let subject = subject(reader, &mut fields);
-    let rules = fields.required(reader, "allow").and_then(|node| {
-        reader.each(node, "`allow`", |reader, node| rule::read(reader, node, between))
-    });
-    let tests = fields
-        .optional(reader, "tests")
-        .map(|node| reader.each(node, "`tests`", test::read));
+    let rules = fields
+        .required(reader, "allow")
+        .and_then(|node| reader.each(node, "`allow`", |reader, node| rule::read(reader, node, between)));
+    let tests = fields.optional(reader, "tests").map(|node| reader.each(node, "`tests`", test::read));
     fields.later(reader, &["when", "limits", "mode"]);
     fields.finish(reader);
     let rules = unique(reader, rules?);
@@ -48,16 +46,12 @@ fn subject(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Subject> 
 
 fn between(reader: &mut Reader<'_>, node: &Node) -> Option<Between> {
     let mut fields = reader.fields(node, "`between`")?;
-    let initiator = fields
-        .required(reader, "initiator")
-        .and_then(|node| selector(reader, node, "`initiator`"));
-    let responder = fields
-        .required(reader, "responder")
-        .and_then(|node| selector(reader, node, "`responder`"));
+    let initiator =
+        fields.required(reader, "initiator").and_then(|node| selector(reader, node, "`initiator`"));
+    let responder =
+        fields.required(reader, "responder").and_then(|node| selector(reader, node, "`responder`"));
     let same_labels = fields.optional(reader, "sameLabels").map(|node| {
-        reader.some(node, "`sameLabels`", |reader, node| {
-            reader.text(node, "a label").map(str::to_owned)
-        })
+        reader.some(node, "`sameLabels`", |reader, node| reader.text(node, "a label").map(str::to_owned))
     });
     fields.finish(reader);
     let mut same_labels = same_labels.unwrap_or(Some(Vec::new()))?;

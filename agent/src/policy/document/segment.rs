@@ -24,9 +24,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
 
 fn members(reader: &mut Reader<'_>, node: &Node) -> Option<Labels> {
     let mut fields = reader.fields(node, "`members`")?;
-    let labels = fields
-        .required(reader, "matchLabels")
-        .and_then(|node| reader.match_labels(node));
+    let labels = fields.required(reader, "matchLabels").and_then(|node| reader.match_labels(node));
     fields.finish(reader);
     Some(labels?.value)
 }

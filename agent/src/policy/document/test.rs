@@ -39,9 +39,7 @@ fn device(reader: &mut Reader<'_>, node: &Node) -> Option<TestDevice> {
         return reader.name(node, "the device").map(TestDevice::Named);
     }
     let mut fields = reader.fields(node, "`device`")?;
-    let like = fields
-        .required(reader, "like")
-        .and_then(|node| reader.name(node, "the segment"));
+    let like = fields.required(reader, "like").and_then(|node| reader.name(node, "the segment"));
     fields.finish(reader);
     like.map(TestDevice::Like)
 }

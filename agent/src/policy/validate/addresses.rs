@@ -51,7 +51,8 @@ fn refuse_misplaced(network: &Network, owned: &[(AddressRange, Owned<'_>)], prob
     for (range, (_, address)) in owned {
         if !network.pools_cover(*range) {
             let pools: Vec<String> = network.pools.iter().map(|pool| pool.value.to_string()).collect();
-            let problem = format!("{} is outside the pools of network {}", plain(&address.value), network.name);
+            let problem =
+                format!("{} is outside the pools of network {}", plain(&address.value), network.name);
             problems.error(&address.at, problem, format!("its pools are {}", shortened(&pools)));
         } else if let Some(infrastructure) = network.infrastructure_at(*range) {
             let problem = format!(
@@ -75,7 +76,8 @@ fn shortened(items: &[String]) -> String {
 
 fn refuse_shared(network: &Name, later: Owned<'_>, first: Owned<'_>, problems: &mut Diagnostics) {
     // Whichever stands later in the text is the one to complain about.
-    let (later, first) = match (first.1.at.file(), first.1.at.line()) > (later.1.at.file(), later.1.at.line()) {
+    let (later, first) = match (first.1.at.file(), first.1.at.line()) > (later.1.at.file(), later.1.at.line())
+    {
         true => (first, later),
         false => (later, first),
     };

@@ -13,7 +13,8 @@ pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
             seen.refuse_again("IMSI", profile.imsi.as_deref(), device, &profile.at, problems);
             seen.refuse_again("ICCID", profile.iccid.as_deref(), device, &profile.at, problems);
         }
-        if let (Some(binding), Some(network)) = (&device.binding, policy.networks.get(&device.network.value)) {
+        if let (Some(binding), Some(network)) = (&device.binding, policy.networks.get(&device.network.value))
+        {
             refuse_impossible(device, binding, network, problems);
         }
     }
@@ -39,10 +40,8 @@ impl<'a> Identifiers<'a> {
             self.0.insert((kind, digits), (device, at));
             return;
         };
-        let problem = format!(
-            "{kind} of device {} is that of device {} ({earlier})",
-            device.name, first.name
-        );
+        let problem =
+            format!("{kind} of device {} is that of device {} ({earlier})", device.name, first.name);
         problems.error(at, problem, "an identifier belongs to one SIM; correct one of them");
     }
 }

@@ -16,11 +16,7 @@ use super::model::Policy;
 use super::name::Name;
 
 /// Checks resources against each other. The result is a valid policy only if no error was found.
-pub(crate) fn policy(
-    mut drafts: Drafts,
-    agent: Option<&AgentConfig>,
-    problems: &mut Diagnostics,
-) -> Policy {
+pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: &mut Diagnostics) -> Policy {
     let broken = std::mem::take(&mut drafts.broken);
     let lost = drafts.lost;
     refuse_agents(&drafts.agents, problems);
@@ -28,9 +24,7 @@ pub(crate) fn policy(
         networks: by_name(drafts.networks, Kind::Network, problems, |n| (&n.name, &n.at)),
         segments: by_name(drafts.segments, Kind::Segment, problems, |s| (&s.name, &s.at)),
         devices: by_name(drafts.devices, Kind::Device, problems, |d| (&d.name, &d.at)),
-        destinations: by_name(drafts.destinations, Kind::Destination, problems, |d| {
-            (&d.name, &d.at)
-        }),
+        destinations: by_name(drafts.destinations, Kind::Destination, problems, |d| (&d.name, &d.at)),
         policies: by_name(drafts.policies, Kind::Policy, problems, |p| (&p.name, &p.at)),
     };
     networks::check(&policy, agent, problems);

@@ -1,0 +1,66 @@
+//! A TCP connection that stays open, to prove that a change cut it or left it alone.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::client::Outcome;
+
+/// An open connection to an echo server.
+#[derive(Debug)]
+pub struct LiveConnection {
+    stream: TcpStream,
+}
+
+impl LiveConnection {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream }
+    }
+
+    /// Sends `payload` and reads as many bytes back, within the client's timeout.
+    ///
+    /// After a timeout the kernel goes on retransmitting, so a later exchange may see late bytes: a connection that
+    /// has failed once is not used again.
+    pub fn exchange(&mut self, payload: &[u8]) -> Result<Outcome> {
+        let mut reply = vec![0; payload.len()];
+        let done = self.stream.write_all(payload).and_then(|()| self.stream.read_exact(&mut reply));
+        match done {
+            Ok(()) => Ok(Outcome::Replied(reply)),
+            Err(error) => Outcome::from_error(error),
+        }
+    }
+
+    /// Says whether the connection still carries a payload both ways.
+    pub fn is_alive(&mut self) -> Result<bool> {
+        const PROBE: &[u8] = b"still there?";
+        Ok(self.exchange(PROBE)?.echoed(PROBE))
+    }
+
+    /// Exchanges small payloads for `duration` and returns how many came back; stops at the first that did not.
+    pub fn exchange_for(&mut self, duration: Duration) -> Result<(u64, Option<Outcome>)> {
+        let until = Instant::now() + duration;
+        let mut count: u64 = 0;
+        while Instant::now() < until {
+            let payload = count.to_be_bytes();
+            let outcome = self.exchange(&payload)?;
+            if !outcome.echoed(&payload) {
+                return Ok((count, Some(outcome)));
+            }
+            count += 1;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok((count, None))
+    }
+
+    /// Waits for `timeout` for the other side to close or reset; a silent connection stays open.
+    pub fn is_open(&mut self, timeout: Duration) -> Result<bool> {
+        self.stream.set_read_timeout(Some(timeout)).context("set a connection's timeout")?;
+        match self.stream.read(&mut [0]) {
+            Ok(0) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(error) => Ok(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)),
+        }
+    }
+}

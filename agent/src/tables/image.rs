@@ -1,0 +1,333 @@
+//! The tables laid out flat on the host, and the engine's view of them.
+//!
+//! The same rows that the kernel's maps hold, in vectors: `check`, `explain`, in-file tests and the
+//! model run `bulkhead_common::judge` on an [`Image`], with a flow table of their own.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use bulkhead_common::abi::map::NETWORK_CAPACITY;
+use bulkhead_common::abi::{
+    AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Generation, Network, NetworkId, Peer, PortRange,
+    Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+};
+use bulkhead_common::case::Case;
+use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
+use bulkhead_common::frame::Frame;
+use bulkhead_common::verdict::Verdict;
+
+use super::{Remote, Rules, Scoped, Tables};
+
+/// Flat rows, as a layout fills them; row 0 of devices and rule sets is nobody's.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    /// By key, bank 0.
+    pub subinterfaces: BTreeMap<SubinterfaceKey, Subinterface>,
+    /// By network number, bank 0.
+    pub networks: Vec<Network>,
+    /// All scopes.
+    pub scopes: Vec<ScopeRange>,
+    /// Device rows by address.
+    pub addresses: BTreeMap<AddressKey, Versioned>,
+    /// Device rows.
+    pub devices: Vec<Device>,
+    /// Rule sets by profile.
+    pub profiles: Vec<Versioned>,
+    /// Rule sets.
+    pub rule_sets: Vec<RuleSet>,
+    /// All ranges.
+    pub ranges: Vec<Range>,
+    /// All peers.
+    pub peers: Vec<Peer>,
+    /// All ports.
+    pub ports: Vec<PortRange>,
+}
+
+/// The generation of an image: it never changes.
+const GENERATION: Generation = Generation(1);
+
+impl Layout {
+    fn of(tables: &Tables) -> Self {
+        let mut layout = Self {
+            networks: vec![Network::default(); NETWORK_CAPACITY as usize],
+            devices: vec![Device::default()],
+            rule_sets: vec![RuleSet::default()],
+            ..Self::default()
+        };
+        layout.add_places(tables);
+        layout.add_devices(tables);
+        layout.add_profiles(tables);
+        layout
+    }
+
+    fn add_places(&mut self, tables: &Tables) {
+        for (place, facts) in &tables.subinterfaces {
+            let key = SubinterfaceKey::new(0, place.ifindex, place.outer_vlan, place.inner_vlan);
+            let row = Subinterface {
+                since: GENERATION,
+                network: facts.network,
+                link: self.add_scopes(&facts.link),
+                roles: facts.roles,
+                transit: facts.transit,
+                _pad: [0; 6],
+            };
+            self.subinterfaces.insert(key, row);
+        }
+        for (network, scopes) in &tables.networks {
+            let scopes = self.add_scopes(scopes);
+            if let Some(row) = self.networks.get_mut(network.0 as usize) {
+                *row = Network { since: GENERATION, _flags: 0, scopes };
+            }
+        }
+    }
+
+    fn add_scopes(&mut self, scopes: &[Scoped]) -> Span {
+        let rows = scopes.iter().map(|s| ScopeRange { first: s.first, last: s.last, scope: s.scope });
+        append(&mut self.scopes, rows)
+    }
+
+    fn add_devices(&mut self, tables: &Tables) {
+        let mut rows = BTreeMap::<DeviceId, u32>::new();
+        for (id, device) in &tables.devices {
+            rows.insert(*id, index(self.devices.len()));
+            self.devices.push(*device);
+        }
+        for (key, device) in &tables.addresses {
+            let row = rows.get(device).copied().unwrap_or_default();
+            self.addresses.insert(*key, Versioned::from_words([Versioned::word(GENERATION, row), 0]));
+        }
+    }
+
+    fn add_profiles(&mut self, tables: &Tables) {
+        let mut stored = BTreeMap::<&Rules, u32>::new();
+        for (profile, rules) in &tables.profiles {
+            let row = match stored.get(&**rules) {
+                Some(row) => *row,
+                None => {
+                    let row = self.add_rules(rules);
+                    stored.insert(rules, row);
+                    row
+                }
+            };
+            let slot = profile.0 as usize;
+            if self.profiles.len() <= slot {
+                self.profiles.resize(slot + 1, Versioned::default());
+            }
+            self.profiles[slot] = Versioned::from_words([Versioned::word(GENERATION, row), 0]);
+        }
+    }
+
+    fn add_rules(&mut self, rules: &Rules) -> u32 {
+        let row = RuleSet {
+            outbound: self.add_remotes(&rules.outbound),
+            inbound: self.add_remotes(&rules.inbound),
+            peers: self.add_peers(rules),
+            never: append(&mut self.ports, rules.never.iter().copied()),
+        };
+        self.rule_sets.push(row);
+        index(self.rule_sets.len() - 1)
+    }
+
+    fn add_remotes(&mut self, remotes: &[Remote]) -> Span {
+        let rows: Vec<Range> = remotes
+            .iter()
+            .map(|r| Range {
+                first: r.first,
+                last: r.last,
+                ports: append(&mut self.ports, r.ports.iter().copied()),
+            })
+            .collect();
+        append(&mut self.ranges, rows)
+    }
+
+    fn add_peers(&mut self, rules: &Rules) -> Span {
+        let rows: Vec<Peer> = rules
+            .peers
+            .iter()
+            .map(|(profile, ports)| Peer {
+                profile: *profile,
+                ports: append(&mut self.ports, ports.iter().copied()),
+            })
+            .collect();
+        append(&mut self.peers, rows)
+    }
+}
+
+fn append<T>(into: &mut Vec<T>, rows: impl IntoIterator<Item = T>) -> Span {
+    let start = into.len();
+    into.extend(rows);
+    Span { start: index(start), len: index(into.len() - start) }
+}
+
+/// Rows are counted in 32 bits; a table that large was refused before it was laid out.
+fn index(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// The engine on the host: rows, a clock that is set by hand, and a flow table.
+#[derive(Debug, Default)]
+pub struct Image {
+    layout: Layout,
+    now: Cell<u64>,
+    flows: RefCell<BTreeMap<FlowKey, Flow>>,
+    flow_capacity: Cell<Option<usize>>,
+}
+
+impl Image {
+    /// Lays the tables out, with an empty flow table at time 0.
+    pub fn new(tables: &Tables) -> Self {
+        Self { layout: Layout::of(tables), ..Self::default() }
+    }
+
+    /// The rows.
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Sets the monotonic clock, in nanoseconds.
+    pub fn set_now(&self, now: u64) {
+        self.now.set(now);
+    }
+
+    /// Bounds the flow table.
+    pub fn set_flow_capacity(&self, flows: usize) {
+        self.flow_capacity.set(Some(flows));
+    }
+
+    /// Every flow, dead ones too.
+    pub fn flows(&self) -> Vec<Flow> {
+        self.flows.borrow().values().copied().collect()
+    }
+
+    /// Parses and judges a frame that enters by an interface, as the XDP program does.
+    pub fn judge(&self, frame: &[u8], ifindex: u32) -> (Verdict, Case) {
+        let mut case = Case::new(bulkhead_common::decide::Tables::epoch(self), ifindex);
+        let verdict = match bulkhead_common::parse(frame, &mut case.packet) {
+            Ok(()) => bulkhead_common::judge(self, &mut case),
+            Err(reason) => Verdict::Drop(reason),
+        };
+        debug_assert!(case.packet.length == Frame::len(frame));
+        (verdict, case)
+    }
+
+    /// Judges a packet that was never a frame, for `explain` and in-file tests.
+    pub fn judge_packet(&self, packet: bulkhead_common::parse::Packet, ifindex: u32) -> (Verdict, Case) {
+        let mut case = Case::new(bulkhead_common::decide::Tables::epoch(self), ifindex);
+        case.packet = packet;
+        (bulkhead_common::judge(self, &mut case), case)
+    }
+
+    /// The network of a row number, for callers that iterate.
+    pub fn network_row(&self, network: NetworkId) -> Option<&Network> {
+        self.layout.networks.get(network.0 as usize)
+    }
+}
+
+impl bulkhead_common::decide::Tables for Image {
+    fn epoch(&self) -> Epoch {
+        Epoch { generation: GENERATION, bank: 0 }
+    }
+
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
+        self.layout.subinterfaces.get(key).copied()
+    }
+
+    fn network(&self, index: u32) -> Option<&Network> {
+        self.layout.networks.get(index as usize)
+    }
+
+    fn scope(&self, index: u32) -> Option<&ScopeRange> {
+        self.layout.scopes.get(index as usize)
+    }
+
+    fn address(&self, key: &AddressKey) -> Option<Versioned> {
+        self.layout.addresses.get(key).copied()
+    }
+
+    fn device(&self, index: u32) -> Option<&Device> {
+        self.layout.devices.get(index as usize)
+    }
+
+    fn profile(&self, index: u32) -> Option<Versioned> {
+        self.layout.profiles.get(index as usize).copied()
+    }
+
+    fn rule_set(&self, index: u32) -> Option<&RuleSet> {
+        self.layout.rule_sets.get(index as usize)
+    }
+
+    fn range(&self, index: u32) -> Option<&Range> {
+        self.layout.ranges.get(index as usize)
+    }
+
+    fn peer(&self, index: u32) -> Option<&Peer> {
+        self.layout.peers.get(index as usize)
+    }
+
+    fn port(&self, index: u32) -> Option<&PortRange> {
+        self.layout.ports.get(index as usize)
+    }
+}
+
+impl Flows for Image {
+    type Handle = ();
+
+    fn flow(&self, key: &FlowKey) -> Option<((), FlowWords)> {
+        let flows = self.flows.borrow();
+        let flow = flows.get(key)?;
+        let words = FlowWords {
+            decision: flow.decision,
+            deadline: flow.deadline,
+            access: flow.access,
+            state: flow.state,
+            initiator: flow.initiator,
+        };
+        Some(((), words))
+    }
+
+    fn update(&self, (): (), key: &FlowKey, update: &FlowUpdate) {
+        if let Some(flow) = self.flows.borrow_mut().get_mut(key) {
+            apply(flow, update);
+        }
+    }
+
+    fn end(&self, (): (), key: &FlowKey) {
+        if let Some(flow) = self.flows.borrow_mut().get_mut(key) {
+            flow.deadline = 0;
+        }
+    }
+
+    fn open(&self, key: &FlowKey, start: &FlowStart) -> bool {
+        let mut flows = self.flows.borrow_mut();
+        let full = self.flow_capacity.get().is_some_and(|capacity| flows.len() >= capacity);
+        if full && !flows.contains_key(key) {
+            return false;
+        }
+        let mut flow = Flow {
+            key: *key,
+            initiator: start.initiator,
+            peer: start.peer,
+            opened: start.opened,
+            ..Flow::default()
+        };
+        apply(&mut flow, &start.update);
+        flows.insert(*key, flow);
+        true
+    }
+}
+
+fn apply(flow: &mut Flow, update: &FlowUpdate) {
+    flow.decision = update.decision;
+    flow.deadline = update.deadline;
+    flow.state = update.state;
+    let counts = if update.side == 0 { &mut flow.sent } else { &mut flow.received };
+    counts[0] += 1;
+    counts[1] += u64::from(update.bytes);
+    if update.access != 0 {
+        flow.access[update.side] = update.access;
+    }
+}
