@@ -6,6 +6,8 @@
 //! events   datapath → telemetry → sink → cli
 //! ```
 
+pub mod datapath;
 pub mod lab;
 pub mod policy;
+pub mod reconcile;
 pub mod tables;

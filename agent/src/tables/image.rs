@@ -3,7 +3,6 @@
 //! The same rows that the kernel's maps hold, in vectors: `check`, `explain`, in-file tests and the
 //! model run `bulkhead_common::judge` on an [`Image`], with a flow table of their own.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use bulkhead_common::abi::map::NETWORK_CAPACITY;
@@ -13,10 +12,9 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
-use bulkhead_common::frame::Frame;
 use bulkhead_common::verdict::Verdict;
 
-use super::{Remote, Rules, Scoped, Tables};
+use super::{FlowTable, Remote, Rules, Scoped, Tables};
 
 /// Flat rows, as a layout fills them; row 0 of devices and rule sets is nobody's.
 #[derive(Clone, Debug, Default)]
@@ -168,9 +166,7 @@ fn index(at: usize) -> u32 {
 #[derive(Debug, Default)]
 pub struct Image {
     layout: Layout,
-    now: Cell<u64>,
-    flows: RefCell<BTreeMap<FlowKey, Flow>>,
-    flow_capacity: Cell<Option<usize>>,
+    flows: FlowTable,
 }
 
 impl Image {
@@ -186,28 +182,22 @@ impl Image {
 
     /// Sets the monotonic clock, in nanoseconds.
     pub fn set_now(&self, now: u64) {
-        self.now.set(now);
+        self.flows.set_now(now);
     }
 
     /// Bounds the flow table.
     pub fn set_flow_capacity(&self, flows: usize) {
-        self.flow_capacity.set(Some(flows));
+        self.flows.set_capacity(flows);
     }
 
     /// Every flow, dead ones too.
     pub fn flows(&self) -> Vec<Flow> {
-        self.flows.borrow().values().copied().collect()
+        self.flows.all()
     }
 
     /// Parses and judges a frame that enters by an interface, as the XDP program does.
     pub fn judge(&self, frame: &[u8], ifindex: u32) -> (Verdict, Case) {
-        let mut case = Case::new(bulkhead_common::decide::Tables::epoch(self), ifindex);
-        let verdict = match bulkhead_common::parse(frame, &mut case.packet) {
-            Ok(()) => bulkhead_common::judge(self, &mut case),
-            Err(reason) => Verdict::Drop(reason),
-        };
-        debug_assert!(case.packet.length == Frame::len(frame));
-        (verdict, case)
+        super::judge(self, frame, ifindex)
     }
 
     /// Judges a packet that was never a frame, for `explain` and in-file tests.
@@ -229,7 +219,7 @@ impl bulkhead_common::decide::Tables for Image {
     }
 
     fn now(&self) -> u64 {
-        self.now.get()
+        self.flows.now()
     }
 
     fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
@@ -277,57 +267,18 @@ impl Flows for Image {
     type Handle = ();
 
     fn flow(&self, key: &FlowKey) -> Option<((), FlowWords)> {
-        let flows = self.flows.borrow();
-        let flow = flows.get(key)?;
-        let words = FlowWords {
-            decision: flow.decision,
-            deadline: flow.deadline,
-            access: flow.access,
-            state: flow.state,
-            initiator: flow.initiator,
-        };
-        Some(((), words))
+        self.flows.flow(key)
     }
 
     fn update(&self, (): (), key: &FlowKey, update: &FlowUpdate) {
-        if let Some(flow) = self.flows.borrow_mut().get_mut(key) {
-            apply(flow, update);
-        }
+        self.flows.update((), key, update);
     }
 
     fn end(&self, (): (), key: &FlowKey) {
-        if let Some(flow) = self.flows.borrow_mut().get_mut(key) {
-            flow.deadline = 0;
-        }
+        self.flows.end((), key);
     }
 
     fn open(&self, key: &FlowKey, start: &FlowStart) -> bool {
-        let mut flows = self.flows.borrow_mut();
-        let full = self.flow_capacity.get().is_some_and(|capacity| flows.len() >= capacity);
-        if full && !flows.contains_key(key) {
-            return false;
-        }
-        let mut flow = Flow {
-            key: *key,
-            initiator: start.initiator,
-            peer: start.peer,
-            opened: start.opened,
-            ..Flow::default()
-        };
-        apply(&mut flow, &start.update);
-        flows.insert(*key, flow);
-        true
-    }
-}
-
-fn apply(flow: &mut Flow, update: &FlowUpdate) {
-    flow.decision = update.decision;
-    flow.deadline = update.deadline;
-    flow.state = update.state;
-    let counts = if update.side == 0 { &mut flow.sent } else { &mut flow.received };
-    counts[0] += 1;
-    counts[1] += u64::from(update.bytes);
-    if update.access != 0 {
-        flow.access[update.side] = update.access;
+        self.flows.open(key, start)
     }
 }

@@ -3,9 +3,11 @@
 //! [`Tables`] is what a policy means, without any trace of where it will lie in memory. [`Image`]
 //! lays it out flat on the host and lets the engine run on it; `reconcile` lays it out in the kernel.
 
+mod flow_table;
 mod host;
 mod image;
 
+pub use flow_table::FlowTable;
 pub use host::{Host, HostInterface};
 pub use image::{Image, Layout};
 
@@ -13,6 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bulkhead_common::abi::{Addr, AddressKey, Device, DeviceId, NetworkId, PortRange, ProfileId};
+use bulkhead_common::case::Case;
+use bulkhead_common::decide::Flows;
+use bulkhead_common::verdict::Verdict;
 
 /// Everything the engine reads, compiled from one policy for one host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -87,4 +92,17 @@ pub struct Remote {
     pub last: Addr,
     /// Open ports.
     pub ports: Vec<PortRange>,
+}
+
+/// Parses and judges a frame that enters by an interface, as the XDP program does.
+pub fn judge<T>(tables: &T, frame: &[u8], ifindex: u32) -> (Verdict, Case)
+where
+    T: bulkhead_common::decide::Tables + Flows,
+{
+    let mut case = Case::new(tables.epoch(), ifindex);
+    let verdict = match bulkhead_common::parse(frame, &mut case.packet) {
+        Ok(()) => bulkhead_common::judge(tables, &mut case),
+        Err(reason) => Verdict::Drop(reason),
+    };
+    (verdict, case)
 }

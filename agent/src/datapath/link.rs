@@ -1,0 +1,212 @@
+//! XDP links: pinned, adopted, and swapped only by link update, so that no packet meets an empty hook.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use anyhow::{Context, Result, anyhow};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{Xdp, XdpMode};
+use serde::Serialize;
+
+/// How the program is hooked in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// In the driver.
+    Native,
+    /// In the network stack, behind the driver: slower, and sees offloaded frames merged.
+    Generic,
+}
+
+impl Mode {
+    /// Both, fastest first.
+    pub const ALL: [Self; 2] = [Self::Native, Self::Generic];
+
+    /// The label in text and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+
+    const fn xdp(self) -> XdpMode {
+        match self {
+            Self::Native => XdpMode::Driver,
+            Self::Generic => XdpMode::Skb,
+        }
+    }
+}
+
+/// One interface that the program is attached to.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Attachment {
+    /// The interface's name when it was attached.
+    pub interface: String,
+    /// The kernel's number of it.
+    pub ifindex: u32,
+    /// How.
+    pub mode: Mode,
+    /// True if the interface is gone: the pin is left, but nothing runs.
+    pub defunct: bool,
+}
+
+/// Where a link is pinned: the name tells interface and mode, which the kernel does not.
+pub(super) fn pin_path(pins: &Path, ifindex: u32, mode: Mode, interface: &str) -> PathBuf {
+    pins.join("links").join(format!("{ifindex}-{}-{interface}", mode.as_str()))
+}
+
+/// Every link pinned below `pins`.
+pub(super) fn pinned(pins: &Path) -> Result<Vec<(PathBuf, Attachment)>> {
+    let folder = pins.join("links");
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut links = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
+        let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
+        if let Some(attachment) = read_name(&path) {
+            let defunct = kernel_ifindex(&path)? != attachment.ifindex;
+            links.push((path, Attachment { defunct, ..attachment }));
+        }
+    }
+    links.sort_by(|a, b| a.1.interface.cmp(&b.1.interface));
+    Ok(links)
+}
+
+fn read_name(path: &Path) -> Option<Attachment> {
+    let mut parts = path.file_name()?.to_str()?.splitn(3, '-');
+    let ifindex = parts.next()?.parse().ok()?;
+    let label = parts.next()?;
+    let mode = Mode::ALL.into_iter().find(|mode| mode.as_str() == label)?;
+    Some(Attachment { interface: parts.next()?.to_owned(), ifindex, mode, defunct: false })
+}
+
+/// Attaches the program anew and pins the link.
+pub(super) fn attach(
+    program: &mut Xdp,
+    pins: &Path,
+    interface: &str,
+    ifindex: u32,
+    mode: Mode,
+) -> Result<()> {
+    let act = || format!("attach the XDP program to {interface} ({})", mode.as_str());
+    let id = program
+        .attach_to_if_index(ifindex, mode.xdp())
+        .map_err(|error| explain(error, interface))
+        .with_context(act)?;
+    let link = program.take_link(id).with_context(act)?;
+    // aya falls back to a netlink attachment, which dies with the agent: worse than none that looks like one.
+    let link = FdLink::try_from(link)
+        .map_err(|_| anyhow!("the kernel offers no BPF link for it"))
+        .with_context(act)?;
+    let path = pin_path(pins, ifindex, mode, interface);
+    let pinned =
+        link.pin(&path).with_context(|| format!("pin the link of {interface} at {}", path.display()))?;
+    // Hold the descriptor as well as the pin: removing the pin alone then detaches nothing.
+    keep(program, pinned).with_context(act)
+}
+
+/// Takes over a pinned link and swaps its program in one step.
+pub(super) fn adopt(program: &mut Xdp, path: &Path, interface: &str) -> Result<()> {
+    let act = || format!("take over the pinned link of {interface} at {}", path.display());
+    let pinned = PinnedLink::from_pin(path).with_context(act)?;
+    keep(program, pinned).with_context(act)
+}
+
+fn keep(program: &mut Xdp, pinned: PinnedLink) -> Result<()> {
+    let link = XdpLink::try_from(FdLink::from(pinned))?;
+    program.attach_to_link(link)?;
+    Ok(())
+}
+
+/// What the kernel's refusal means.
+fn explain(error: aya::programs::ProgramError, interface: &str) -> anyhow::Error {
+    let code = match &error {
+        aya::programs::ProgramError::SyscallError(call) => call.io_error.raw_os_error(),
+        _ => None,
+    };
+    match code {
+        Some(libc::EBUSY | libc::EEXIST) => anyhow!(
+            "another XDP program is attached there (see `ip -d link show dev {interface}`); Bulkhead never replaces a \
+             program that is not its own: detach it first"
+        ),
+        Some(libc::EOPNOTSUPP) => anyhow!("the driver of {interface} has no native XDP"),
+        Some(libc::ERANGE | libc::EINVAL) => {
+            anyhow!(
+                "the MTU of {interface} is too large for native XDP with this driver: lower it to at most 3498 bytes"
+            )
+        }
+        Some(libc::EPERM) => anyhow!("not permitted: it takes CAP_BPF and CAP_NET_ADMIN"),
+        _ => anyhow::Error::new(error),
+    }
+}
+
+/// Removes a pin; the hook goes with the last descriptor.
+pub(super) fn unpin(path: &Path) -> Result<()> {
+    fs::remove_file(path).with_context(|| format!("remove the pinned link {}", path.display()))
+}
+
+/// The interface that the kernel says a pinned link is on; 0 if that interface is gone.
+///
+/// By hand: aya's `LinkInfo` hides the interface, and its links hide their descriptor.
+fn kernel_ifindex(path: &Path) -> Result<u32> {
+    let act = || format!("ask for the interface of the pinned link {}", path.display());
+    let name = CString::new(path.as_os_str().as_bytes()).with_context(act)?;
+    let get = ObjGet { path: name.as_ptr() as u64, fd: 0, flags: 0 };
+    let link = bpf(OBJ_GET, &get).with_context(act)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let link = unsafe { OwnedFd::from_raw_fd(i32::try_from(link).with_context(act)?) };
+    let mut info = LinkInfo::default();
+    let ask = InfoByFd {
+        fd: link.as_raw_fd().cast_unsigned(),
+        len: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    bpf(OBJ_GET_INFO_BY_FD, &ask).with_context(act)?;
+    Ok(info.ifindex)
+}
+
+/// `enum bpf_cmd` (include/uapi/linux/bpf.h).
+const OBJ_GET: libc::c_long = 7;
+/// `enum bpf_cmd` (include/uapi/linux/bpf.h).
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+
+/// `union bpf_attr` of [`OBJ_GET`].
+#[repr(C)]
+struct ObjGet {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// `union bpf_attr` of [`OBJ_GET_INFO_BY_FD`].
+#[repr(C)]
+struct InfoByFd {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// The start of `struct bpf_link_info`, as far as an XDP link fills it.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    _pad: u32,
+    ifindex: u32,
+    _rest: [u32; 11],
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
+    // SAFETY: both commands only read `attributes`, and write only where these point.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,135 @@
+//! Loading the program: pinned maps are adopted only if they are what this program was built for.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use aya::maps::{MapData, MapInfo};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use aya_obj::Object;
+use bulkhead_common::abi::map;
+
+/// The XDP program and its maps, as built.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bulkhead.bpf.o"));
+
+/// Name of the XDP program in the object.
+pub const PROGRAM: &str = "bulkhead";
+
+/// Maps that outlive the agent, by name. The others are scratch of one program.
+pub const PINNED: [&str; 17] = [
+    map::GENERATION,
+    map::SUBINTERFACES,
+    map::NETWORKS,
+    map::SCOPES,
+    map::ADDRESSES,
+    map::IDENTITIES,
+    map::DEVICES,
+    map::PROFILES,
+    map::RULE_SETS,
+    map::RANGES,
+    map::PEERS,
+    map::PORTS,
+    map::FLOWS,
+    map::COUNTERS,
+    map::EVENTS,
+    map::EVENT_BUDGETS,
+    map::EVENT_COUNTERS,
+];
+
+/// How large the tables are made when they are created; adopted tables keep their size.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Sizes {
+    /// Devices.
+    pub devices: u32,
+    /// Device addresses.
+    pub addresses: u32,
+    /// Profiles.
+    pub profiles: u32,
+    /// Remote ranges of all rule sets.
+    pub ranges: u32,
+    /// Port ranges of all rule sets.
+    pub ports: u32,
+    /// Flows.
+    pub flows: u32,
+}
+
+impl Sizes {
+    fn entries(&self) -> [(&'static str, u32); 7] {
+        [
+            // Two rows for each device, and device 0 is nobody.
+            (map::DEVICES, self.devices.saturating_add(1).saturating_mul(2)),
+            (map::ADDRESSES, self.addresses),
+            (map::IDENTITIES, self.addresses),
+            (map::PROFILES, self.profiles.saturating_add(1)),
+            (map::RANGES, self.ranges),
+            (map::PORTS, self.ports),
+            (map::FLOWS, self.flows),
+        ]
+    }
+}
+
+/// Loads the program over the maps pinned below `pins`, which are created where they are missing.
+///
+/// # Errors
+/// A pinned map of another layout; whatever the kernel refuses, the verifier's log cut short.
+pub(super) fn load(pins: &Path, sizes: &Sizes) -> Result<Ebpf> {
+    check_pins(pins)?;
+    let mut loader = EbpfLoader::new();
+    for name in PINNED {
+        loader.map_pin_path(name, pins.join(name));
+    }
+    for (name, entries) in sizes.entries() {
+        loader.map_max_entries(name, entries);
+    }
+    let mut ebpf = loader.load(OBJECT).context("create the maps of the XDP program")?;
+    let program: &mut Xdp = ebpf
+        .program_mut(PROGRAM)
+        .with_context(|| format!("the object holds no program {PROGRAM}"))?
+        .try_into()
+        .context("the program is not an XDP program")?;
+    if let Err(error) = program.load() {
+        bail!("the kernel refuses the XDP program: {}", shortened(&error));
+    }
+    Ok(ebpf)
+}
+
+/// Compares every pinned map with the object: aya adopts a pin without looking, and a value of
+/// another size would then be copied over the end of a buffer.
+fn check_pins(pins: &Path) -> Result<()> {
+    let object = Object::parse(OBJECT).context("read the embedded XDP object")?;
+    for name in PINNED {
+        let path = pins.join(name);
+        if !path.exists() {
+            continue;
+        }
+        let pinned =
+            MapData::from_pin(&path).with_context(|| format!("open the pinned map {}", path.display()))?;
+        let info = pinned.info().with_context(|| format!("ask for the layout of {}", path.display()))?;
+        check_layout(&object.maps, name, &info)
+            .with_context(|| format!("adopt {} (run `bulkhead detach` to start afresh)", path.display()))?;
+    }
+    Ok(())
+}
+
+fn check_layout(maps: &HashMap<String, aya_obj::Map>, name: &str, info: &MapInfo) -> Result<()> {
+    let built = maps.get(name).with_context(|| format!("the object holds no map {name}"))?;
+    let kind = info.map_type().map(|kind| kind as u32).unwrap_or_default();
+    for (what, pinned, wanted) in [
+        ("type", kind, built.map_type()),
+        ("key size", info.key_size(), built.key_size()),
+        ("value size", info.value_size(), built.value_size()),
+        ("flags", info.map_flags(), built.map_flags()),
+    ] {
+        ensure!(pinned == wanted, "its {what} is {pinned}, this agent needs {wanted}");
+    }
+    Ok(())
+}
+
+/// The verifier's log has thousands of lines; its end says why.
+fn shortened(error: &aya::programs::ProgramError) -> String {
+    const TAIL: usize = 600;
+    let text = error.to_string();
+    let tail = text.char_indices().rev().nth(TAIL).map_or(0, |(at, _)| at);
+    if tail == 0 { text } else { format!("… {}", &text[tail..]) }
+}

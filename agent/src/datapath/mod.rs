@@ -1,0 +1,278 @@
+//! What the rest of the agent may ask of the kernel.
+//!
+//! Program, maps and links live below one pin directory and outlive the agent. Opening the datapath
+//! adopts what lies there only if it fits; attaching adopts a pinned link by swapping its program;
+//! dropping a [`Datapath`] leaves everything enforcing.
+
+mod grace;
+mod link;
+mod load;
+mod maps;
+mod mmap;
+mod pod;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use aya::Ebpf;
+use aya::maps::{MapData, RingBuf};
+use aya::programs::Xdp;
+use bulkhead_common::abi::counter::{Counters, EventCounters};
+use bulkhead_common::abi::{Epoch, Flow, map};
+use bytemuck::Zeroable;
+
+pub use grace::wait_for_packets;
+pub use link::{Attachment, Mode};
+pub use load::{OBJECT, PINNED, PROGRAM, Sizes};
+
+use maps::Maps;
+use pod::Abi;
+
+/// The kernel side of one agent.
+pub struct Datapath {
+    pins: PathBuf,
+    ebpf: Ebpf,
+    maps: Maps,
+}
+
+impl Datapath {
+    /// Loads the program over the maps pinned below `pins`, creating what is missing.
+    ///
+    /// # Errors
+    /// No bpffs there, a map of another layout, a program that the kernel refuses.
+    pub fn open(pins: &Path, sizes: &Sizes) -> Result<Self> {
+        make_folder(&pins.join("links"))?;
+        let ebpf = load::load(pins, sizes)?;
+        let maps = Maps::open(pins)?;
+        let mut datapath = Self { pins: pins.to_owned(), ebpf, maps };
+        datapath.count_on(0)?;
+        Ok(datapath)
+    }
+
+    /// True if an agent left links below `pins`.
+    pub fn present(pins: &Path) -> bool {
+        link::pinned(pins).is_ok_and(|links| !links.is_empty())
+    }
+
+    /// Attaches to an interface, or takes over the link that is pinned for it.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do about it.
+    pub fn attach(&mut self, interface: &str, ifindex: u32, generic_allowed: bool) -> Result<Attachment> {
+        self.count_on(ifindex)?;
+        self.drop_defunct()?;
+        let program = xdp(&mut self.ebpf)?;
+        let adopted = link::pinned(&self.pins)?.into_iter().find(|(_, a)| a.ifindex == ifindex);
+        if let Some((path, attachment)) = adopted {
+            link::adopt(program, &path, interface)?;
+            return Ok(Attachment { defunct: false, ..attachment });
+        }
+        let native = link::attach(program, &self.pins, interface, ifindex, Mode::Native);
+        let mode = match native {
+            Ok(()) => Mode::Native,
+            Err(_) if generic_allowed => {
+                link::attach(program, &self.pins, interface, ifindex, Mode::Generic)?;
+                Mode::Generic
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Attachment { interface: interface.to_owned(), ifindex, mode, defunct: false })
+    }
+
+    /// Every pinned link.
+    ///
+    /// # Errors
+    /// The pin directory cannot be read.
+    pub fn attachments(&self) -> Result<Vec<Attachment>> {
+        attachments(&self.pins)
+    }
+
+    /// Removes the link of one interface.
+    ///
+    /// # Errors
+    /// The pin cannot be removed.
+    pub fn detach_interface(&mut self, ifindex: u32) -> Result<()> {
+        for (path, attachment) in link::pinned(&self.pins)? {
+            if attachment.ifindex == ifindex {
+                link::unpin(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every link and then every map below `pins`; names the interfaces that nothing guards now.
+    ///
+    /// # Errors
+    /// What could not be removed; what was removed before stays removed.
+    pub fn detach(pins: &Path) -> Result<Vec<Attachment>> {
+        let links = link::pinned(pins)?;
+        for (path, _) in &links {
+            link::unpin(path)?;
+        }
+        for name in PINNED {
+            let path = pins.join(name);
+            if path.exists() {
+                fs::remove_file(&path)
+                    .with_context(|| format!("remove the pinned map {}", path.display()))?;
+            }
+        }
+        for folder in [pins.join("links"), pins.to_owned()] {
+            if folder.exists() {
+                fs::remove_dir(&folder).with_context(|| format!("remove {}", folder.display()))?;
+            }
+        }
+        Ok(links.into_iter().map(|(_, attachment)| attachment).collect())
+    }
+
+    /// The generation in force.
+    pub fn epoch(&self) -> Epoch {
+        let word = self.maps.generation.word(0, 0);
+        Epoch::from_word(word.map_or(0, |word| word.load(std::sync::atomic::Ordering::SeqCst)))
+    }
+
+    /// Counters by ifindex, summed over the CPUs; 0 counts for interfaces without an entry.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counters(&self) -> Result<BTreeMap<u32, Counters>> {
+        self.maps.counters()
+    }
+
+    /// What became of event records.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn event_counters(&self) -> Result<EventCounters> {
+        self.maps.event_counters()
+    }
+
+    /// Every flow, dead ones too.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn flows(&self) -> Result<Vec<Flow>> {
+        let mut flows = Vec::new();
+        for entry in self.maps.flows.iter() {
+            match entry {
+                // An element may be recycled between its key and its value; the value carries the key.
+                Ok((key, flow)) if flow.0.key == key.0 => flows.push(flow.0),
+                Ok(_) => {}
+                Err(error) if maps::is_absent(&error) => {}
+                Err(error) => return Err(error).with_context(|| format!("read the map {}", map::FLOWS)),
+            }
+        }
+        Ok(flows)
+    }
+
+    /// How many flows there is room for.
+    pub const fn flow_capacity(&self) -> u32 {
+        self.maps.flow_capacity
+    }
+
+    /// Removes flows that have been dead at `now_ns` for [`FLOW_LINGER_NS`], and returns their last words.
+    ///
+    /// # Errors
+    /// The map cannot be read or written.
+    pub fn sweep_flows(&mut self, now_ns: u64) -> Result<Vec<Flow>> {
+        let is_old = |flow: &Flow| flow.deadline.saturating_add(FLOW_LINGER_NS) < now_ns;
+        let mut swept = Vec::new();
+        for flow in self.flows()?.into_iter().filter(is_old) {
+            // A packet may have opened the flow anew since it was read.
+            match self.maps.flows.get(&Abi(flow.key), 0) {
+                Ok(current) if is_old(&current.0) => {
+                    self.maps.flows.remove(&Abi(flow.key)).context("remove a dead flow")?;
+                    swept.push(current.0);
+                }
+                Ok(_) => {}
+                Err(error) if maps::is_absent(&error) => {}
+                Err(error) => return Err(error).with_context(|| format!("read the map {}", map::FLOWS)),
+            }
+        }
+        Ok(swept)
+    }
+
+    /// The ring of events; one reader at a time.
+    ///
+    /// # Errors
+    /// The map cannot be opened.
+    pub fn events(&self) -> Result<EventRing> {
+        Ok(EventRing(maps::ring(&self.pins)?))
+    }
+
+    /// The clock of flows and events: monotonic, coarse, in nanoseconds.
+    pub fn now_ns() -> u64 {
+        let clock = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE);
+        clock.map_or(0, |now| now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned())
+    }
+
+    /// Makes sure that an interface has counters before a packet can enter.
+    fn count_on(&mut self, ifindex: u32) -> Result<()> {
+        if self.maps.counters.get(&ifindex, 0).is_ok() {
+            return Ok(());
+        }
+        let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("read {file}: {error}"))?;
+        let zero = aya::maps::PerCpuValues::try_from(vec![Abi(Counters::zeroed()); cpus])
+            .context("make room for an interface's counters")?;
+        self.maps.counters.insert(ifindex, zero, 0).context("make room for an interface's counters")
+    }
+
+    /// Removes pins of links whose interface is gone: a new interface of that number could not be pinned.
+    fn drop_defunct(&mut self) -> Result<()> {
+        for (path, attachment) in link::pinned(&self.pins)? {
+            if attachment.defunct {
+                link::unpin(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A flow is removed this long after its deadline: a packet that revives it may still be running.
+pub const FLOW_LINGER_NS: u64 = 2_000_000_000;
+
+/// Every link pinned below `pins`, whether or not an agent runs.
+///
+/// # Errors
+/// The pin directory cannot be read.
+pub fn attachments(pins: &Path) -> Result<Vec<Attachment>> {
+    Ok(link::pinned(pins)?.into_iter().map(|(_, attachment)| attachment).collect())
+}
+
+/// The ring of events.
+pub struct EventRing(RingBuf<MapData>);
+
+impl EventRing {
+    /// Hands over every record that lies in the ring.
+    pub fn drain(&mut self, mut each: impl FnMut(&[u8])) {
+        while let Some(item) = self.0.next() {
+            each(&item);
+        }
+    }
+}
+
+fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
+    let program = ebpf.program_mut(PROGRAM).context("the XDP program was not loaded")?;
+    program.try_into().context("the program is not an XDP program")
+}
+
+/// Makes the pin directory, readable by root alone, and makes sure that it is on a bpffs.
+fn make_folder(folder: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("create the pin directory {}", folder.display()))?;
+    let kind = nix::sys::statfs::statfs(folder).with_context(|| format!("look at {}", folder.display()))?;
+    if kind.filesystem_type() != nix::sys::statfs::BPF_FS_MAGIC {
+        bail!(
+            "{} is not on a BPF file system, so nothing pinned there would outlive the agent: mount one with \
+             `mount -t bpf bpf /sys/fs/bpf`",
+            folder.display()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! The kernel's tables as `reconcile` reads and writes them.
+
+use anyhow::{Context, Result};
+use bulkhead_common::abi::{
+    AddressKey, Device, Epoch, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface,
+    SubinterfaceKey, Versioned, map,
+};
+
+use super::pod::Abi;
+use super::{Datapath, maps, wait_for_packets};
+use crate::reconcile::{Capacity, Op, Rows};
+
+impl Rows for Datapath {
+    fn epoch(&self) -> Epoch {
+        Self::epoch(self)
+    }
+
+    fn capacity(&self) -> Capacity {
+        let maps = &self.maps;
+        Capacity {
+            addresses: maps.address_capacity,
+            device_rows: maps.devices.rows() as u32,
+            profiles: maps.profiles.rows() as u32,
+            rule_sets: maps.rule_sets.rows() as u32,
+            ranges: maps.ranges.rows() as u32,
+            peers: maps.peers.rows() as u32,
+            ports: maps.ports.rows() as u32,
+        }
+    }
+
+    fn places(&self) -> Result<Vec<(SubinterfaceKey, Subinterface)>> {
+        let rows = self.maps.subinterfaces.iter();
+        rows.map(|row| row.map(|(key, value)| (key.0, value.0)).with_context(|| reading(map::SUBINTERFACES)))
+            .collect()
+    }
+
+    fn addresses(&self) -> Result<Vec<(AddressKey, u32)>> {
+        let rows = self.maps.addresses.iter();
+        rows.map(|row| row.map(|(key, slot)| (key.0, slot)).with_context(|| reading(map::ADDRESSES)))
+            .collect()
+    }
+
+    fn network(&self, index: u32) -> Option<Network> {
+        self.maps.networks.read(index)
+    }
+
+    fn scope(&self, index: u32) -> Option<ScopeRange> {
+        self.maps.scopes.read(index)
+    }
+
+    fn identity(&self, slot: u32) -> Option<Versioned> {
+        self.maps.identities.read(slot)
+    }
+
+    fn device(&self, row: u32) -> Option<Device> {
+        self.maps.devices.read(row)
+    }
+
+    fn profile(&self, profile: u32) -> Option<Versioned> {
+        self.maps.profiles.read(profile)
+    }
+
+    fn rule_set(&self, row: u32) -> Option<RuleSet> {
+        self.maps.rule_sets.read(row)
+    }
+
+    fn range(&self, row: u32) -> Option<Range> {
+        self.maps.ranges.read(row)
+    }
+
+    fn peer(&self, row: u32) -> Option<Peer> {
+        self.maps.peers.read(row)
+    }
+
+    fn port(&self, row: u32) -> Option<PortRange> {
+        self.maps.ports.read(row)
+    }
+
+    fn perform(&mut self, op: &Op) -> Result<()> {
+        let maps = &mut self.maps;
+        let done = match *op {
+            Op::Port(row, value) => maps.ports.write(row, value),
+            Op::Range(row, value) => maps.ranges.write(row, value),
+            Op::Peer(row, value) => maps.peers.write(row, value),
+            Op::RuleSet(row, value) => maps.rule_sets.write(row, value),
+            Op::Device(row, value) => maps.devices.write(row, value),
+            Op::Network(row, value) => maps.networks.write(row, value),
+            Op::Scope(row, value) => maps.scopes.write(row, value),
+            Op::Identity { slot, word, value } => maps.identities.store(slot, word, value),
+            Op::Profile { profile, word, value } => maps.profiles.store(profile, word, value),
+            Op::Flip(epoch) => maps.generation.store(0, 0, epoch.to_word()),
+            Op::InsertAddress(key, slot) => Some(maps.addresses.insert(Abi(key), slot, 0)?),
+            Op::RemoveAddress(key) => absent_is_done(maps.addresses.remove(&Abi(key)))?,
+            Op::InsertPlace(key, value) => Some(maps.subinterfaces.insert(Abi(key), Abi(value), 0)?),
+            Op::RemovePlace(key) => absent_is_done(maps.subinterfaces.remove(&Abi(key)))?,
+            Op::Wait => Some(wait_for_packets()?),
+        };
+        done.with_context(|| format!("{op:?} lies behind the table's end"))
+    }
+}
+
+fn absent_is_done(result: Result<(), aya::maps::MapError>) -> Result<Option<()>> {
+    match result {
+        Ok(()) => Ok(Some(())),
+        Err(error) if maps::is_absent(&error) => Ok(Some(())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn reading(name: &str) -> String {
+    format!("read the map {name}")
+}

@@ -1,0 +1,116 @@
+//! One write at a time, and who can perform it.
+
+use anyhow::Result;
+use bulkhead_common::abi::{
+    AddressKey, Device, Epoch, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface,
+    SubinterfaceKey, Versioned,
+};
+
+/// One write to the tables. An interruption after any of them must be survivable.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    /// Writes an unpublished row of `PORTS`.
+    Port(u32, PortRange),
+    /// Writes an unpublished row of `RANGES`.
+    Range(u32, Range),
+    /// Writes an unpublished row of `PEERS`.
+    Peer(u32, Peer),
+    /// Writes an unpublished row of `RULE_SETS`.
+    RuleSet(u32, RuleSet),
+    /// Writes an unpublished row of `DEVICES`.
+    Device(u32, Device),
+    /// Writes a row of the bank that is not in force.
+    Network(u32, Network),
+    /// Writes a row of the bank that is not in force.
+    Scope(u32, ScopeRange),
+    /// Stores one word of `IDENTITIES`, the one that does not hold.
+    Identity {
+        /// Row.
+        slot: u32,
+        /// 0 or 1.
+        word: usize,
+        /// `since << 32 | device row`.
+        value: u64,
+    },
+    /// Stores one word of `PROFILES`, the one that does not hold.
+    Profile {
+        /// Row.
+        profile: u32,
+        /// 0 or 1.
+        word: usize,
+        /// `since << 32 | rule set row`.
+        value: u64,
+    },
+    /// Makes an address lead to a slot whose word does not hold yet.
+    InsertAddress(AddressKey, u32),
+    /// Removes an address that leads nowhere any more.
+    RemoveAddress(AddressKey),
+    /// Writes a row of the bank that is not in force.
+    InsertPlace(SubinterfaceKey, Subinterface),
+    /// Removes a row of the bank that is not in force.
+    RemovePlace(SubinterfaceKey),
+    /// Publishes: the one store that packets see.
+    Flip(Epoch),
+    /// Waits until every packet that started before is through.
+    Wait,
+}
+
+/// How many rows each table has.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Capacity {
+    /// Addresses, and slots.
+    pub addresses: u32,
+    /// Rows of devices: two for each, and two for nobody.
+    pub device_rows: u32,
+    /// Profiles.
+    pub profiles: u32,
+    /// Rule sets.
+    pub rule_sets: u32,
+    /// Ranges.
+    pub ranges: u32,
+    /// Peers.
+    pub peers: u32,
+    /// Port ranges.
+    pub ports: u32,
+}
+
+/// Tables that can be read and written row by row: the kernel's, or [`super::Memory`].
+pub trait Rows {
+    /// The epoch in force.
+    fn epoch(&self) -> Epoch;
+    /// How many rows there are.
+    fn capacity(&self) -> Capacity;
+    /// Every row of `SUBINTERFACES`, both banks.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    fn places(&self) -> Result<Vec<(SubinterfaceKey, Subinterface)>>;
+    /// Every address with its slot.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    fn addresses(&self) -> Result<Vec<(AddressKey, u32)>>;
+    /// A row of `NETWORKS`.
+    fn network(&self, index: u32) -> Option<Network>;
+    /// A row of `SCOPES`.
+    fn scope(&self, index: u32) -> Option<ScopeRange>;
+    /// A row of `IDENTITIES`.
+    fn identity(&self, slot: u32) -> Option<Versioned>;
+    /// A row of `DEVICES`.
+    fn device(&self, row: u32) -> Option<Device>;
+    /// A row of `PROFILES`.
+    fn profile(&self, profile: u32) -> Option<Versioned>;
+    /// A row of `RULE_SETS`.
+    fn rule_set(&self, row: u32) -> Option<RuleSet>;
+    /// A row of `RANGES`.
+    fn range(&self, row: u32) -> Option<Range>;
+    /// A row of `PEERS`.
+    fn peer(&self, row: u32) -> Option<Peer>;
+    /// A row of `PORTS`.
+    fn port(&self, row: u32) -> Option<PortRange>;
+    /// Performs one write.
+    ///
+    /// # Errors
+    /// The write was refused; it was not done in part.
+    fn perform(&mut self, op: &Op) -> Result<()>;
+}

@@ -1,0 +1,413 @@
+//! State and tables → the writes that lead from one to the other; pure.
+//!
+//! Order matters and nothing else does: content where no packet looks, words that do not hold yet,
+//! the flip, a grace period, then what nobody can see any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use bulkhead_common::abi::map::{NETWORK_CAPACITY, SCOPE_CAPACITY, SUBINTERFACE_CAPACITY};
+use bulkhead_common::abi::{
+    AddressKey, DeviceId, Epoch, Generation, Network, Peer, PortRange, ProfileId, Range, RuleSet, ScopeRange,
+    Span, Subinterface, SubinterfaceKey, Versioned,
+};
+
+use super::allocate::Free;
+use super::observe::{bank_row, other_bank};
+use super::op::Op;
+use super::state::{State, Stored};
+use crate::tables::{PlaceFacts, Remote, Rules, Scoped, Tables};
+
+/// A table that is too small for what it should hold.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Full {
+    /// The table, as policy writers know it.
+    pub table: &'static str,
+    /// Rows that are needed.
+    pub needed: u64,
+    /// Rows that there are.
+    pub capacity: u64,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, needed, capacity } = self;
+        write!(
+            f,
+            "{needed} {table} are needed and there is room for {capacity}: raise spec.tables in agent.yaml, then "
+        )?;
+        f.write_str("run `bulkhead detach` and start the agent again, or make the policy smaller")
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// Plans the writes that make the kernel hold `tables`, and the state that will then be.
+///
+/// No writes are planned if nothing differs.
+///
+/// # Errors
+/// [`Full`], if anything does not fit.
+pub fn plan(state: &State, tables: &Tables) -> Result<(Vec<Op>, State), Full> {
+    let mut plan = Plan::new(state);
+    plan.profiles(tables)?;
+    plan.addresses(tables)?;
+    plan.banks(tables)?;
+    Ok(plan.finish())
+}
+
+struct Plan<'s> {
+    state: &'s State,
+    next: State,
+    /// The generation that the flip publishes.
+    since: Generation,
+    staging: Vec<Op>,
+    sweep: Vec<Op>,
+    bank_changed: bool,
+}
+
+impl<'s> Plan<'s> {
+    fn new(state: &'s State) -> Self {
+        Self {
+            state,
+            next: state.clone(),
+            since: Generation(state.epoch.generation.0 + 1),
+            staging: Vec::new(),
+            sweep: Vec::new(),
+            bank_changed: false,
+        }
+    }
+
+    fn finish(mut self) -> (Vec<Op>, State) {
+        if self.staging.is_empty() && self.sweep.is_empty() {
+            return (Vec::new(), self.next);
+        }
+        let mut ops = self.staging;
+        let bank = if self.bank_changed { other_bank(self.state.epoch).bank } else { self.state.epoch.bank };
+        self.next.epoch = Epoch { generation: self.since, bank };
+        // A free element may be taken by the next apply's inserts: wait after the sweep too.
+        ops.extend([Op::Flip(self.next.epoch), Op::Wait]);
+        if !self.sweep.is_empty() {
+            ops.append(&mut self.sweep);
+            ops.push(Op::Wait);
+        }
+        (ops, self.next)
+    }
+
+    /// Stores rule sets that are new, and stages the profiles whose rule set differs.
+    fn profiles(&mut self, tables: &Tables) -> Result<(), Full> {
+        let highest = tables.profiles.keys().next_back().map_or(0, |profile| profile.0);
+        fits("profiles", u64::from(highest) + 1, u64::from(self.state.capacity.profiles))?;
+        let rows = self.rule_sets(tables)?;
+        for (profile, rules) in &tables.profiles {
+            self.stage_profile(*profile, rows[rules]);
+        }
+        let gone: Vec<_> =
+            self.state.profiles.keys().filter(|p| !tables.profiles.contains_key(p)).copied().collect();
+        gone.into_iter().for_each(|profile| self.stage_profile(profile, 0));
+        Ok(())
+    }
+
+    fn stage_profile(&mut self, profile: ProfileId, row: u32) {
+        let versioned = self.state.profiles.get(&profile).copied().unwrap_or_default();
+        if versioned.at(self.state.epoch.generation).1 == row {
+            return;
+        }
+        let (word, value) = self.word(versioned, row);
+        self.staging.push(Op::Profile { profile: profile.0, word, value });
+        self.next.profiles.insert(profile, with_word(versioned, word, value));
+    }
+
+    fn rule_sets<'t>(&mut self, tables: &'t Tables) -> Result<BTreeMap<&'t Arc<Rules>, u32>, Full> {
+        let wanted: BTreeSet<&Arc<Rules>> = tables.profiles.values().collect();
+        let stored: BTreeMap<&Arc<Rules>, u32> =
+            self.state.rule_sets.iter().map(|(row, s)| (&s.rules, *row)).collect();
+        let mut rows = BTreeMap::new();
+        let mut free = FreeRows::new(self.state);
+        for rules in &wanted {
+            let row = match stored.get(*rules) {
+                Some(row) => *row,
+                None => self.store(rules, &mut free)?,
+            };
+            rows.insert(*rules, row);
+        }
+        let used: BTreeSet<u32> = rows.values().copied().collect();
+        self.next.rule_sets.retain(|row, _| used.contains(row));
+        Ok(rows)
+    }
+
+    /// Writes a rule set into free rows; they were freed a grace period ago or never used.
+    fn store(&mut self, rules: &Arc<Rules>, free: &mut FreeRows) -> Result<u32, Full> {
+        let row = free.rule_sets.take(1).ok_or(free.full("rule sets", 1))?.start;
+        let lists = PortLists::of(rules);
+        let ports = free.ports.take(lists.len()).ok_or(free.full("ports", lists.len()))?;
+        let remotes = count(rules.outbound.len() + rules.inbound.len());
+        let ranges = free.ranges.take(remotes).ok_or(free.full("ranges", remotes))?;
+        let reachable = count(rules.peers.len());
+        let peers = free.peers.take(reachable).ok_or(free.full("peers", reachable))?;
+
+        self.staging.extend(lists.rows.iter().zip(ports.start..).map(|(port, at)| Op::Port(at, *port)));
+        let outbound = self.store_remotes(&rules.outbound, ranges.start, &lists, ports.start);
+        let inbound = self.store_remotes(&rules.inbound, ranges.start + outbound.len, &lists, ports.start);
+        for ((profile, list), at) in rules.peers.iter().zip(peers.start..) {
+            self.staging.push(Op::Peer(at, Peer { profile: *profile, ports: lists.span(list, ports.start) }));
+        }
+        let never = lists.span(&rules.never, ports.start);
+        self.staging.push(Op::RuleSet(row, RuleSet { outbound, inbound, peers, never }));
+        self.next.rule_sets.insert(row, Stored { rules: Arc::clone(rules), ranges, peers, ports });
+        Ok(row)
+    }
+
+    fn store_remotes(&mut self, remotes: &[Remote], start: u32, lists: &PortLists<'_>, ports: u32) -> Span {
+        for (remote, at) in remotes.iter().zip(start..) {
+            let range =
+                Range { first: remote.first, last: remote.last, ports: lists.span(&remote.ports, ports) };
+            self.staging.push(Op::Range(at, range));
+        }
+        Span { start, len: count(remotes.len()) }
+    }
+
+    /// Writes devices that differ into their other row, and stages the addresses that lead elsewhere.
+    fn addresses(&mut self, tables: &Tables) -> Result<(), Full> {
+        let highest = tables.devices.keys().next_back().map_or(0, |device| device.0);
+        fits("devices", u64::from(highest) + 1, u64::from(self.state.capacity.device_rows / 2))?;
+        let rows = self.devices(tables);
+        let used = self.state.addresses.values().map(|(slot, _)| Span { start: *slot, len: 1 });
+        let mut slots = Free::new(0, self.state.capacity.addresses, used);
+        let fresh = tables.addresses.keys().filter(|key| !self.state.addresses.contains_key(key)).count();
+        fits("addresses", fresh as u64, slots.len())?;
+        for (key, device) in &tables.addresses {
+            let row = rows.get(device).copied().unwrap_or_default();
+            match self.state.addresses.get(key) {
+                Some((slot, versioned)) => self.stage_address(*key, *slot, *versioned, row),
+                None => self.insert_address(*key, &mut slots, row),
+            }
+        }
+        self.remove_addresses(tables);
+        Ok(())
+    }
+
+    fn devices(&mut self, tables: &Tables) -> BTreeMap<DeviceId, u32> {
+        let mut rows = BTreeMap::new();
+        self.next.devices.retain(|id, _| tables.devices.contains_key(id));
+        for (id, device) in &tables.devices {
+            let row = match self.state.devices.get(id) {
+                Some((row, same)) if same == device => *row,
+                // Each device has two rows; packets look at this one, so the other is written.
+                Some((row, _)) => row ^ 1,
+                None => id.0 * 2,
+            };
+            if self.state.devices.get(id).is_none_or(|(held, _)| *held != row) {
+                self.staging.push(Op::Device(row, *device));
+                self.next.devices.insert(*id, (row, *device));
+            }
+            rows.insert(*id, row);
+        }
+        rows
+    }
+
+    fn stage_address(&mut self, key: AddressKey, slot: u32, versioned: Versioned, row: u32) {
+        if versioned.at(self.state.epoch.generation).1 == row {
+            return;
+        }
+        let (word, value) = self.word(versioned, row);
+        self.staging.push(Op::Identity { slot, word, value });
+        self.next.addresses.insert(key, (slot, with_word(versioned, word, value)));
+    }
+
+    fn insert_address(&mut self, key: AddressKey, slots: &mut Free, row: u32) {
+        let Some(Span { start: slot, .. }) = slots.take(1) else { return };
+        let value = Versioned::word(self.since, row);
+        // The slot may hold an old owner's words: they go before anything leads there.
+        self.staging.extend([
+            Op::Identity { slot, word: 1, value: 0 },
+            Op::Identity { slot, word: 0, value },
+            Op::InsertAddress(key, slot),
+        ]);
+        self.next.addresses.insert(key, (slot, Versioned::from_words([value, 0])));
+    }
+
+    fn remove_addresses(&mut self, tables: &Tables) {
+        let gone: Vec<_> =
+            self.state.addresses.iter().filter(|(key, _)| !tables.addresses.contains_key(key)).collect();
+        for (key, (slot, versioned)) in gone {
+            self.stage_address(*key, *slot, *versioned, 0);
+            self.sweep.push(Op::RemoveAddress(*key));
+            self.next.addresses.remove(key);
+        }
+    }
+
+    /// Writes the small tables whole into the other bank if any of them differs.
+    fn banks(&mut self, tables: &Tables) -> Result<(), Full> {
+        let same_places =
+            tables.subinterfaces.iter().eq(self.state.places.iter().map(|(p, (_, facts))| (p, facts)));
+        let same_networks = tables.networks.iter().eq(self.state.networks.iter().map(|(n, (_, s))| (n, s)));
+        if same_places && same_networks {
+            return Ok(());
+        }
+        fits("subinterfaces", tables.subinterfaces.len() as u64, u64::from(SUBINTERFACE_CAPACITY))?;
+        let highest = tables.networks.keys().next_back().map_or(0, |network| network.0);
+        fits("networks", u64::from(highest) + 1, u64::from(NETWORK_CAPACITY))?;
+        self.bank_changed = true;
+        self.clear_bank();
+        let bank = other_bank(self.state.epoch);
+        let mut scopes = Free::new(bank.bank * SCOPE_CAPACITY, (bank.bank + 1) * SCOPE_CAPACITY, []);
+        self.write_places(tables, bank, &mut scopes)?;
+        self.write_networks(tables, bank, &mut scopes)
+    }
+
+    fn clear_bank(&mut self) {
+        self.staging.extend(self.state.stale_places.iter().map(|key| Op::RemovePlace(*key)));
+        self.staging
+            .extend(self.state.stale_networks.iter().map(|row| Op::Network(*row, Network::default())));
+        // What is in force now is what the next change of bank must clear.
+        let bank = self.state.epoch.bank;
+        let key = |place: &crate::tables::Place| {
+            SubinterfaceKey::new(bank, place.ifindex, place.outer_vlan, place.inner_vlan)
+        };
+        self.next.stale_places = self.state.places.keys().map(key).collect();
+        self.next.stale_networks =
+            self.state.networks.keys().map(|n| bank_row(self.state.epoch, n.0)).collect();
+    }
+
+    fn write_places(&mut self, tables: &Tables, bank: Epoch, scopes: &mut Free) -> Result<(), Full> {
+        self.next.places.clear();
+        for (place, facts) in &tables.subinterfaces {
+            let since = match self.state.places.get(place) {
+                Some((since, same)) if same == facts => *since,
+                Some(_) | None => self.since,
+            };
+            let link = self.write_scopes(&facts.link, scopes)?;
+            let key = SubinterfaceKey::new(bank.bank, place.ifindex, place.outer_vlan, place.inner_vlan);
+            self.staging.push(Op::InsertPlace(key, place_row(since, facts, link)));
+            self.next.places.insert(*place, (since, facts.clone()));
+        }
+        Ok(())
+    }
+
+    fn write_networks(&mut self, tables: &Tables, bank: Epoch, scopes: &mut Free) -> Result<(), Full> {
+        self.next.networks.clear();
+        for (network, content) in &tables.networks {
+            let since = match self.state.networks.get(network) {
+                Some((since, same)) if same == content => *since,
+                Some(_) | None => self.since,
+            };
+            let span = self.write_scopes(content, scopes)?;
+            self.staging
+                .push(Op::Network(bank_row(bank, network.0), Network { since, _flags: 0, scopes: span }));
+            self.next.networks.insert(*network, (since, content.clone()));
+        }
+        Ok(())
+    }
+
+    fn write_scopes(&mut self, content: &[Scoped], free: &mut Free) -> Result<Span, Full> {
+        let len = count(content.len());
+        let room = free.len();
+        let span = free.take(len).ok_or(Full { table: "scopes", needed: u64::from(len), capacity: room })?;
+        for (scoped, at) in content.iter().zip(span.start..) {
+            self.staging.push(Op::Scope(
+                at,
+                ScopeRange { first: scoped.first, last: scoped.last, scope: scoped.scope },
+            ));
+        }
+        Ok(span)
+    }
+
+    /// Which word may be overwritten, and with what.
+    const fn word(&self, versioned: Versioned, value: u32) -> (usize, u64) {
+        (versioned.spare(self.state.epoch.generation), Versioned::word(self.since, value))
+    }
+}
+
+/// Rows that no published rule set uses.
+struct FreeRows {
+    rule_sets: Free,
+    ranges: Free,
+    peers: Free,
+    ports: Free,
+}
+
+impl FreeRows {
+    fn new(state: &State) -> Self {
+        let capacity = state.capacity;
+        let stored = || state.rule_sets.values();
+        Self {
+            // Row 0 is "no rules".
+            rule_sets: Free::new(
+                1,
+                capacity.rule_sets,
+                state.rule_sets.keys().map(|row| Span { start: *row, len: 1 }),
+            ),
+            ranges: Free::new(0, capacity.ranges, stored().map(|s| s.ranges)),
+            peers: Free::new(0, capacity.peers, stored().map(|s| s.peers)),
+            ports: Free::new(0, capacity.ports, stored().map(|s| s.ports)),
+        }
+    }
+
+    fn full(&self, table: &'static str, needed: u32) -> Full {
+        let free = match table {
+            "rule sets" => &self.rule_sets,
+            "ranges" => &self.ranges,
+            "peers" => &self.peers,
+            _ => &self.ports,
+        };
+        Full { table, needed: u64::from(needed), capacity: free.len() }
+    }
+}
+
+/// The port lists of one rule set, each content once.
+struct PortLists<'r> {
+    starts: BTreeMap<&'r [PortRange], u32>,
+    rows: Vec<PortRange>,
+}
+
+impl<'r> PortLists<'r> {
+    fn of(rules: &'r Rules) -> Self {
+        let mut lists = Self { starts: BTreeMap::new(), rows: Vec::new() };
+        let remotes = rules.outbound.iter().chain(&rules.inbound).map(|remote| &remote.ports);
+        for list in remotes.chain(rules.peers.iter().map(|(_, list)| list)).chain([&rules.never]) {
+            let at = count(lists.rows.len());
+            if !lists.starts.contains_key(list.as_slice()) {
+                lists.starts.insert(list, at);
+                lists.rows.extend_from_slice(list);
+            }
+        }
+        lists
+    }
+
+    fn len(&self) -> u32 {
+        count(self.rows.len())
+    }
+
+    fn span(&self, list: &[PortRange], base: u32) -> Span {
+        let start = self.starts.get(list).copied().unwrap_or_default();
+        Span { start: base + start, len: count(list.len()) }
+    }
+}
+
+const fn place_row(since: Generation, facts: &PlaceFacts, link: Span) -> Subinterface {
+    Subinterface {
+        since,
+        network: facts.network,
+        link,
+        roles: facts.roles,
+        transit: facts.transit,
+        _pad: [0; 6],
+    }
+}
+
+const fn with_word(versioned: Versioned, word: usize, value: u64) -> Versioned {
+    let mut words = versioned.words();
+    words[word] = value;
+    Versioned::from_words(words)
+}
+
+const fn fits(table: &'static str, needed: u64, capacity: u64) -> Result<(), Full> {
+    if needed <= capacity { Ok(()) } else { Err(Full { table, needed, capacity }) }
+}
+
+/// Rows are numbered in 32 bits; more than that fits no table, and is refused as too many.
+fn count(rows: usize) -> u32 {
+    u32::try_from(rows).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,49 @@
+//! What the kernel holds, as a value.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bulkhead_common::abi::{
+    AddressKey, Device, DeviceId, Epoch, Generation, NetworkId, ProfileId, Span, SubinterfaceKey, Versioned,
+};
+
+use super::op::Capacity;
+use crate::tables::{Place, PlaceFacts, Rules, Scoped};
+
+/// The published tables and where they lie.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// The epoch in force.
+    pub epoch: Epoch,
+    /// How many rows there are.
+    pub capacity: Capacity,
+    /// The bank in force: since when each place has its facts.
+    pub places: BTreeMap<Place, (Generation, PlaceFacts)>,
+    /// The bank in force: since when each network has its scopes.
+    pub networks: BTreeMap<NetworkId, (Generation, Vec<Scoped>)>,
+    /// What the other bank still holds, to be removed before it is used.
+    pub stale_places: Vec<SubinterfaceKey>,
+    /// Network rows that the other bank still holds.
+    pub stale_networks: Vec<u32>,
+    /// Every address: its slot and the slot's words.
+    pub addresses: BTreeMap<AddressKey, (u32, Versioned)>,
+    /// Every published device: its row.
+    pub devices: BTreeMap<DeviceId, (u32, Device)>,
+    /// Every profile that ever had a rule set: its words.
+    pub profiles: BTreeMap<ProfileId, Versioned>,
+    /// Every rule set that a profile refers to, by row.
+    pub rule_sets: BTreeMap<u32, Stored>,
+}
+
+/// A rule set and the rows that it occupies.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stored {
+    /// Its content.
+    pub rules: Arc<Rules>,
+    /// Its rows in `RANGES`.
+    pub ranges: Span,
+    /// Its rows in `PEERS`.
+    pub peers: Span,
+    /// Its rows in `PORTS`.
+    pub ports: Span,
+}
