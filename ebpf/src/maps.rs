@@ -98,7 +98,9 @@ fn replay() -> Option<&'static ReplayInput> {
 pub(crate) fn interface(context: &XdpContext) -> u32 {
     match replay() {
         Some(input) => input.ifindex,
-        None => context.ingress_ifindex() as u32,
+        // SAFETY: the kernel's context outlives the program. Volatile, or LLVM merges this load with the one above into
+        // one through a chosen pointer: "dereference of modified ctx ptr disallowed".
+        None => unsafe { (&raw const (*context.ctx).ingress_ifindex).read_volatile() },
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{privilege, setup, workspace};
 
 /// Becomes `bulkhead demo`, so that Ctrl-C reaches the one process that has a lab to clear away.
 pub(crate) fn exec(arguments: &[OsString]) -> Result<ExitCode> {
-    setup::ensure()?;
+    setup::ensure_run()?;
     let agent = workspace::build_debug_agent()?;
     let mut command = privilege::as_root(&agent)
         .context("the demo makes network namespaces: run it as root or install sudo")?;

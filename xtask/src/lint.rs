@@ -36,7 +36,7 @@ const DENY: Check = ("dependencies", &["deny", "--offline", "check", "bans", "li
 
 /// Runs every check and tells which ones failed by the exit code.
 pub(crate) fn exec() -> Result<ExitCode> {
-    setup::ensure()?;
+    setup::ensure_build()?;
     Ok(if failures()?.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

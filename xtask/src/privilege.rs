@@ -30,8 +30,11 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Option<Command> {
     Some(sudo)
 }
 
-/// Whether sudo lets this user through without a question, which nobody may be there to answer.
+/// Whether this is not root, but sudo lets it through without a question, which nobody may be there to answer.
 pub(crate) fn has_quiet_sudo() -> bool {
+    if is_root() {
+        return false;
+    }
     let Some(sudo) = find_program("sudo") else {
         return false;
     };
@@ -43,14 +46,15 @@ pub(crate) fn has_quiet_sudo() -> bool {
 pub(crate) fn mount_bpffs() -> Result<()> {
     let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
     let mounted = mounts.lines().any(|line| line.contains(&format!(" {BPFFS} bpf ")));
-    if mounted || !is_root() {
+    if mounted || !(is_root() || has_quiet_sudo()) {
         return Ok(());
     }
     if !Path::new(BPFFS).exists() {
         bail!("{BPFFS} does not exist: this kernel has no BPF file system, or /sys is not mounted");
     }
     say(&format!("mounting the BPF file system at {BPFFS}"));
-    let status = Command::new("mount").args(["-t", "bpf", "bpffs", BPFFS]).status().context("start mount")?;
+    let mut mount = as_root("mount").context("mounting takes root or sudo")?;
+    let status = mount.args(["-t", "bpf", "bpffs", BPFFS]).status().context("start mount")?;
     if !status.success() {
         bail!("mount -t bpf bpffs {BPFFS}: {status}");
     }

@@ -35,12 +35,40 @@ enum Part {
     Linker,
 }
 
-const PARTS: [Part; 3] = [Part::Tools, Part::Compiler, Part::Linker];
+/// What compiling needs: enough for the lints and for a binary to take elsewhere.
+const FOR_BUILD: [Part; 2] = [Part::Compiler, Part::Linker];
+
+/// What running the demo and the tests needs.
+const FOR_RUN: [Part; 3] = [Part::Tools, Part::Compiler, Part::Linker];
 
 /// Looks at every part, installs the missing ones and says so.
 pub(crate) fn run() -> Result<()> {
-    for (index, part) in PARTS.into_iter().enumerate() {
-        let step = Step::new(index + 1, PARTS.len(), part.name());
+    provide(&FOR_RUN)
+}
+
+/// Installs what compiling lacks, without a word when it lacks nothing.
+pub(crate) fn ensure_build() -> Result<()> {
+    ensure(&FOR_BUILD)
+}
+
+/// Installs what demo and tests lack, without a word when they lack nothing.
+pub(crate) fn ensure_run() -> Result<()> {
+    ensure(&FOR_RUN)
+}
+
+fn ensure(parts: &[Part]) -> Result<()> {
+    let missing: Vec<&str> =
+        parts.iter().filter(|part| part.found().is_none()).map(|part| part.name()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say(&format!("missing on this machine: {}", missing.join(", ")));
+    provide(parts)
+}
+
+fn provide(parts: &[Part]) -> Result<()> {
+    for (index, part) in parts.iter().enumerate() {
+        let step = Step::new(index + 1, parts.len(), part.name());
         if part.found().is_none() {
             part.install(&step)?;
         }
@@ -50,17 +78,6 @@ pub(crate) fn run() -> Result<()> {
         step.say(&found);
     }
     Ok(())
-}
-
-/// Does what [`run`] does, but without a word when nothing is missing.
-pub(crate) fn ensure() -> Result<()> {
-    let missing: Vec<&str> =
-        PARTS.iter().filter(|part| part.found().is_none()).map(|part| part.name()).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    say(&format!("missing on this machine: {}", missing.join(", ")));
-    run()
 }
 
 impl Part {

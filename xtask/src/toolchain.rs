@@ -92,10 +92,11 @@ pub(crate) fn find_linker() -> Option<PathBuf> {
         .or_else(|| cargo_home().map(|home| home.join("bin/bpf-linker")).filter(|path| path.exists()))
 }
 
-/// Finds a program on PATH, as the shell would.
+/// Finds a program on PATH, or where root's programs are, which is not on everybody's PATH.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|dir| dir.join(name)).find(|path| is_program(path))
+    let directories = env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    directories.map(|directory| directory.join(name)).find(|path| is_program(path))
 }
 
 /// Removes what an outer cargo or rustup has set, so that a command picks its own compiler, flags and target.

@@ -29,7 +29,7 @@ pub(crate) fn target_dir() -> PathBuf {
 
 /// Builds the XDP program and prints where it is.
 pub(crate) fn build_ebpf() -> Result<()> {
-    setup::ensure()?;
+    setup::ensure_build()?;
     let object = build_ebpf::build(root())?;
     say(&object.display().to_string());
     Ok(())
@@ -37,7 +37,7 @@ pub(crate) fn build_ebpf() -> Result<()> {
 
 /// Builds the agent as it is installed, and prints where it is.
 pub(crate) fn build_agent() -> Result<()> {
-    setup::ensure()?;
+    setup::ensure_build()?;
     run_cargo(&["build", "--release", "--bin", "bulkhead"])?;
     say(&target_dir().join("release/bulkhead").display().to_string());
     Ok(())

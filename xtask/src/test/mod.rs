@@ -43,8 +43,10 @@ const AGENT: &str = "BULKHEAD_BIN";
 
 /// Runs what was asked for; the last line printed is the count.
 pub(crate) fn exec(selection: Selection) -> Result<ExitCode> {
-    setup::ensure()?;
-    privilege::mount_bpffs()?;
+    setup::ensure_run()?;
+    if selection.tiers().iter().any(|tier| tier.is_privileged()) {
+        privilege::mount_bpffs()?;
+    }
     let failed_lints = if selection == Selection::All { lint::failures()? } else { Vec::new() };
     let mut tally = Tally::default();
     if let Err(error) = run_tiers(selection, &mut tally) {
@@ -58,11 +60,8 @@ fn run_tiers(selection: Selection, tally: &mut Tally) -> Result<()> {
     say("building the agent and the tests");
     let agent = workspace::build_debug_agent()?;
     let targets = targets::build(&mut targets::command())?;
-    let environment = Environment {
-        agent: agent.into_os_string(),
-        strict: is_ci(),
-        sudo: !privilege::is_root() && privilege::has_quiet_sudo(),
-    };
+    let environment =
+        Environment { agent: agent.into_os_string(), strict: is_ci(), sudo: privilege::has_quiet_sudo() };
     for tier in selection.tiers() {
         run_tier(*tier, &targets, &environment, tally)?;
     }

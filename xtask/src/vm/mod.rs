@@ -45,7 +45,7 @@ pub(crate) fn exec(options: &Options) -> Result<ExitCode> {
     if cfg!(not(target_arch = "x86_64")) {
         bail!("cargo xtask vm boots x86_64 kernels only");
     }
-    setup::ensure()?;
+    setup::ensure_build()?;
     let steps = options.kernels.len() + 2;
     install_qemu(&Step::new(1, steps, "emulator"))?;
     let tests = build_tests(&Step::new(2, steps, "tests"))?;
@@ -100,7 +100,8 @@ fn run_kernel(
     step.say(&format!("booting {} (about 10 s)", kernel.release));
     let report = guest::run(series, &kernel.image, &image, patience, tally)?;
     if !report.finished {
-        tally.fail(&format!("{series}: the guest did not finish in {} s", patience.as_secs()));
+        tally
+            .fail(&format!("{series}: the guest did not finish its tests (it had {} s)", patience.as_secs()));
     }
     say(&format!("what the guest said: {}", report.log.display()));
     Ok(())
