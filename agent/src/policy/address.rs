@@ -73,7 +73,7 @@ impl Reader<'_> {
             None => (text, None),
             Some((address, length)) => (address, Some(length)),
         };
-        let address = self.parsed_address(node, address)?;
+        let address = self.parsed_address(node, address, length)?;
         let net = self.of_length(node, address, length)?;
         if net.network() != net.addr() {
             return self.refuse(
@@ -88,20 +88,21 @@ impl Reader<'_> {
     /// A single address.
     pub(crate) fn address(&mut self, node: &Node) -> Option<Located<IpAddr>> {
         let text = self.word(node, "an address")?;
-        let address = self.parsed_address(node, text)?;
+        let address = self.parsed_address(node, text, None)?;
         Some(Located::new(address, self.at(node.span)))
     }
 
-    fn parsed_address(&mut self, node: &Node, text: &str) -> Option<IpAddr> {
-        match text.parse::<IpAddr>() {
-            Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
-                let v4 = v6.to_ipv4_mapped().map(|v4| v4.to_string()).unwrap_or_default();
-                self.refuse(
-                    node.span,
-                    format!("{text} is an IPv4 address in IPv6 clothes"),
-                    format!("write the IPv4 form: {v4}"),
-                )
-            }
+    fn parsed_address(&mut self, node: &Node, text: &str, length: Option<&str>) -> Option<IpAddr> {
+        let parsed = text.parse::<IpAddr>();
+        if let Ok(IpAddr::V6(v6)) = parsed
+            && let Some(v4) = v6.to_ipv4_mapped()
+        {
+            let length = length.and_then(|text| text.parse::<u8>().ok()?.checked_sub(96));
+            let length = length.map(|length| format!("/{length}")).unwrap_or_default();
+            let problem = format!("{text} is IPv4 in IPv6 clothes");
+            return self.refuse(node.span, problem, format!("write {v4}{length}"));
+        }
+        match parsed {
             Ok(address) => Some(address),
             Err(_) => self.refuse(
                 node.span,

@@ -118,6 +118,8 @@ impl fmt::Display for Diagnostic {
 }
 
 impl Excerpt {
+    /// Longest line that is shown whole, in bytes.
+    const WHOLE: usize = 160;
     /// Characters shown before the underlined part of a long line, and after it.
     const MARGIN: usize = 60;
     /// Characters underlined at most.
@@ -127,14 +129,19 @@ impl Excerpt {
         let (begin, line) = source.line_at(span.start as usize);
         let from = (span.start as usize).saturating_sub(begin).min(line.len());
         let to = (span.end as usize).saturating_sub(begin).clamp(from, line.len());
-        let before: Vec<char> = line[..from].chars().rev().take(Self::MARGIN).collect();
-        let meant: String = line[from..to].chars().take(Self::UNDERLINED).collect();
-        let after: String = line[from + meant.len()..].chars().take(Self::MARGIN).collect();
-        let before: String = before.into_iter().rev().collect();
+        let (before, meant, after) = (&line[..from], &line[from..to], &line[to..]);
+        if line.len() <= Self::WHOLE {
+            return Self::join(None, [before, meant, after], None);
+        }
+        let underlined: String = meant.chars().take(Self::UNDERLINED).collect();
+        let after = &line[from + underlined.len()..];
+        let tail: String = after.chars().take(Self::MARGIN).collect();
+        let head: Vec<char> = before.chars().rev().take(Self::MARGIN).collect();
+        let head: String = head.into_iter().rev().collect();
         Self::join(
-            (before.len() < from).then_some("…"),
-            [&before, &meant, &after],
-            (from + meant.len() + after.len() < line.len()).then_some("…"),
+            (head.len() < before.len()).then_some("…"),
+            [&head, &underlined, &tail],
+            (tail.len() < after.len()).then_some("…"),
         )
     }
 

@@ -139,7 +139,7 @@ pub struct Device {
     /// Its SIM profiles (several on an eSIM).
     pub profiles: Vec<SimProfile>,
     /// IMEI of the equipment, 14–16 digits.
-    pub imei: Option<String>,
+    pub imei: Option<Located<String>>,
 }
 
 /// Where a device's frames must enter; what is `None` is not checked. At least one is set.
@@ -157,15 +157,13 @@ pub struct Binding {
     pub mac: Option<[u8; 6]>,
 }
 
-/// One profile on a SIM.
+/// One profile on a SIM; at least one of the two is known.
 #[derive(Debug, Clone)]
 pub struct SimProfile {
-    /// Where it was written.
-    pub at: Location,
     /// ICCID, 18–22 digits.
-    pub iccid: Option<String>,
+    pub iccid: Option<Located<String>>,
     /// IMSI, 6–15 digits.
-    pub imsi: Option<String>,
+    pub imsi: Option<Located<String>>,
 }
 
 /// A named set of remote endpoints.

@@ -153,8 +153,12 @@ fn range(protocol: Protocol, ports: &str) -> Result<Port, NotAPort> {
 
 fn number(text: &str) -> Result<u16, NotAPort> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse::<u16>().ok().filter(|port| digits && *port > 0).ok_or_else(|| NotAPort {
-        problem: format!("port {text:?} is out of range"),
+    let port = text.parse::<u16>().ok().filter(|port| digits && *port > 0);
+    port.ok_or_else(|| NotAPort {
+        problem: match digits {
+            true => format!("port {text} is out of range"),
+            false => format!("{text:?} is not a port number"),
+        },
         help: "ports are 1 to 65535, in decimal".to_owned(),
     })
 }
@@ -179,7 +183,7 @@ impl Reader<'_> {
 
     /// A duration like `30s`, `5m` or `2h`, from one second to a day.
     pub(crate) fn duration(&mut self, node: &Node, what: &str) -> Option<Duration> {
-        let text = self.text(node, what)?;
+        let text = self.word(node, what)?;
         match seconds(text) {
             Some(seconds) if (1..=86_400).contains(&seconds) => Some(Duration::from_secs(seconds)),
             Some(_) => self.refuse(node.span, format!("{what} {text} is out of range"), "use 1s to 24h"),

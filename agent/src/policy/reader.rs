@@ -75,7 +75,12 @@ impl<'a> Reader<'a> {
                 self.refuse(node.span, format!("{what} is longer than {LONGEST} bytes"), "shorten it")
             }
             Value::Scalar { text, plain } => Some((text, *plain)),
-            Value::Null | Value::Sequence(_) | Value::Mapping(_) => self.refuse(
+            Value::Null => self.refuse(
+                node.span,
+                format!("expected {what}, found nothing"),
+                "write one, or remove the entry",
+            ),
+            Value::Sequence(_) | Value::Mapping(_) => self.refuse(
                 node.span,
                 format!("expected {what}, found {}", node.what()),
                 "write a single value; one with `:` or brackets in it needs quotes",
@@ -134,7 +139,7 @@ impl<'a> Reader<'a> {
         let text = self.text(node, what)?;
         match Name::new(text) {
             Some(name) => Some(Located::new(name, self.at(node.span))),
-            None => self.refuse(node.span, format!("{what} {text:?} is not a name"), name::RULE),
+            None => self.refuse(node.span, format!("{text:?} is not a valid name"), name::RULE),
         }
     }
 

@@ -10,8 +10,14 @@ pub(crate) fn report(found: &Diagnostics, colour: bool) -> String {
     let renderer = renderer(colour);
     let mut out = String::new();
     for diagnostic in found.iter() {
-        out.push_str(&renderer.render(&[group(diagnostic)]));
-        out.push_str("\n\n");
+        for line in renderer.render(&[group(diagnostic)]).lines() {
+            // The library marks a place that is not followed by its own path; it says nothing.
+            if anstream::adapter::strip_str(line).to_string().trim() != ":::" {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+        out.push('\n');
     }
     if found.omitted() > 0 {
         out.push_str(&format!("… and {} more problems\n", found.omitted()));

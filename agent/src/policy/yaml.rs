@@ -17,8 +17,8 @@ use super::node::{Entry, Node, Value};
 
 /// Deepest nesting accepted; the language itself needs eight.
 const DEPTH: usize = 32;
-/// Most values in one document, which bounds the memory of its tree to about 50 MiB.
-const VALUES: usize = 500_000;
+/// Most values in one document, which bounds the memory of its tree to about 25 MiB.
+const VALUES: usize = 250_000;
 
 /// What could be read of a text.
 #[derive(Debug, Default)]
@@ -114,9 +114,12 @@ impl Reading<'_> {
         }
     }
 
-    /// Gives up one document. False at the end of the text.
+    /// Gives up one document. False at the end of the text, or where reading on costs too much.
     fn abandon(&mut self, events: &mut Events<'_>) -> bool {
         self.stack.clear();
+        if self.values > VALUES {
+            return false;
+        }
         self.values = 0;
         matches!(events.proceed_next_document(), Ok(true))
     }
@@ -247,16 +250,17 @@ impl Reading<'_> {
         let marker = *error.marker();
         let span = self.span(&Found::new(marker, marker));
         let span = Span { end: span.end + 1, ..span };
-        match error.kind() {
-            ErrorKind::RecursionLimitExceeded => {
-                let problem = format!("nested more than {DEPTH} levels deep");
-                self.give_up(span, &problem, "flatten it; no field needs that much")
-            }
-            ErrorKind::DirectiveDisallowed => {
-                self.give_up(span, "directives are not part of the policy language", "remove the line")
-            }
-            kind => self.give_up(span, &format!("not readable as YAML: {kind}"), advice(kind)),
+        let kind = error.kind();
+        if matches!(kind, ErrorKind::RecursionLimitExceeded) {
+            let problem = format!("nested more than {DEPTH} levels deep");
+            return self.give_up(span, &problem, "flatten it; no field needs that much");
         }
+        if matches!(kind, ErrorKind::DirectiveDisallowed) {
+            let problem = "directives are not part of the policy language";
+            return self.give_up(span, problem, "remove the line");
+        }
+        let problem = format!("not readable as YAML: {kind}");
+        self.give_up(span, &problem, advice(kind))
     }
 
     fn refuse(&mut self, span: Span, problem: &str, help: &str) {

@@ -7,7 +7,7 @@ use crate::policy::location::Located;
 use crate::policy::model::{Binding, Device, Labels, SimProfile};
 use crate::policy::name::Name;
 use crate::policy::node::Node;
-use crate::policy::reader::{Fields, Reader, not_yet};
+use crate::policy::reader::{Fields, Reader};
 
 pub(super) fn read(
     reader: &mut Reader<'_>,
@@ -43,10 +43,10 @@ fn device_address(reader: &mut Reader<'_>, node: &Node) -> Option<Located<IpNet>
     let net = reader.prefix(node)?;
     match (net.value, net.value.prefix_len()) {
         (IpNet::V4(_), 32) | (IpNet::V6(_), 64 | 128) => Some(net),
-        (_, length) => not_yet(
-            reader,
+        (_, length) => reader.refuse(
             node.span,
-            &format!("a device prefix of length /{length} (only IPv4 /32, IPv6 /64 and /128 are)"),
+            format!("a device prefix of length /{length} is not yet supported"),
+            "use IPv4 /32, IPv6 /64 or IPv6 /128",
         ),
     }
 }
@@ -109,7 +109,6 @@ fn profile(reader: &mut Reader<'_>, node: &Node) -> Option<SimProfile> {
         return reader.refuse(span, "the SIM profile is empty", "name its iccid or imsi");
     }
     Some(SimProfile {
-        at: reader.at(span),
         iccid: iccid.map_or(Some(None), |iccid| iccid.map(Some))?,
         imsi: imsi.map_or(Some(None), |imsi| imsi.map(Some))?,
     })
@@ -117,11 +116,11 @@ fn profile(reader: &mut Reader<'_>, node: &Node) -> Option<SimProfile> {
 
 impl Reader<'_> {
     /// An identifier made of digits. A number would lose its leading zeros, so quotes are needed.
-    fn digits(&mut self, node: &Node, what: &str, least: usize, most: usize) -> Option<String> {
+    fn digits(&mut self, node: &Node, what: &str, least: usize, most: usize) -> Option<Located<String>> {
         let text = self.text(node, &format!("an {what}"))?;
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         match digits && (least..=most).contains(&text.len()) {
-            true => Some(text.to_owned()),
+            true => Some(Located::new(text.to_owned(), self.at(node.span))),
             false => self.refuse(
                 node.span,
                 format!("{text:?} is not an {what}"),

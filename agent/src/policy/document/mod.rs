@@ -81,10 +81,11 @@ pub(crate) fn read(source: &Arc<SourceFile>, problems: &mut Diagnostics, drafts:
     let documents = yaml::documents(source, problems);
     drafts.lost |= documents.lost;
     let mut reader = Reader::new(source, problems);
-    let mut versioned = false;
+    // The first document of a file says the version, if it could be read.
+    let mut versioned = documents.lost;
     for root in &documents.roots {
-        versioned |= root.entry("apiVersion").is_some();
         document(&mut reader, root, versioned, drafts);
+        versioned = true;
     }
     if documents.roots.is_empty() && problems.errors() == before {
         problems.push(super::Diagnostic::of_file(
@@ -216,7 +217,7 @@ impl Reader<'_> {
         let mut whole = true;
         for entry in self.entries(node, what)? {
             if !is_label_key(&entry.key) {
-                let problem = format!("label {:?} is not a name", &*entry.key);
+                let problem = format!("{:?} is not a valid label name", &*entry.key);
                 let help =
                     "use 1 to 63 letters, digits, `-`, `_`, `.` and `/`, with a letter or digit at both ends";
                 self.refuse::<()>(entry.key_span, problem, help);

@@ -116,7 +116,7 @@ fn services(reader: &mut Reader<'_>, node: &Node) -> Option<BTreeMap<Name, Servi
 fn service(reader: &mut Reader<'_>, entry: &Entry) -> Option<(Name, Service)> {
     let name = Name::new(&entry.key);
     if name.is_none() {
-        let problem = format!("service {:?} is not a name", &*entry.key);
+        let problem = format!("{:?} is not a valid name", &*entry.key);
         reader.refuse::<()>(entry.key_span, problem, name::RULE);
     }
     let service = match &entry.node.value {

@@ -46,9 +46,12 @@ fn peer(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Direction> {
 
 fn outside(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Direction> {
     let inbound = match fields.optional(reader, "inbound") {
-        Some(node) => reader.boolean(node, "`inbound`")?,
-        None => false,
+        Some(node) => reader.boolean(node, "`inbound`"),
+        None => Some(false),
     };
+    // Both are fields of a rule, whichever way it turns out to point.
+    let _known = (fields.has("to"), fields.has("from"));
+    let inbound = inbound?;
     let (wanted, other, help) = match inbound {
         true => ("from", "to", "an inbound rule says who calls: use `from`"),
         false => ("to", "from", "use `to`, or add `inbound: true`"),

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::policy::diagnostic::Diagnostics;
-use crate::policy::location::Location;
+use crate::policy::location::{Located, Location};
 use crate::policy::model::{Binding, Device, Network, Policy};
 
 pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
     let mut seen = Identifiers::default();
     for device in policy.devices.values() {
         for profile in &device.profiles {
-            seen.refuse_again("IMSI", profile.imsi.as_deref(), device, &profile.at, problems);
-            seen.refuse_again("ICCID", profile.iccid.as_deref(), device, &profile.at, problems);
+            seen.refuse_again("IMSI", profile.imsi.as_ref(), device, problems);
+            seen.refuse_again("ICCID", profile.iccid.as_ref(), device, problems);
         }
         if let (Some(binding), Some(network)) = (&device.binding, policy.networks.get(&device.network.value))
         {
@@ -28,15 +28,14 @@ impl<'a> Identifiers<'a> {
     fn refuse_again(
         &mut self,
         kind: &'static str,
-        digits: Option<&'a str>,
+        digits: Option<&'a Located<String>>,
         device: &'a Device,
-        at: &'a Location,
         problems: &mut Diagnostics,
     ) {
-        let Some(digits) = digits else {
+        let Some(Located { value: digits, at }) = digits else {
             return;
         };
-        let Some((first, earlier)) = self.0.get(&(kind, digits)) else {
+        let Some((first, earlier)) = self.0.get(&(kind, digits.as_str())) else {
             self.0.insert((kind, digits), (device, at));
             return;
         };
