@@ -6,6 +6,7 @@
 //! events   datapath → telemetry → sink → cli
 //! ```
 
+pub mod demo;
 pub mod lab;
 pub mod policy;
 pub mod tables;
