@@ -7,6 +7,7 @@
 //! ```
 
 pub mod datapath;
+pub mod demo;
 pub mod lab;
 pub mod policy;
 pub mod reconcile;

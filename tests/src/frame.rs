@@ -134,7 +134,7 @@ impl Frame {
 
     /// Makes the IPv4 packet a fragment at `offset` bytes, a multiple of eight.
     pub fn fragment(self, offset: u16, more: bool) -> Self {
-        let bits = offset / 8 | if more { 0x2000 } else { 0 };
+        let bits = (offset / 8) | if more { 0x2000 } else { 0 };
         self.change(
             |body| matches!(body, Body::Ipv4),
             |header| header[6..8].copy_from_slice(&bits.to_be_bytes()),

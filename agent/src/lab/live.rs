@@ -2,7 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -38,11 +39,10 @@ impl LiveConnection {
         Ok(self.exchange(PROBE)?.echoed(PROBE))
     }
 
-    /// Exchanges small payloads for `duration` and returns how many came back; stops at the first that did not.
-    pub fn exchange_for(&mut self, duration: Duration) -> Result<(u64, Option<Outcome>)> {
-        let until = Instant::now() + duration;
+    /// Exchanges small payloads until told to stop, and returns how many came back; ends at the first that did not.
+    pub fn exchange_until(&mut self, stop: &AtomicBool) -> Result<(u64, Option<Outcome>)> {
         let mut count: u64 = 0;
-        while Instant::now() < until {
+        while !stop.load(Ordering::Relaxed) {
             let payload = count.to_be_bytes();
             let outcome = self.exchange(&payload)?;
             if !outcome.echoed(&payload) {

@@ -60,6 +60,13 @@ impl Lab {
         Ok(lab)
     }
 
+    /// Opens a lab that another process created and keeps; it stays when this value is dropped.
+    pub fn open(prefix: &str, topology: &Topology) -> Result<Self> {
+        let namespace = |role: String| Ok((role.clone(), Namespace::open(&format!("{prefix}-{role}"))?));
+        let namespaces = topology.roles().into_iter().map(namespace).collect::<Result<_>>()?;
+        Ok(Self { prefix: prefix.to_owned(), topology: topology.clone(), namespaces, keep: true })
+    }
+
     /// Finds a namespace by its role: `core`, `ran`, `dn`, `outside`, or a device's name.
     pub fn namespace(&self, role: &str) -> Result<&Namespace> {
         let found = self.namespaces.iter().find(|(name, _)| name == role);

@@ -26,6 +26,12 @@ impl Namespace {
         let path = path_of(name);
         File::create_new(&path).with_context(|| format!("create {}", path.display()))?;
         on_thread(|| mount_new(&path))?.inspect_err(|_| drop(std::fs::remove_file(&path)))?;
+        Self::open(name)
+    }
+
+    /// Opens a namespace that exists.
+    pub(crate) fn open(name: &str) -> Result<Self> {
+        let path = path_of(name);
         let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
         Ok(Self { name: name.to_owned(), file: Arc::new(file) })
     }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -55,6 +56,7 @@ type Tally = Mutex<BTreeMap<SocketAddr, Received>>;
 #[derive(Debug, Default)]
 pub struct Servers {
     shared: Arc<Shared>,
+    listeners: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +91,7 @@ impl Servers {
         let listener = listener.with_context(|| format!("listen on tcp {address} in {name}"))?;
         be_patient(&listener)?;
         let shared = Arc::clone(&self.shared);
-        spawn(move || accept(&listener, &shared))
+        self.listen(move || accept(&listener, &shared))
     }
 
     fn start_udp(&self, namespace: &Namespace, address: SocketAddr) -> Result<()> {
@@ -98,13 +100,22 @@ impl Servers {
         let socket = socket.with_context(|| format!("listen on udp {address} in {name}"))?;
         be_patient(&socket)?;
         let shared = Arc::clone(&self.shared);
-        spawn(move || echo_datagrams(&socket, address, &shared))
+        self.listen(move || echo_datagrams(&socket, address, &shared))
+    }
+
+    fn listen(&self, serve: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = spawn(serve)?;
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
     }
 }
 
 impl Drop for Servers {
     fn drop(&mut self) {
         self.shared.closing.store(true, Ordering::Relaxed);
+        let listeners = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        // Waited for, so that the ports are free when this returns.
+        listeners.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -181,9 +192,9 @@ fn is_impatience(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-fn spawn(serve: impl FnOnce() + Send + 'static) -> Result<()> {
+fn spawn(serve: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name("lab-server".into());
-    thread.spawn(serve).map(drop).context("start a server thread")
+    thread.spawn(serve).context("start a server thread")
 }
 
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 22\r\nConnection: close\r\n\r\nhello from the server\n";

@@ -135,7 +135,13 @@ fn a_live_connection_exchanges_until_its_server_ends() -> Result {
     servers.start(lab.namespace("dn")?, &[Endpoint::Tcp(to)])?;
     let mut live = Client::new(lab.namespace("pump-1")?).connect(to)?.expect("an open way");
     assert!(live.is_alive()?);
-    let (count, ended) = live.exchange_for(Duration::from_millis(100))?;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (count, ended) = std::thread::scope(|scope| {
+        let exchange = scope.spawn(|| live.exchange_until(&stop));
+        std::thread::sleep(Duration::from_millis(100));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        exchange.join().expect("no panic")
+    })?;
     assert!(count > 1 && ended.is_none(), "{count} exchanges, then {ended:?}");
     assert!(live.is_open(Duration::from_millis(50))?);
     drop(servers);

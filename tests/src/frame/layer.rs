@@ -34,7 +34,14 @@ impl Body {
             Self::Arp => Some(0x0806),
             Self::Ipv4 => Some(0x0800),
             Self::Ipv6 => Some(0x86dd),
-            _ => None,
+            Self::Ethernet
+            | Self::Extension(_)
+            | Self::Tcp
+            | Self::Udp
+            | Self::Sctp
+            | Self::Icmp
+            | Self::Icmpv6
+            | Self::Payload => None,
         }
     }
 

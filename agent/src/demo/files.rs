@@ -1,0 +1,101 @@
+//! The demo's policies, inside the binary: the demo needs no checkout.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::Lab;
+
+/// File names and texts of `policies/demo/`.
+const POLICIES: [(&str, &str); 7] = [
+    ("10-network.yaml", include_str!("../../../policies/demo/10-network.yaml")),
+    ("20-devices.yaml", include_str!("../../../policies/demo/20-devices.yaml")),
+    ("30-destinations.yaml", include_str!("../../../policies/demo/30-destinations.yaml")),
+    ("40-chargers.yaml", include_str!("../../../policies/demo/40-chargers.yaml")),
+    (FIRMWARE, include_str!("../../../policies/demo/41-firmware.yaml")),
+    ("50-pumps.yaml", include_str!("../../../policies/demo/50-pumps.yaml")),
+    ("60-cameras.yaml", include_str!("../../../policies/demo/60-cameras.yaml")),
+];
+const AGENT: &str = include_str!("../../../policies/demo/host/agent.yaml");
+
+const FIRMWARE: &str = "41-firmware.yaml";
+/// What the pushed policy changes.
+pub(crate) const OLD_PORT: u16 = 8443;
+/// What it changes it to.
+pub(crate) const NEW_PORT: u16 = 9443;
+
+/// Where the demo keeps its files; everything lies in the lab's own directory but for the pins.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    /// The agent's settings.
+    pub(crate) config: PathBuf,
+    /// The folder that is applied.
+    pub(crate) policies: PathBuf,
+    /// The agent's API.
+    pub(crate) socket: PathBuf,
+    /// What the agent prints.
+    pub(crate) log: PathBuf,
+    /// The agent's pins on bpffs.
+    pub(crate) pins: PathBuf,
+}
+
+impl Files {
+    /// Writes policies and settings into the lab's directory.
+    pub(crate) fn write(lab: &Lab) -> Result<Self> {
+        let root = lab.directory();
+        let files = Self {
+            config: root.join("agent.yaml"),
+            policies: root.join("policies"),
+            socket: root.join("bulkhead.sock"),
+            log: root.join("agent.log"),
+            pins: lab.pins(),
+        };
+        fs::create_dir(&files.policies).with_context(|| format!("create {}", files.policies.display()))?;
+        for (name, text) in &POLICIES {
+            write(&files.policies.join(name), text)?;
+        }
+        let paths = [
+            ("stateDir", root.join("state")),
+            ("socket", files.socket.clone()),
+            ("pinDir", files.pins.clone()),
+            ("policyFolder", files.policies.clone()),
+        ];
+        let paths: String = paths.map(|(key, path)| format!("  {key}: {}\n", path.display())).concat();
+        write(&files.config, &format!("{AGENT}{paths}"))?;
+        Ok(files)
+    }
+
+    /// Changes the firmware policy as an operator would, in the file, and returns the changed lines as a diff.
+    pub(crate) fn move_firmware_port(&self) -> Result<String> {
+        let path = self.policies.join(FIRMWARE);
+        let before = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let after = before.replace(&format!("tcp/{OLD_PORT}"), &format!("tcp/{NEW_PORT}"));
+        ensure!(before != after, "{} does not name tcp/{OLD_PORT}", path.display());
+        write(&path, &after)?;
+        let changed = before.lines().zip(after.lines()).filter(|(old, new)| old != new);
+        Ok(changed.map(|(old, new)| format!("-{old}\n+{new}")).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_policy_of_the_folder_is_embedded() -> Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/demo");
+        let mut found: Vec<String> = fs::read_dir(folder)?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.ends_with(".yaml"))
+            .collect();
+        found.sort();
+        let embedded: Vec<&str> = POLICIES.iter().map(|(name, _)| *name).collect();
+        assert_eq!(found, embedded);
+        Ok(())
+    }
+}
