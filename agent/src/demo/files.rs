@@ -55,15 +55,20 @@ impl Files {
         for (name, text) in &POLICIES {
             write(&files.policies.join(name), text)?;
         }
-        let paths = [
-            ("stateDir", root.join("state")),
-            ("socket", files.socket.clone()),
-            ("pinDir", files.pins.clone()),
-            ("policyFolder", files.policies.clone()),
-        ];
-        let paths: String = paths.map(|(key, path)| format!("  {key}: {}\n", path.display())).concat();
-        write(&files.config, &format!("{AGENT}{paths}"))?;
+        write(&files.config, &files.agent(&root))?;
         Ok(files)
+    }
+
+    /// The agent's settings with the lab's paths at the end.
+    fn agent(&self, root: &Path) -> String {
+        let paths = [
+            ("stateDir", &root.join("state")),
+            ("socket", &self.socket),
+            ("pinDir", &self.pins),
+            ("policyFolder", &self.policies),
+        ];
+        let paths = paths.map(|(key, path)| format!("  {key}: {}\n", path.display())).concat();
+        format!("{AGENT}{paths}")
     }
 
     /// Changes the firmware policy as an operator would, in the file, and returns the changed lines as a diff.
@@ -85,6 +90,31 @@ fn write(path: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{SourceFile, parse, parse_agent};
+
+    fn source((name, text): (&str, &str)) -> SourceFile {
+        SourceFile::new(name, text)
+    }
+
+    #[test]
+    fn the_settings_and_policies_are_valid_together() {
+        let path = PathBuf::from;
+        let files = Files {
+            config: path("/lab/agent.yaml"),
+            policies: path("/lab/policies"),
+            socket: path("/lab/bulkhead.sock"),
+            log: path("/lab/agent.log"),
+            pins: path("/sys/fs/bpf/lab"),
+        };
+        let settings = files.agent(Path::new("/lab"));
+        let agent = parse_agent(vec![source(("agent.yaml", &settings))]);
+        let agent = agent.unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!((&agent.socket, &agent.pin_dir), (&files.socket, &files.pins));
+        let loaded = parse(POLICIES.map(source).into(), Some(&agent));
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+        assert_eq!(loaded.policy.devices().len(), 5);
+    }
 
     #[test]
     fn every_policy_of_the_folder_is_embedded() -> Result<()> {

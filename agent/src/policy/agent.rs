@@ -19,6 +19,8 @@ pub struct AgentConfig {
     pub state_dir: PathBuf,
     /// The local API's socket; `/run/bulkhead/bulkhead.sock`.
     pub socket: PathBuf,
+    /// Folder on bpffs for links and maps; `/sys/fs/bpf/bulkhead`.
+    pub pin_dir: PathBuf,
     /// How large the kernel tables are made.
     pub tables: Capacities,
 }

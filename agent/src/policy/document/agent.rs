@@ -21,6 +21,7 @@ pub(super) fn read(reader: &mut Reader<'_>, spec: &Node) -> Option<AgentConfig> 
         fields.optional(reader, "autoApply").and_then(|node| reader.boolean(node, "`autoApply`"));
     let state_dir = path(reader, &mut fields, "stateDir", "/var/lib/bulkhead");
     let socket = path(reader, &mut fields, "socket", "/run/bulkhead/bulkhead.sock");
+    let pin_dir = path(reader, &mut fields, "pinDir", "/sys/fs/bpf/bulkhead");
     let tables =
         fields.optional(reader, "tables").map_or_else(Capacities::default, |node| capacities(reader, node));
     fields.finish(reader);
@@ -31,6 +32,7 @@ pub(super) fn read(reader: &mut Reader<'_>, spec: &Node) -> Option<AgentConfig> 
         auto_apply: auto_apply.unwrap_or(false),
         state_dir,
         socket,
+        pin_dir,
         tables,
     })
 }
