@@ -54,8 +54,9 @@ impl<'a> Agent<'a> {
 
     /// Applies the folder of policies with the CLI; its words are in the error when it refuses.
     pub(crate) fn apply(&self) -> Result<String> {
-        let mut command = self.command(&["apply", "-f"]);
-        command.arg(&self.files.policies).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let policies = self.files.policies.to_string_lossy();
+        let mut command = self.command(&["apply", "-f", &policies]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = self.spawn(&mut command)?.wait_with_output().context("wait for bulkhead apply")?;
         let words = words(&output);
         ensure!(output.status.success(), "bulkhead apply: {}\n{words}", output.status);

@@ -115,27 +115,20 @@ fn established(lab: &Lab, server: IpAddr) -> Result<LiveConnection> {
 fn attempt(lab: &Lab, what: &str, server: IpAddr, allowed: bool) -> Result<Row> {
     let client = Client::new(lab.namespace("charger-1")?).timeout(PATIENCE);
     let outcome = client.tcp(SocketAddr::new(server, 443), b"anybody there?")?;
-    let plainly = |answered: bool| if answered { "payload comes back" } else { "no answer" };
-    Ok(Row {
-        case: format!("agent dead: {what}"),
-        without: String::new(),
-        expected: plainly(allowed).into(),
-        observed: plainly(outcome != Outcome::TimedOut).into(),
-        holds: if allowed { outcome.echoed(b"anybody there?") } else { outcome == Outcome::TimedOut },
-    })
+    let (answer, silence) = ("answer", "no answer");
+    let expected = if allowed { answer } else { silence };
+    let observed = if outcome == Outcome::TimedOut { silence } else { answer };
+    let holds = if allowed { outcome.echoed(b"anybody there?") } else { outcome == Outcome::TimedOut };
+    Ok(Row::new(&format!("agent dead: {what}"), expected, observed, holds))
 }
 
 fn established_row(family: &str, (count, end): (u64, Option<Outcome>)) -> Row {
-    Row {
-        case: format!("kill -9 and restart: established, {family}"),
-        without: String::new(),
-        expected: "every exchange answered".into(),
-        observed: end.as_ref().map_or_else(
-            || format!("{count} of {count} exchanges answered"),
-            |outcome| format!("{outcome:?} after {count} exchanges"),
-        ),
-        holds: count > 0 && end.is_none(),
-    }
+    let observed = match &end {
+        None => format!("{count} of {count} exchanges answered"),
+        Some(outcome) => format!("{outcome:?} after {count} exchanges"),
+    };
+    let case = format!("kill -9 and restart: established, {family}");
+    Row::new(&case, "every exchange answered", &observed, count > 0 && end.is_none())
 }
 
 fn leak_row(streams: Vec<Stream>) -> Result<Row> {
@@ -146,24 +139,20 @@ fn leak_row(streams: Vec<Stream>) -> Result<Row> {
         sent += count;
         leaked += witness.seen()?;
     }
-    Ok(Row {
-        case: "kill -9 and restart: forbidden traffic".into(),
-        without: String::new(),
-        expected: "0 packets arrive".into(),
-        observed: format!("{leaked} of {sent} packets arrived"),
-        holds: leaked == 0 && !idle,
-    })
+    let observed = format!("{leaked} of {sent} packets arrived");
+    Ok(Row::new(
+        "kill -9 and restart: forbidden traffic",
+        "0 packets arrive",
+        &observed,
+        leaked == 0 && !idle,
+    ))
 }
 
 fn adoption_row(before: &BTreeMap<PathBuf, u64>, after: &BTreeMap<PathBuf, u64>) -> Row {
     let kept = before.iter().filter(|(path, inode)| after.get(*path) == Some(inode)).count();
-    Row {
-        case: "restart adopts what is in the kernel".into(),
-        without: String::new(),
-        expected: "every pin is the same object".into(),
-        observed: format!("{kept} of {} pins are the same", before.len()),
-        holds: !before.is_empty() && kept == before.len(),
-    }
+    let observed = format!("{kept} of {} pins are the same", before.len());
+    let holds = !before.is_empty() && kept == before.len();
+    Row::new("restart adopts what is in the kernel", "every pin is the same", &observed, holds)
 }
 
 /// Lists the pins below `folder` with their inodes: one that was made anew has another.

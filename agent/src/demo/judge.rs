@@ -15,6 +15,11 @@ use crate::lab::client::Outcome;
 /// Long enough for the flow line of a conversation to be told beside it.
 const AFTERWORD: Duration = Duration::from_millis(150);
 
+/// The payload came back unchanged.
+const ANSWER: &str = "answer";
+/// Nothing came back, and the receiver's kernel counted nothing.
+const SILENCE: &str = "silence";
+
 /// Performs every case once without a filter: what can be dropped later must arrive now.
 pub(crate) fn baseline(lab: &Lab, cases: &[Case]) -> Result<Vec<Observation>> {
     cases.iter().map(|case| perform(lab, case)).collect()
@@ -42,14 +47,7 @@ pub(crate) fn judge(lab: &Lab, case: &Case, without: &Observation, story: &mut S
 }
 
 fn allowed(case: &Case, seen: &Observation) -> Row {
-    let expected = "payload comes back".to_owned();
-    Row {
-        case: case.what.clone(),
-        without: String::new(),
-        expected,
-        observed: plainly(seen),
-        holds: seen.echoed,
-    }
+    Row::new(&case.what, ANSWER, &plainly(seen), seen.echoed)
 }
 
 /// What the drop line has to say.
@@ -64,13 +62,8 @@ fn denied(case: &Case, seen: &Observation, line: Option<&DropLine>, wanted: Want
     let silent = seen.outcome == Outcome::TimedOut && seen.arrived == 0;
     let named =
         line.is_some_and(|line| line.reason == wanted.reason && line.device.as_deref() == wanted.device);
-    Row {
-        case: case.what.clone(),
-        without: String::new(),
-        expected: format!("nothing arrives; {}", told_as(wanted.reason, wanted.device)),
-        observed: format!("{}; {told}", plainly(seen)),
-        holds: silent && named,
-    }
+    let expected = format!("{SILENCE}, {}", told_as(wanted.reason, wanted.device));
+    Row::new(&case.what, &expected, &format!("{}, {told}", plainly(seen)), silent && named)
 }
 
 fn told(line: &DropLine) -> String {
@@ -78,7 +71,7 @@ fn told(line: &DropLine) -> String {
 }
 
 fn told_as(reason: &str, device: Option<&str>) -> String {
-    device.map_or_else(|| reason.to_owned(), |device| format!("{reason} of {device}"))
+    device.map_or_else(|| reason.to_owned(), |device| format!("{reason} {device}"))
 }
 
 /// Says whether the attempt succeeded, so that its absence later means something.
@@ -93,13 +86,13 @@ fn was_open(case: &Case, seen: &Observation) -> bool {
 
 fn plainly(seen: &Observation) -> String {
     match (&seen.outcome, seen.arrived) {
-        (Outcome::Replied(_), _) if seen.echoed => "payload came back".to_owned(),
-        (Outcome::Replied(_), _) => "answered".to_owned(),
-        (Outcome::Refused, _) => "host answered: refused".to_owned(),
-        (Outcome::Reset, _) => "connection reset".to_owned(),
+        (Outcome::Replied(_), _) if seen.echoed => ANSWER.to_owned(),
+        (Outcome::Replied(_), _) => "changed answer".to_owned(),
+        (Outcome::Refused, _) => "refused".to_owned(),
+        (Outcome::Reset, _) => "reset".to_owned(),
         (Outcome::Unreachable, _) => "unreachable".to_owned(),
-        (Outcome::TimedOut, 0) => "nothing arrived".to_owned(),
-        (Outcome::TimedOut, arrived) => format!("{arrived} packets arrived"),
+        (Outcome::TimedOut, 0) => SILENCE.to_owned(),
+        (Outcome::TimedOut, arrived) => format!("{arrived} arrived"),
     }
 }
 

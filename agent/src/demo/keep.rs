@@ -36,7 +36,7 @@ fn instructions(lab: &Lab, out: &mut dyn Write) -> Result<()> {
     let (socket, policies) = (socket.display(), policies.display());
     writeln!(
         out,
-        "\nThe lab is still up, and its agent enforces.\n\
+        "\nThe lab is still up, with its agent and servers.\n\
          \n  enter a device   ip netns exec {prefix}-charger-1 bash      (also pump-1, camera-1, nvr-1, stray-1, outside, dn, core)\
          \n  try              ip netns exec {prefix}-charger-1 curl http://203.0.113.10:443/\
          \n  watch            bulkhead flows -f --socket {socket}\

@@ -61,7 +61,11 @@ pub fn exec(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
     let lab = Lab::new(&Topology::demo()).context("create the lab")?;
     let holds = tell(&lab, args, out)?;
     if args.keep {
-        keep::keep(lab, out)?;
+        // Objects for a machine stay alone on their stream.
+        match args.output {
+            Output::Text => keep::keep(lab, out)?,
+            Output::Json => keep::keep(lab, &mut std::io::stderr())?,
+        }
     }
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
 }

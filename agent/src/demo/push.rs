@@ -41,18 +41,18 @@ pub(crate) fn push(lab: &Lab, agent: &Agent<'_>, files: &Files, story: &mut Stor
     let after = alive(&mut open)?;
     let mut rows: Vec<Row> =
         open.iter().zip(before.iter().zip(after)).map(|(open, (was, is))| row(open, *was, is)).collect();
-    let charger = lab.topology().device("charger-1").context("charger-1 is not in the lab")?.address;
-    let line = story.drop_line(mark, (charger.v4.into(), SERVER.v4.into()), DropReason::NoRule.as_str())?;
-    let told = line.map_or_else(|| "no drop line".to_owned(), |line| line.reason);
-    rows.push(Row {
-        case: "the cut download is told".into(),
-        without: String::new(),
-        expected: DropReason::NoRule.as_str().into(),
-        holds: told == DropReason::NoRule.as_str(),
-        observed: told,
-    });
+    rows.push(told(lab, mark, story)?);
     rows.push(moved(lab)?);
     Ok(rows)
+}
+
+/// The cut connection's next packet has to show up as a drop.
+fn told(lab: &Lab, mark: usize, story: &mut Story<'_>) -> Result<Row> {
+    let charger = lab.topology().device("charger-1").context("charger-1 is not in the lab")?.address;
+    let reason = DropReason::NoRule.as_str();
+    let line = story.drop_line(mark, (charger.v4.into(), SERVER.v4.into()), reason)?;
+    let told = line.map_or_else(|| "no drop line".to_owned(), |line| line.reason);
+    Ok(Row::new("policy push: the cut is told", reason, &told, told == reason))
 }
 
 fn connections(lab: &Lab) -> Result<Vec<Open>> {
@@ -86,24 +86,14 @@ fn alive(open: &mut [Open]) -> Result<Vec<bool>> {
 
 fn row(open: &Open, was: bool, is: bool) -> Row {
     let plainly = |alive: bool| if alive { "carries payload" } else { "cut" };
-    Row {
-        case: format!("policy push: {}", open.what),
-        without: String::new(),
-        expected: plainly(!open.cut).into(),
-        observed: if was { plainly(is).into() } else { "dead before the push".into() },
-        holds: was && is != open.cut,
-    }
+    let observed = if was { plainly(is) } else { "dead before the push" };
+    Row::new(&format!("policy push: {}", open.what), plainly(!open.cut), observed, was && is != open.cut)
 }
 
 /// What the pushed policy allows instead has to work at once.
 fn moved(lab: &Lab) -> Result<Row> {
     let client = Client::new(lab.namespace("charger-1")?).timeout(PATIENCE);
     let works = client.tcp(SocketAddr::new(SERVER.v4.into(), NEW_PORT), b"firmware?")?.echoed(b"firmware?");
-    Ok(Row {
-        case: format!("policy push: a new download at port {NEW_PORT}"),
-        without: String::new(),
-        expected: "payload comes back".into(),
-        observed: if works { "payload came back" } else { "no answer" }.into(),
-        holds: works,
-    })
+    let observed = if works { "answer" } else { "no answer" };
+    Ok(Row::new(&format!("policy push: a new download at port {NEW_PORT}"), "answer", observed, works))
 }

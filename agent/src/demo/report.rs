@@ -21,6 +21,14 @@ pub(crate) struct Row {
     pub(crate) holds: bool,
 }
 
+impl Row {
+    /// Makes a row about something that only exists under Bulkhead.
+    pub(crate) fn new(case: &str, expected: &str, observed: &str, holds: bool) -> Self {
+        let [case, expected, observed] = [case, expected, observed].map(str::to_owned);
+        Self { case, without: String::new(), expected, observed, holds }
+    }
+}
+
 /// How the result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
@@ -44,8 +52,8 @@ pub(crate) fn print(rows: &[Row], output: Output, out: &mut dyn Write) -> Result
 
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header(["", "case", "without Bulkhead", "expected", "observed"]);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["", "case", "without", "expected", "observed"]);
     for row in rows {
         let mark = if row.holds { "ok" } else { "DIFFERS" };
         table.add_row([mark, &row.case, &row.without, &row.expected, &row.observed]);
@@ -56,7 +64,10 @@ fn table(rows: &[Row]) -> Table {
 fn summary(rows: &[Row]) -> String {
     let differ = rows.iter().filter(|row| !row.holds).count();
     match differ {
-        0 => format!("All {} cases came out as expected.", rows.len()),
+        0 => format!(
+            "All {} cases came out as expected (\"without\": before Bulkhead was started).",
+            rows.len()
+        ),
         _ => format!("{differ} of {} cases DIFFER from what was expected.", rows.len()),
     }
 }
