@@ -3,20 +3,18 @@
 //! The tables lie in memory ([`bulkhead::reconcile::Memory`]) and the engine runs on them as it runs
 //! on the kernel's maps.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bulkhead::reconcile::{Capacity, Memory, Op, Reconciler, Rows, plan};
-use bulkhead::tables::{Place, PlaceFacts, Remote, Rules, Scoped, Tables};
-use bulkhead_common::abi::key::VLAN_OTHER;
-use bulkhead_common::abi::value::{ROLE_ACCESS, ROLE_CORE, SCOPE_POOL, TRANSIT_DROP};
-use bulkhead_common::abi::{AddressKey, Device, DeviceId, NetworkId, PortRange, ProfileId, RuleId};
+use bulkhead::tables::Tables;
+use bulkhead_common::abi::value::{ROLE_ACCESS, ROLE_CORE};
+use bulkhead_common::abi::{PortRange, ProfileId};
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 use tests::frame::eth;
+use tests::small::{self, NETWORK, REMOTE, address};
 
 const ACCESS: u32 = 3;
 const CORE: u32 = 4;
-const ACME: NetworkId = NetworkId(1);
 /// Every port that any table here opens, and some that none does.
 const PORTS: [u16; 9] = [53, 80, 442, 443, 444, 445, 502, 503, 504];
 const CAPACITY: Capacity =
@@ -220,45 +218,12 @@ impl Generation for Memory {
     }
 }
 
-const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
-
-fn address(device: u8) -> IpAddr {
-    Ipv4Addr::new(10, 45, 0, device).into()
-}
-
-/// One network with a device for each `(number, open port)`, each with a profile of its own.
 fn tables(devices: &[(u8, u16)]) -> Tables {
-    let mut tables = Tables::default();
-    for (ifindex, roles) in [(ACCESS, ROLE_ACCESS), (CORE, ROLE_CORE)] {
-        let facts = PlaceFacts { network: ACME, roles, transit: TRANSIT_DROP, link: Vec::new() };
-        let other = PlaceFacts { network: NetworkId::NONE, ..facts.clone() };
-        tables.subinterfaces.insert(Place { ifindex, ..Place::default() }, facts);
-        tables.subinterfaces.insert(Place { ifindex, outer_vlan: VLAN_OTHER, inner_vlan: VLAN_OTHER }, other);
-    }
-    let pool = scoped("10.45.0.0", "10.45.255.255");
-    tables.networks.insert(NetworkId::NONE, vec![pool]);
-    tables.networks.insert(ACME, vec![pool]);
-    for (number, port) in devices {
-        let id = u32::from(*number);
-        let device = Device::unbound(DeviceId(id), ACME, ProfileId(id));
-        tables.devices.insert(DeviceId(id), device);
-        tables.addresses.insert(AddressKey::host(ACME, address(*number).into()), DeviceId(id));
-        let open =
-            PortRange { protocol: 17, first: *port, last: *port, rule: RuleId(id), ..PortRange::default() };
-        let remote = Remote { first: REMOTE.into(), last: REMOTE.into(), ports: vec![open] };
-        let rules = Rules { outbound: vec![remote], ..Rules::default() };
-        tables.profiles.insert(ProfileId(id), Arc::new(rules));
-    }
-    tables
+    small::tables(&[(ACCESS, ROLE_ACCESS), (CORE, ROLE_CORE)], devices)
 }
 
 /// The same with a smaller pool: a change of the small tables.
 fn narrower(mut tables: Tables) -> Tables {
-    tables.networks.insert(ACME, vec![scoped("10.45.0.0", "10.45.0.3")]);
+    tables.networks.insert(NETWORK, vec![small::pool("10.45.0.0", "10.45.0.3")]);
     tables
-}
-
-fn scoped(first: &str, last: &str) -> Scoped {
-    let parse = |text: &str| text.parse::<IpAddr>().unwrap().into();
-    Scoped { first: parse(first), last: parse(last), scope: SCOPE_POOL }
 }

@@ -57,7 +57,16 @@ pub struct Attachment {
 
 /// Where a link is pinned: the name tells interface and mode, which the kernel does not.
 pub(super) fn pin_path(pins: &Path, ifindex: u32, mode: Mode, interface: &str) -> PathBuf {
-    pins.join("links").join(format!("{ifindex}-{}-{interface}", mode.as_str()))
+    pins.join("links").join(format!("{ifindex}-{}-{}", mode.as_str(), escape(interface)))
+}
+
+/// The BPF file system refuses names with a dot (`bpf_lookup`, kernel/bpf/inode.c), and VLAN interfaces have one.
+fn escape(interface: &str) -> String {
+    interface.replace('%', "%25").replace('.', "%2e")
+}
+
+fn unescape(name: &str) -> String {
+    name.replace("%2e", ".").replace("%25", "%")
 }
 
 /// Every link pinned below `pins`.
@@ -83,7 +92,7 @@ fn read_name(path: &Path) -> Option<Attachment> {
     let ifindex = parts.next()?.parse().ok()?;
     let label = parts.next()?;
     let mode = Mode::ALL.into_iter().find(|mode| mode.as_str() == label)?;
-    Some(Attachment { interface: parts.next()?.to_owned(), ifindex, mode, defunct: false })
+    Some(Attachment { interface: unescape(parts.next()?), ifindex, mode, defunct: false })
 }
 
 /// Attaches the program anew and pins the link.
@@ -209,4 +218,21 @@ fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_s_name_tells_interface_and_mode() {
+        for name in ["acc0", "eth0.100", "a-b", "%2e", "x%"] {
+            let path = pin_path(Path::new("/pins"), 7, Mode::Generic, name);
+            assert!(!path.to_string_lossy().contains('.'), "{}", path.display());
+            let wanted =
+                Attachment { interface: name.to_owned(), ifindex: 7, mode: Mode::Generic, defunct: false };
+            assert_eq!(read_name(&path), Some(wanted));
+        }
+        assert_eq!(read_name(Path::new("/pins/links/x-native-acc0")), None);
+    }
 }

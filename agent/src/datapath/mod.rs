@@ -261,11 +261,13 @@ fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
 
 /// Makes the pin directory, readable by root alone, and makes sure that it is on a bpffs.
 fn make_folder(folder: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("create the pin directory {}", folder.display()))?;
+    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let hint = if folder.to_string_lossy().contains('.') {
+        " (the BPF file system refuses names with a dot)"
+    } else {
+        ""
+    };
+    created.with_context(|| format!("create the pin directory {}{hint}", folder.display()))?;
     let kind = nix::sys::statfs::statfs(folder).with_context(|| format!("look at {}", folder.display()))?;
     if kind.filesystem_type() != nix::sys::statfs::BPF_FS_MAGIC {
         bail!(

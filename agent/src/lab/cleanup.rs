@@ -62,7 +62,7 @@ pub(crate) fn remove_stale() {
 /// Takes a prefix that no other lab has, by creating its directory.
 pub(crate) fn claim(number: usize) -> Result<String> {
     let pid = std::process::id();
-    let prefix = if number == 0 { format!("bh-{pid}") } else { format!("bh-{pid}.{number}") };
+    let prefix = if number == 0 { format!("bh-{pid}") } else { format!("bh-{pid}-{number}") };
     let directory = directory(&prefix);
     // A kept lab of an earlier process with our pid: its directory stands in the way, and says so.
     create_directory(&directory).with_context(|| {
@@ -182,7 +182,7 @@ fn owner_lives(prefix: &str) -> bool {
 }
 
 fn pid_of(prefix: &str) -> Option<u32> {
-    prefix.strip_prefix("bh-")?.split('.').next()?.parse().ok()
+    prefix.strip_prefix("bh-")?.split('-').next()?.parse().ok()
 }
 
 /// Reads a process's start time (clock ticks since boot), which tells it from a later one with the same pid.
