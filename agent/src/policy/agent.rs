@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use bulkhead_common::abi::map;
+
 use super::location::{Located, Location};
 
 /// The settings of one agent, with its defaults filled in.
@@ -72,14 +74,15 @@ pub struct Capacities {
 }
 
 impl Default for Capacities {
+    /// As large as the program was built for.
     fn default() -> Self {
         Self {
-            devices: 65_536,
-            addresses: 131_072,
-            profiles: 4_096,
-            ranges: 65_536,
-            ports: 65_536,
-            flows: 262_144,
+            devices: map::DEVICE_CAPACITY,
+            addresses: map::ADDRESS_CAPACITY,
+            profiles: map::PROFILE_CAPACITY,
+            ranges: map::RANGE_CAPACITY,
+            ports: map::PORT_CAPACITY,
+            flows: map::FLOW_CAPACITY,
         }
     }
 }

@@ -5,13 +5,17 @@
 //!           texts    trees   resources   one valid whole
 //! ```
 //!
+//! `compile` makes the engine's tables of it.
+//!
 //! Every stage collects all it finds wrong into [`Diagnostics`]; a [`Policy`] comes out only if
 //! there was no error.
 
 mod address;
 mod agent;
+mod compile;
 mod diagnostic;
 mod document;
+mod judge;
 mod location;
 mod model;
 mod name;
@@ -31,7 +35,9 @@ use std::sync::Arc;
 
 pub use address::{AddressRange, IPV4, address, plain};
 pub use agent::{AgentConfig, Capacities, Interface, Role, Transit};
+pub use compile::{Catalogue, Compiled, Ids, ProfileName, RuleName, compile};
 pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Severity};
+pub use judge::{Answer, Bench, Considered, End, Question, run_tests};
 pub use location::{Located, Location, SourceFile};
 pub use model::{
     Between, Binding, Destination, Device, Direction, Labels, Network, Policy, PolicyRules, Remotes, Rule,

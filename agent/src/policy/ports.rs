@@ -21,7 +21,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+    pub(crate) const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
     /// The word in a policy.
     pub fn as_str(self) -> &'static str {

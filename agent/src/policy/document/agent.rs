@@ -99,8 +99,7 @@ fn capacities(reader: &mut Reader<'_>, node: &Node) -> Capacities {
         ("flows", &mut tables.flows),
     ];
     for (key, slot) in slots {
-        let number =
-            fields.optional(reader, key).and_then(|node| reader.number(node, "capacity", 1, 1 << 26));
+        let number = fields.optional(reader, key).and_then(|node| reader.number(node, "capacity", 1, *slot));
         *slot = number.unwrap_or(*slot);
     }
     fields.finish(reader);

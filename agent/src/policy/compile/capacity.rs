@@ -1,0 +1,49 @@
+//! What does not fit into the kernel's tables is refused with numbers, before anything is written.
+
+use std::collections::BTreeSet;
+
+use bulkhead_common::abi::map;
+
+use crate::policy::agent::Capacities;
+use crate::policy::diagnostic::{Diagnostic, Diagnostics};
+use crate::tables::{Remote, Rules, Tables};
+
+/// Counts every table.
+pub(super) fn check(tables: &Tables, limits: &Capacities, problems: &mut Diagnostics) {
+    // Row 0 is nobody's in the tables that are indexed by number.
+    let numbered = |limit: u32| limit.saturating_sub(1) as usize;
+    let rules: BTreeSet<&Rules> = tables.profiles.values().map(|rules| &**rules).collect();
+    let remotes = |rules: &&Rules| rules.outbound.len() + rules.inbound.len();
+    let scopes = tables.networks.values().map(Vec::len).sum::<usize>()
+        + tables.subinterfaces.values().map(|facts| facts.link.len()).sum::<usize>();
+    for (what, count, limit) in [
+        ("networks", tables.networks.len(), map::NETWORK_CAPACITY as usize),
+        ("places (interface and VLAN)", tables.subinterfaces.len(), map::SUBINTERFACE_CAPACITY as usize),
+        ("ranges of pools, infrastructure and links", scopes, map::SCOPE_CAPACITY as usize),
+        ("devices", tables.devices.len(), numbered(limits.devices)),
+        ("device addresses", tables.addresses.len(), limits.addresses as usize),
+        ("profiles", tables.profiles.len(), numbered(limits.profiles)),
+        ("rule sets", rules.len(), numbered(map::RULE_SET_CAPACITY)),
+        ("remote ranges", rules.iter().map(remotes).sum(), limits.ranges as usize),
+        ("pairs of profiles", rules.iter().map(|r| r.peers.len()).sum(), map::PEER_CAPACITY as usize),
+        ("port ranges", ports(&rules), limits.ports as usize),
+    ] {
+        if count > limit {
+            let problem = format!("the policy needs {count} {what}, and the table holds {limit}");
+            let help = "make the policy smaller, or the table larger with spec.tables in agent.yaml";
+            problems.push(Diagnostic::of_file("", problem, help));
+        }
+    }
+}
+
+/// Port ranges as they are stored: equal lists once.
+fn ports(rules: &BTreeSet<&Rules>) -> usize {
+    let mut lists = BTreeSet::new();
+    for rules in rules {
+        let remotes = rules.outbound.iter().chain(&rules.inbound);
+        lists.extend(remotes.map(|Remote { ports, .. }| ports));
+        lists.extend(rules.peers.iter().map(|(_, ports)| ports));
+        lists.insert(&rules.never);
+    }
+    lists.into_iter().map(Vec::len).sum()
+}

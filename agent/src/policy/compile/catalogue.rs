@@ -1,0 +1,110 @@
+//! What the numbers in tables, flows and events stand for.
+
+use std::collections::BTreeMap;
+
+use bulkhead_common::abi::{DeviceId, NetworkId, ProfileId, RuleId};
+
+use super::ids::{Full, Ids};
+use crate::policy::diagnostic::{Diagnostic, Diagnostics};
+use crate::policy::location::Location;
+use crate::policy::model::Policy;
+use crate::policy::name::Name;
+
+/// Numbers and names of one compiled policy, both ways.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    /// Networks.
+    pub networks: BTreeMap<NetworkId, Name>,
+    /// Devices.
+    pub devices: BTreeMap<DeviceId, Name>,
+    /// Rules.
+    pub rules: BTreeMap<RuleId, RuleName>,
+    /// Profiles.
+    pub profiles: BTreeMap<ProfileId, ProfileName>,
+    network_numbers: BTreeMap<Name, NetworkId>,
+    device_numbers: BTreeMap<Name, DeviceId>,
+    rule_numbers: BTreeMap<Name, BTreeMap<Name, RuleId>>,
+}
+
+/// A rule, and where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleName {
+    /// The policy.
+    pub policy: Name,
+    /// The rule in it.
+    pub rule: Name,
+    /// Where the rule is written.
+    pub at: Location,
+}
+
+impl std::fmt::Display for RuleName {
+    /// Writes `policy/rule`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.policy, self.rule)
+    }
+}
+
+/// What a profile is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileName {
+    /// The network of its devices.
+    pub network: Name,
+    /// Their segment, if any.
+    pub segment: Option<Name>,
+    /// The policies that have a part for them.
+    pub policies: Vec<Name>,
+}
+
+impl Catalogue {
+    /// Gives numbers to everything that a policy names.
+    pub(super) fn of(policy: &Policy, ids: &mut Ids, problems: &mut Diagnostics) -> Self {
+        let mut catalogue = Self::default();
+        for name in policy.networks.keys() {
+            let number = NetworkId(numbered(ids.networks.number(name.as_str()), "networks", problems));
+            catalogue.networks.insert(number, name.clone());
+            catalogue.network_numbers.insert(name.clone(), number);
+        }
+        for name in policy.devices.keys() {
+            let number = DeviceId(numbered(ids.devices.number(name.as_str()), "devices", problems));
+            catalogue.devices.insert(number, name.clone());
+            catalogue.device_numbers.insert(name.clone(), number);
+        }
+        for rules in policy.policies.values() {
+            for rule in &rules.rules {
+                let name =
+                    RuleName { policy: rules.name.clone(), rule: rule.name.clone(), at: rule.at.clone() };
+                let number = RuleId(numbered(ids.rules.number(&name.to_string()), "rules", problems));
+                let numbers = catalogue.rule_numbers.entry(rules.name.clone()).or_default();
+                numbers.insert(rule.name.clone(), number);
+                catalogue.rules.insert(number, name);
+            }
+        }
+        catalogue
+    }
+
+    /// The number of a network; nobody's if it is not of this policy.
+    pub fn network(&self, name: &Name) -> NetworkId {
+        self.network_numbers.get(name).copied().unwrap_or_default()
+    }
+
+    /// The number of a device; nobody's if it is not of this policy.
+    pub fn device(&self, name: &Name) -> DeviceId {
+        self.device_numbers.get(name).copied().unwrap_or_default()
+    }
+
+    /// The number of a rule; nobody's if it is not of this policy.
+    pub fn rule(&self, policy: &Name, rule: &Name) -> RuleId {
+        let rules = self.rule_numbers.get(policy);
+        rules.and_then(|rules| rules.get(rule)).copied().unwrap_or_default()
+    }
+}
+
+/// A number, or 0 and an error: nothing is compiled then, so nobody meets the 0.
+pub(super) fn numbered(number: Result<u32, Full>, what: &str, problems: &mut Diagnostics) -> u32 {
+    number.unwrap_or_else(|Full| {
+        let problem = format!("there are no numbers left for more {what}");
+        let help = "remove some; numbers of removed ones are free two applies later";
+        problems.push(Diagnostic::of_file("", problem, help));
+        0
+    })
+}

@@ -1,0 +1,195 @@
+//! What addresses are before any rule: pools, infrastructure, this host, or special.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use bulkhead_common::abi::value::{SCOPE_INFRASTRUCTURE, SCOPE_POOL};
+use bulkhead_common::abi::{Addr, NetworkId};
+use ipnet::IpNet;
+
+use super::ranges::RangeSet;
+use crate::policy::address::{AddressRange, IPV4};
+use crate::policy::model::{Network, Policy};
+use crate::policy::name::Name;
+use crate::tables::{Host, Scoped};
+
+/// Prefixes where no host may be, as [`Addr::is_martian`] knows them.
+const SPECIAL: [&str; 9] = [
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::/128",
+    "::1/128",
+    "fe80::/10",
+    "ff00::/8",
+];
+
+/// The ground that rules are laid on.
+#[derive(Debug)]
+pub(in crate::policy) struct Ground<'a> {
+    policy: &'a Policy,
+    /// This host's own addresses.
+    pub(in crate::policy) host: RangeSet,
+    /// Where no host may be.
+    pub(in crate::policy) special: RangeSet,
+    /// Pools of every network without that network's infrastructure and this host.
+    pools: RangeSet,
+    /// Infrastructure of every network.
+    infrastructure: RangeSet,
+    /// Pools of one network without its infrastructure and this host.
+    own_pools: BTreeMap<&'a Name, RangeSet>,
+}
+
+impl<'a> Ground<'a> {
+    pub(in crate::policy) fn of(policy: &'a Policy, host: &Host) -> Self {
+        let host = addresses(host);
+        let own_pools: BTreeMap<&Name, RangeSet> =
+            policy.networks.values().map(|network| (&network.name, pools(network, &host))).collect();
+        let pools = own_pools.values().flat_map(|set| set.ranges().iter().copied()).collect();
+        let infrastructure = policy.networks.values().flat_map(|network| &network.infrastructure);
+        Self {
+            policy,
+            special: SPECIAL
+                .iter()
+                .filter_map(|text| text.parse::<IpNet>().ok())
+                .map(AddressRange::from)
+                .collect(),
+            pools,
+            infrastructure: infrastructure.map(|prefix| AddressRange::from(prefix.value)).collect(),
+            own_pools,
+            host,
+        }
+    }
+
+    /// What is left of a prefix that rules reach plainly.
+    pub(in crate::policy) fn open(&self, prefix: IpNet) -> RangeSet {
+        let open = self.usable(prefix);
+        open.without(&self.pools).without(&self.infrastructure).without(&self.host)
+    }
+
+    /// What is left of a prefix that says it reaches infrastructure, or is a service's.
+    pub(in crate::policy) fn open_inside(&self, prefix: IpNet, network: &Name) -> RangeSet {
+        let open = self.usable(prefix);
+        self.own_pools.get(network).map_or(open.clone(), |pools| open.without(pools))
+    }
+
+    /// A prefix without special addresses; IPv6 without the place where IPv4 is kept.
+    fn usable(&self, prefix: IpNet) -> RangeSet {
+        meant(prefix).without(&self.special)
+    }
+
+    /// Why parts of a prefix are not open, in words.
+    pub(in crate::policy) fn reasons(&self, prefix: IpNet) -> Vec<String> {
+        let meant = meant(prefix);
+        let mut reasons = Vec::new();
+        for network in self.policy.networks.values() {
+            let touched = |prefixes: &[crate::policy::Located<IpNet>]| {
+                let found = prefixes.iter().map(|prefix| prefix.value);
+                let found: Vec<String> = found
+                    .filter(|prefix| meant.touches(AddressRange::from(*prefix)))
+                    .map(|prefix| prefix.to_string())
+                    .collect();
+                (!found.is_empty()).then(|| found.join(", "))
+            };
+            if let Some(found) = touched(&network.pools) {
+                reasons.push(format!("pools of {} ({found})", network.name));
+            }
+            if let Some(found) = touched(&network.infrastructure) {
+                reasons.push(format!("infrastructure of {} ({found})", network.name));
+            }
+        }
+        let touched = |set: &RangeSet| meant.ranges().iter().any(|range| set.touches(*range));
+        if touched(&self.host) {
+            reasons.push("addresses of this host".to_owned());
+        }
+        if touched(&self.special) {
+            reasons.push("special addresses (loopback, link-local, multicast and the like)".to_owned());
+        }
+        reasons
+    }
+
+    /// Scopes of every network; [`NetworkId::NONE`] has the pools of all.
+    pub(in crate::policy) fn scopes(
+        &self,
+        number: impl Fn(&Name) -> NetworkId,
+    ) -> BTreeMap<NetworkId, Vec<Scoped>> {
+        let mut scopes: BTreeMap<NetworkId, Vec<Scoped>> = BTreeMap::new();
+        for network in self.policy.networks.values() {
+            let pools = &self.own_pools[&network.name];
+            scopes.insert(number(&network.name), scoped(pools, &infrastructure(network, &self.host)));
+        }
+        scopes.insert(NetworkId::NONE, scoped(&self.pools, &self.host));
+        scopes
+    }
+}
+
+/// What a prefix means: IPv6 does not hold the place where IPv4 is kept.
+fn meant(prefix: IpNet) -> RangeSet {
+    let range: RangeSet = [AddressRange::from(prefix)].into_iter().collect();
+    match prefix {
+        IpNet::V4(_) => range,
+        IpNet::V6(_) => range.without(&[IPV4].into_iter().collect()),
+    }
+}
+
+/// The host's addresses that other machines can send to.
+fn addresses(host: &Host) -> RangeSet {
+    let addresses = host.interfaces.values().flat_map(|interface| &interface.addresses);
+    let addresses = addresses.map(IpNet::addr).filter(|address| !Addr::from(*address).is_martian());
+    addresses.map(|address: IpAddr| AddressRange::from(address)).collect()
+}
+
+fn infrastructure(network: &Network, host: &RangeSet) -> RangeSet {
+    let listed = network.infrastructure.iter().map(|prefix| AddressRange::from(prefix.value));
+    listed.chain(host.ranges().iter().copied()).collect()
+}
+
+fn pools(network: &Network, host: &RangeSet) -> RangeSet {
+    let pools: RangeSet = network.pools.iter().map(|pool| AddressRange::from(pool.value)).collect();
+    pools.without(&infrastructure(network, host))
+}
+
+fn scoped(pools: &RangeSet, infrastructure: &RangeSet) -> Vec<Scoped> {
+    let of = |set: &RangeSet, scope| {
+        let rows = set.ranges().iter().map(move |range| Scoped {
+            first: Addr::from_bits(range.first),
+            last: Addr::from_bits(range.last),
+            scope,
+        });
+        rows.collect::<Vec<Scoped>>()
+    };
+    let mut rows = of(pools, SCOPE_POOL);
+    rows.extend(of(infrastructure, SCOPE_INFRASTRUCTURE));
+    rows.sort();
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_is_what_the_engine_calls_martian() {
+        let policy = Policy::default();
+        let ground = Ground::of(&policy, &Host::default());
+        for range in ground.special.ranges() {
+            for inside in [range.first, range.last] {
+                assert!(Addr::from_bits(inside).is_martian(), "{}", Addr::from_bits(inside));
+            }
+            for outside in [range.first.checked_sub(1), range.last.checked_add(1)].into_iter().flatten() {
+                assert!(!Addr::from_bits(outside).is_martian(), "{}", Addr::from_bits(outside));
+            }
+        }
+    }
+
+    #[test]
+    fn everything_of_ipv6_holds_nothing_of_ipv4() {
+        let policy = Policy::default();
+        let ground = Ground::of(&policy, &Host::default());
+        let open = ground.open("::/0".parse().unwrap());
+        assert!(!open.touches(IPV4));
+        assert!(open.covers(AddressRange::from("2001:db8::/32".parse::<IpNet>().unwrap())));
+    }
+}

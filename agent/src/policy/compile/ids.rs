@@ -1,0 +1,221 @@
+//! Numbers that stay with a name from one compilation to the next.
+//!
+//! Flows in the kernel, events on their way and staged words all carry numbers, so a number keeps
+//! its meaning for as long as anything may carry it. A name that goes and comes back finds its old
+//! number; a number is given to another name only when there is no fresh one left and its name was
+//! absent from the last two compilations.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bulkhead_common::abi::map::{DEVICE_CAPACITY, NETWORK_CAPACITY, PROFILE_CAPACITY};
+use serde::{Deserialize, Serialize};
+
+/// The book of numbers; kept in the agent's state between runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    compilation: u64,
+    pub(super) networks: Book,
+    pub(super) devices: Book,
+    pub(super) profiles: Book,
+    pub(super) rules: Book,
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self {
+            compilation: 0,
+            networks: Book::new(NETWORK_CAPACITY),
+            devices: Book::new(DEVICE_CAPACITY),
+            profiles: Book::new(PROFILE_CAPACITY),
+            rules: Book::new(u32::MAX),
+        }
+    }
+}
+
+impl Ids {
+    /// Opens a new compilation; names not asked for in it grow older.
+    pub(super) fn begin(&mut self) {
+        self.compilation += 1;
+        for book in [&mut self.networks, &mut self.devices, &mut self.profiles, &mut self.rules] {
+            book.begin(self.compilation);
+        }
+    }
+
+    /// The name of a rule that may be gone from the policy, as `policy/rule`: flows and events that
+    /// outlive their rule are still named.
+    pub fn rule_name(&self, number: u32) -> Option<&str> {
+        self.rules.name(number)
+    }
+
+    /// The name of a device that may be gone from the policy.
+    pub fn device_name(&self, number: u32) -> Option<&str> {
+        self.devices.name(number)
+    }
+
+    /// The name of a network that may be gone from the policy.
+    pub fn network_name(&self, number: u32) -> Option<&str> {
+        self.networks.name(number)
+    }
+}
+
+/// Numbers of one kind, from 1; 0 is nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
+pub(super) struct Book {
+    capacity: u32,
+    next: u32,
+    names: BTreeMap<String, Number>,
+    by_number: BTreeMap<u32, String>,
+    compilation: u64,
+    reusable: Option<VecDeque<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Number {
+    number: u32,
+    /// The last compilation that asked for it.
+    used: u64,
+}
+
+/// There is no number left.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl Book {
+    fn new(capacity: u32) -> Self {
+        Self {
+            capacity,
+            next: 1,
+            names: BTreeMap::new(),
+            by_number: BTreeMap::new(),
+            compilation: 0,
+            reusable: None,
+        }
+    }
+
+    fn begin(&mut self, compilation: u64) {
+        self.compilation = compilation;
+        self.reusable = None;
+    }
+
+    /// The number of a name: its old one, a fresh one, or the longest unused.
+    pub(super) fn number(&mut self, name: &str) -> Result<u32, Full> {
+        if let Some(known) = self.names.get_mut(name) {
+            known.used = self.compilation;
+            return Ok(known.number);
+        }
+        let number = if self.next < self.capacity {
+            self.next += 1;
+            self.next - 1
+        } else {
+            self.reuse()?
+        };
+        self.names.insert(name.to_owned(), Number { number, used: self.compilation });
+        self.by_number.insert(number, name.to_owned());
+        Ok(number)
+    }
+
+    fn reuse(&mut self) -> Result<u32, Full> {
+        if self.reusable.is_none() {
+            self.reusable = Some(self.unused());
+        }
+        while let Some(name) = self.reusable.as_mut().and_then(VecDeque::pop_front) {
+            // Asked for since the list was made: it is in use again.
+            if self.names.get(&name).is_some_and(|known| known.used + 1 < self.compilation)
+                && let Some(known) = self.names.remove(&name)
+            {
+                return Ok(known.number);
+            }
+        }
+        Err(Full)
+    }
+
+    /// Names that neither this compilation nor the one before asked for, longest unused first.
+    fn unused(&self) -> VecDeque<String> {
+        let mut old: Vec<(u64, &String)> = self
+            .names
+            .iter()
+            .filter(|(_, known)| known.used + 1 < self.compilation)
+            .map(|(name, known)| (known.used, name))
+            .collect();
+        old.sort();
+        old.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    fn name(&self, number: u32) -> Option<&str> {
+        self.by_number.get(&number).map(String::as_str)
+    }
+}
+
+/// A book as it is written down.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    capacity: u32,
+    next: u32,
+    names: BTreeMap<String, Number>,
+}
+
+impl From<Book> for Stored {
+    fn from(book: Book) -> Self {
+        Self { capacity: book.capacity, next: book.next, names: book.names }
+    }
+}
+
+impl TryFrom<Stored> for Book {
+    type Error = String;
+
+    /// Two names with one number would give a device another's verdict, so such a book is refused.
+    fn try_from(stored: Stored) -> Result<Self, String> {
+        let Stored { capacity, next, names } = stored;
+        let numbers: BTreeSet<u32> = names.values().map(|known| known.number).collect();
+        let in_range = numbers.iter().all(|number| (1..next).contains(number));
+        if numbers.len() != names.len() || !in_range || next > capacity {
+            return Err("the book of numbers contradicts itself".to_owned());
+        }
+        let by_number = names.iter().map(|(name, known)| (known.number, name.clone())).collect();
+        Ok(Self { capacity, next, names, by_number, compilation: 0, reusable: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_stays_with_its_name() {
+        let mut book = Book::new(100);
+        book.begin(1);
+        assert_eq!((book.number("a"), book.number("b")), (Ok(1), Ok(2)));
+        book.begin(2);
+        assert_eq!((book.number("c"), book.number("b")), (Ok(3), Ok(2)));
+        book.begin(9);
+        assert_eq!(book.number("a"), Ok(1));
+    }
+
+    #[test]
+    fn a_number_is_reused_only_when_long_unused_and_nothing_else_is_left() {
+        let mut book = Book::new(3);
+        book.begin(1);
+        assert_eq!((book.number("a"), book.number("b")), (Ok(1), Ok(2)));
+        book.begin(2);
+        assert_eq!(book.number("b"), Ok(2));
+        assert_eq!(book.number("c"), Err(Full), "a was used by the compilation before");
+        book.begin(3);
+        assert_eq!((book.number("c"), book.name(1)), (Ok(1), Some("c")));
+        assert_eq!(book.number("a"), Err(Full));
+    }
+
+    #[test]
+    fn a_book_survives_storage_and_a_forged_one_does_not() {
+        let mut ids = Ids::default();
+        ids.begin();
+        assert_eq!(ids.devices.number("charger-1"), Ok(1));
+        assert_eq!(ids.devices.number("charger-2"), Ok(2));
+        let text = serde_json::to_string(&ids).unwrap();
+        let mut again: Ids = serde_json::from_str(&text).unwrap();
+        again.begin();
+        assert_eq!(again.devices.number("charger-2"), Ok(2));
+        let forged = text.replace("\"number\":2", "\"number\":1");
+        assert!(serde_json::from_str::<Ids>(&forged).is_err());
+    }
+}

@@ -1,0 +1,243 @@
+//! Policy → tables: pure, ordered, the same output for the same input.
+//!
+//! ```text
+//! ground     what addresses are before any rule            → scopes of networks
+//! places     interfaces and VLANs                          → subinterfaces
+//! profiles   devices that are treated alike                → devices, addresses
+//! outside    rules about the world, overlaps resolved      ↘
+//! peers      device to device, by profile                  → rule sets, each content once
+//! ```
+
+mod capacity;
+mod catalogue;
+mod cuts;
+pub(in crate::policy) mod ground;
+mod ids;
+mod outside;
+mod peers;
+pub(in crate::policy) mod places;
+mod ports;
+mod profiles;
+pub(in crate::policy) mod ranges;
+mod remotes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bulkhead_common::abi::key::VLAN_OTHER;
+use bulkhead_common::abi::value::DEVICE_MAC_BOUND;
+use bulkhead_common::abi::{AddressKey, Device as Row, DeviceId, PortRange, ProfileId, RuleId};
+
+pub use catalogue::{Catalogue, ProfileName, RuleName};
+pub use ids::Ids;
+
+use super::address::AddressRange;
+use super::agent::AgentConfig;
+use super::diagnostic::Diagnostics;
+use super::model::{Binding, Device, Policy};
+use super::ports::Port;
+use crate::tables::{Host, Rules, Tables};
+use ground::Ground;
+use outside::Outside;
+use peers::Peers;
+use ports::{Family, Opening};
+use profiles::{Roles, Signature};
+
+/// The number of an interface that does not exist: a device bound to it can enter nowhere.
+const NO_INTERFACE: u32 = u32::MAX;
+
+/// A policy, ready to be enforced on one host.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// What the engine reads.
+    pub tables: Tables,
+    /// What its numbers stand for.
+    pub catalogue: Catalogue,
+    /// Warnings and notes: what was cut from destinations, interfaces that do not exist.
+    pub notes: Diagnostics,
+}
+
+/// Compiles a policy for a host.
+///
+/// `ids` is the book of numbers from earlier compilations; it changes only on success.
+///
+/// # Errors
+/// What cannot be enforced on this host, or does not fit, all at once.
+pub fn compile(
+    policy: &Policy,
+    agent: &AgentConfig,
+    host: &Host,
+    ids: &mut Ids,
+) -> Result<Compiled, Diagnostics> {
+    let mut problems = Diagnostics::default();
+    let mut book = ids.clone();
+    book.begin();
+    let mut catalogue = Catalogue::of(policy, &mut book, &mut problems);
+    let ground = Ground::of(policy, host);
+    cuts::report(policy, &ground, &mut problems);
+    let subinterfaces = places::compile(policy, agent, host, |name| catalogue.network(name), &mut problems);
+    let roles = Roles::of(policy);
+    let grouped = Grouped::of(policy, &roles, &mut book, &mut problems);
+    let profiles = rules(policy, &ground, &catalogue, &grouped.profiles, &mut problems);
+    let mut tables = Tables {
+        subinterfaces,
+        networks: ground.scopes(|name| catalogue.network(name)),
+        profiles,
+        ..Tables::default()
+    };
+    add_devices(&mut tables, policy, host, &catalogue, &grouped);
+    refuse_host_addresses(policy, &ground, &mut problems);
+    capacity::check(&tables, &agent.tables, &mut problems);
+    catalogue.profiles = grouped.profiles.iter().map(|(id, signature)| (*id, named(signature))).collect();
+    let notes = problems.finish();
+    if notes.has_errors() {
+        return Err(notes);
+    }
+    *ids = book;
+    Ok(Compiled { tables, catalogue, notes })
+}
+
+/// Devices by profile.
+struct Grouped<'a> {
+    profiles: BTreeMap<ProfileId, Signature<'a>>,
+    members: BTreeMap<&'a super::Name, ProfileId>,
+}
+
+impl<'a> Grouped<'a> {
+    fn of(policy: &'a Policy, roles: &Roles<'a>, ids: &mut Ids, problems: &mut Diagnostics) -> Self {
+        let mut known: BTreeMap<Signature<'a>, ProfileId> = BTreeMap::new();
+        let mut members = BTreeMap::new();
+        for device in policy.devices.values() {
+            let signature = roles.signature(device);
+            let profile = match known.get(&signature) {
+                Some(profile) => *profile,
+                None => {
+                    let number = ids.profiles.number(&signature.name());
+                    let profile = ProfileId(catalogue::numbered(number, "profiles", problems));
+                    known.insert(signature, profile);
+                    profile
+                }
+            };
+            members.insert(&device.name, profile);
+        }
+        Self { profiles: known.into_iter().map(|(signature, id)| (id, signature)).collect(), members }
+    }
+}
+
+fn rules<'a>(
+    policy: &'a Policy,
+    ground: &'a Ground<'a>,
+    catalogue: &'a Catalogue,
+    profiles: &'a BTreeMap<ProfileId, Signature<'a>>,
+    problems: &mut Diagnostics,
+) -> BTreeMap<ProfileId, Arc<Rules>> {
+    let mut outside = Outside::new(policy, ground, catalogue);
+    let mut peers = Peers::of(policy, catalogue, profiles);
+    peers.refuse_too_many(profiles.values(), problems);
+    if problems.has_errors() {
+        return BTreeMap::new();
+    }
+    let mut stored: BTreeSet<Arc<Rules>> = BTreeSet::new();
+    let mut compiled = BTreeMap::new();
+    for (profile, signature) in profiles {
+        let reach = outside.reach(signature);
+        let rules = Rules {
+            outbound: reach.outbound.clone(),
+            inbound: reach.inbound.clone(),
+            peers: peers.callable(signature),
+            never: never(policy, signature),
+        };
+        let rules = match stored.get(&rules) {
+            Some(same) => Arc::clone(same),
+            None => {
+                let rules = Arc::new(rules);
+                stored.insert(Arc::clone(&rules));
+                rules
+            }
+        };
+        compiled.insert(*profile, rules);
+    }
+    compiled
+}
+
+/// What network and segment forbid beyond all rules.
+fn never(policy: &Policy, signature: &Signature<'_>) -> Vec<PortRange> {
+    let network = policy.networks.get(signature.network).map(|network| &network.never);
+    let segment = signature.segment.and_then(|name| policy.segments.get(name));
+    let segment = segment.map(|segment| &segment.never);
+    let all: Vec<Port> = network.into_iter().chain(segment).flatten().copied().collect();
+    ports::list(&[Opening { rule: RuleId::NONE, ports: &all, idle: 0 }], Family::Both)
+}
+
+fn add_devices(
+    tables: &mut Tables,
+    policy: &Policy,
+    host: &Host,
+    catalogue: &Catalogue,
+    grouped: &Grouped<'_>,
+) {
+    for device in policy.devices.values() {
+        let number = catalogue.device(&device.name);
+        let network = catalogue.network(&device.network.value);
+        let profile = grouped.members.get(&device.name).copied().unwrap_or_default();
+        let row = Row::unbound(number, network, profile);
+        let row = device.binding.as_ref().map_or(row, |binding| bound(row, binding, host));
+        tables.devices.insert(number, row);
+        for key in keys(device, row) {
+            tables.addresses.insert(key, number);
+        }
+    }
+}
+
+fn keys(device: &Device, row: Row) -> impl Iterator<Item = AddressKey> {
+    device.addresses.iter().map(move |address| {
+        let first = address.value.network().into();
+        match address.value.prefix_len() == address.value.max_prefix_len() {
+            true => AddressKey::host(row.network, first),
+            false => AddressKey::prefix64(row.network, first),
+        }
+    })
+}
+
+fn bound(row: Row, binding: &Binding, host: &Host) -> Row {
+    let ifindex = |name| host.interfaces.get(name).map_or(NO_INTERFACE, |found| found.ifindex);
+    Row {
+        ifindex: binding.interface.as_ref().map_or(0, ifindex),
+        outer_vlan: binding.vlan.unwrap_or(VLAN_OTHER),
+        inner_vlan: binding.inner_vlan.unwrap_or(VLAN_OTHER),
+        mac: binding.mac.unwrap_or_default(),
+        flags: if binding.mac.is_some() { DEVICE_MAC_BOUND } else { 0 },
+        ..row
+    }
+}
+
+/// This host's addresses are infrastructure, so a device that has one would never be heard.
+fn refuse_host_addresses(policy: &Policy, ground: &Ground<'_>, problems: &mut Diagnostics) {
+    for device in policy.devices.values() {
+        for address in &device.addresses {
+            let range = AddressRange::from(address.value);
+            if ground.host.touches(range) {
+                let problem =
+                    format!("this host has an address in {} of device {}", address.value, device.name);
+                problems.error(&address.at, problem, "give the device or the host another address");
+            }
+        }
+    }
+}
+
+fn named(signature: &Signature<'_>) -> ProfileName {
+    let policies: BTreeSet<_> = signature.roles.iter().map(|role| role.policy.clone()).collect();
+    ProfileName {
+        network: signature.network.clone(),
+        segment: signature.segment.cloned(),
+        policies: policies.into_iter().collect(),
+    }
+}
+
+impl Compiled {
+    /// The device row of a name, if the policy has it.
+    pub fn device(&self, name: &super::Name) -> Option<(DeviceId, &Row)> {
+        let number = self.catalogue.device(name);
+        self.tables.devices.get(&number).map(|row| (number, row))
+    }
+}

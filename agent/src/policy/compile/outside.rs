@@ -1,0 +1,134 @@
+//! What devices may call outside their networks, and what outside may call them.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bulkhead_common::abi::RuleId;
+use ipnet::IpNet;
+
+use super::catalogue::Catalogue;
+use super::ground::Ground;
+use super::ports::Opening;
+use super::profiles::Signature;
+use super::remotes::{Claim, resolve};
+use crate::policy::address::AddressRange;
+use crate::policy::model::{Destination, Direction, Policy, Remotes, Rule};
+use crate::policy::name::Name;
+use crate::tables::Remote;
+
+/// Remotes of one network's devices under the same policies.
+#[derive(Debug)]
+pub(super) struct Reach {
+    pub(super) outbound: Vec<Remote>,
+    pub(super) inbound: Vec<Remote>,
+}
+
+/// Works out [`Reach`]es, each once.
+pub(super) struct Outside<'a> {
+    policy: &'a Policy,
+    ground: &'a Ground<'a>,
+    catalogue: &'a Catalogue,
+    reaches: BTreeMap<(&'a Name, Vec<&'a Name>), Rc<Reach>>,
+    destinations: BTreeMap<(&'a Name, &'a Name), Rc<Vec<Piece>>>,
+}
+
+/// What is open of one prefix: a range, and the prefix's length in 128 bits.
+type Piece = (AddressRange, u8);
+
+impl<'a> Outside<'a> {
+    pub(super) fn new(policy: &'a Policy, ground: &'a Ground<'a>, catalogue: &'a Catalogue) -> Self {
+        Self { policy, ground, catalogue, reaches: BTreeMap::new(), destinations: BTreeMap::new() }
+    }
+
+    /// What the devices of a signature may call and be called by.
+    pub(super) fn reach(&mut self, signature: &Signature<'a>) -> Rc<Reach> {
+        let key = (signature.network, signature.policies());
+        if let Some(known) = self.reaches.get(&key) {
+            return Rc::clone(known);
+        }
+        let mut out = Claims::default();
+        let mut inward = Claims::default();
+        for name in &key.1 {
+            let Some(rules) = self.policy.policies.get(*name) else { continue };
+            for rule in &rules.rules {
+                let number = self.catalogue.rule(&rules.name, &rule.name);
+                match &rule.direction {
+                    Direction::Outbound(remotes) => self.claim(&mut out, key.0, number, rule, remotes),
+                    Direction::Inbound(remotes) => self.claim(&mut inward, key.0, number, rule, remotes),
+                    Direction::Peer => {}
+                }
+            }
+        }
+        let reach = Rc::new(Reach {
+            outbound: resolve(&out.claims, &out.openings),
+            inbound: resolve(&inward.claims, &inward.openings),
+        });
+        self.reaches.insert(key, Rc::clone(&reach));
+        reach
+    }
+
+    fn claim(
+        &mut self,
+        to: &mut Claims<'a>,
+        network: &'a Name,
+        number: RuleId,
+        rule: &'a Rule,
+        remotes: &'a Remotes,
+    ) {
+        let idle = rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX));
+        let opening = to.open(Opening { rule: number, ports: &rule.ports, idle });
+        for destination in &remotes.destinations {
+            if let Some(destination) = self.policy.destinations.get(&destination.value) {
+                to.add(opening, &self.destination(destination, network));
+            }
+        }
+        for cidr in &remotes.cidrs {
+            to.add(opening, &pieces(self.ground.open(cidr.value).ranges(), cidr.value));
+        }
+        let services = self.policy.networks.get(network).map(|network| &network.services);
+        for service in &remotes.services {
+            let Some(service) = services.and_then(|services| services.get(&service.value)) else { continue };
+            let opening = to.open(Opening { rule: number, ports: &service.ports, idle });
+            for address in &service.addresses {
+                let prefix = IpNet::from(address.value);
+                to.add(opening, &pieces(self.ground.open_inside(prefix, network).ranges(), prefix));
+            }
+        }
+    }
+
+    fn destination(&mut self, destination: &'a Destination, network: &'a Name) -> Rc<Vec<Piece>> {
+        let ground = self.ground;
+        let made = self.destinations.entry((&destination.name, network)).or_insert_with(|| {
+            let open = |prefix| match destination.reaches_infrastructure {
+                true => ground.open_inside(prefix, network),
+                false => ground.open(prefix),
+            };
+            let cidrs = destination.cidrs.iter().map(|cidr| cidr.value);
+            Rc::new(cidrs.flat_map(|cidr| pieces(open(cidr).ranges(), cidr)).collect())
+        });
+        Rc::clone(made)
+    }
+}
+
+fn pieces(ranges: &[AddressRange], prefix: IpNet) -> Vec<Piece> {
+    let family = if prefix.addr().is_ipv4() { 96 } else { 0 };
+    ranges.iter().map(|range| (*range, prefix.prefix_len() + family)).collect()
+}
+
+#[derive(Default)]
+struct Claims<'a> {
+    openings: Vec<Opening<'a>>,
+    claims: Vec<Claim>,
+}
+
+impl<'a> Claims<'a> {
+    fn open(&mut self, opening: Opening<'a>) -> usize {
+        self.openings.push(opening);
+        self.openings.len() - 1
+    }
+
+    fn add(&mut self, opening: usize, pieces: &[Piece]) {
+        let claims = pieces.iter().map(|(range, length)| Claim { range: *range, length: *length, opening });
+        self.claims.extend(claims);
+    }
+}

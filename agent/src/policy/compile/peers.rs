@@ -1,0 +1,92 @@
+//! Device to device: which profiles may call which.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bulkhead_common::abi::map::PEER_CAPACITY;
+use bulkhead_common::abi::{PortRange, ProfileId};
+
+use super::catalogue::Catalogue;
+use super::ports::{Family, Opening, list};
+use super::profiles::{Part, Role, Signature};
+use crate::policy::diagnostic::{Diagnostic, Diagnostics};
+use crate::policy::model::Policy;
+use crate::policy::name::Name;
+
+/// Who can be called, by network, policy and the labels that must be equal.
+pub(super) struct Peers<'a> {
+    policy: &'a Policy,
+    catalogue: &'a Catalogue,
+    responders: BTreeMap<(&'a Name, &'a Name, &'a [&'a str]), Vec<ProfileId>>,
+    lists: BTreeMap<Vec<&'a Name>, Vec<PortRange>>,
+}
+
+impl<'a> Peers<'a> {
+    pub(super) fn of(
+        policy: &'a Policy,
+        catalogue: &'a Catalogue,
+        profiles: &'a BTreeMap<ProfileId, Signature<'a>>,
+    ) -> Self {
+        let mut responders: BTreeMap<_, Vec<ProfileId>> = BTreeMap::new();
+        for (profile, signature) in profiles {
+            for role in signature.roles.iter().filter(|role| role.part == Part::Responder) {
+                responders.entry(key(signature, role)).or_default().push(*profile);
+            }
+        }
+        Self { policy, catalogue, responders, lists: BTreeMap::new() }
+    }
+
+    /// Refuses a policy set whose pairs would not fit, before they are written out.
+    pub(super) fn refuse_too_many<'s>(
+        &self,
+        profiles: impl IntoIterator<Item = &'s Signature<'s>>,
+        problems: &mut Diagnostics,
+    ) {
+        let mut pairs = 0usize;
+        for signature in profiles {
+            for role in signature.roles.iter().filter(|role| role.part == Part::Initiator) {
+                pairs += self.responders.get(&key(signature, role)).map_or(0, Vec::len);
+            }
+        }
+        let capacity = PEER_CAPACITY as usize;
+        if pairs > capacity {
+            let problem =
+                format!("the `between` rules pair {pairs} profiles, and the table holds {capacity}");
+            let help = "name fewer devices, or use fewer different values of sameLabels";
+            problems.push(Diagnostic::of_file("", problem, help));
+        }
+    }
+
+    /// Whom the devices of a signature may call, and at which ports.
+    pub(super) fn callable(&mut self, signature: &Signature<'a>) -> Vec<(ProfileId, Vec<PortRange>)> {
+        let mut found: BTreeMap<ProfileId, BTreeSet<&'a Name>> = BTreeMap::new();
+        for role in signature.roles.iter().filter(|role| role.part == Part::Initiator) {
+            for responder in self.responders.get(&key(signature, role)).into_iter().flatten() {
+                found.entry(*responder).or_default().insert(role.policy);
+            }
+        }
+        let peers = found.into_iter();
+        peers.map(|(profile, policies)| (profile, self.ports(policies.into_iter().collect()))).collect()
+    }
+
+    fn ports(&mut self, policies: Vec<&'a Name>) -> Vec<PortRange> {
+        if let Some(known) = self.lists.get(&policies) {
+            return known.clone();
+        }
+        let rules = policies.iter().filter_map(|name| self.policy.policies.get(*name));
+        let openings: Vec<Opening<'_>> = rules
+            .flat_map(|rules| rules.rules.iter().map(|rule| (&rules.name, rule)))
+            .map(|(policy, rule)| Opening {
+                rule: self.catalogue.rule(policy, &rule.name),
+                ports: &rule.ports,
+                idle: rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)),
+            })
+            .collect();
+        let made = list(&openings, Family::Both);
+        self.lists.insert(policies, made.clone());
+        made
+    }
+}
+
+fn key<'k>(signature: &'k Signature<'k>, role: &'k Role<'k>) -> (&'k Name, &'k Name, &'k [&'k str]) {
+    (signature.network, role.policy, &role.same)
+}

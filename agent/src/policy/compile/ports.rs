@@ -1,0 +1,162 @@
+//! Port lists: what several rules open, as sorted and disjoint entries that each name one rule.
+
+use bulkhead_common::abi::{PortRange, RuleId};
+use bulkhead_common::wire::icmp::{ECHO_REQUEST_V4, ECHO_REQUEST_V6};
+use bulkhead_common::wire::ip_proto;
+
+use crate::policy::ports::{Port, Protocol};
+
+/// One rule's ports, as far as one kind of remote is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Opening<'a> {
+    pub(super) rule: RuleId,
+    pub(super) ports: &'a [Port],
+    /// Idle time in seconds, 0 for the protocol's default.
+    pub(super) idle: u32,
+}
+
+/// Which addresses the remotes have; echo has another protocol number in each family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Family {
+    V4,
+    V6,
+    Both,
+}
+
+/// What openings allow together; a port that several open is the first one's.
+pub(super) fn list<'a>(
+    openings: impl IntoIterator<Item = &'a Opening<'a>>,
+    family: Family,
+) -> Vec<PortRange> {
+    let mut list: Vec<PortRange> = Vec::new();
+    for opening in openings {
+        for wanted in opening.ports.iter().flat_map(|port| entries(*port, family)) {
+            claim(&mut list, wanted, opening);
+        }
+    }
+    merge(list)
+}
+
+/// A run of one protocol.
+type Run = (u8, u16, u16);
+
+/// `any` means what the engine understands: other protocols have no rules, so they stay closed.
+fn entries(port: Port, family: Family) -> Vec<Run> {
+    let echo = [
+        (ip_proto::ICMP, u16::from(ECHO_REQUEST_V4), u16::from(ECHO_REQUEST_V4)),
+        (ip_proto::ICMPV6, u16::from(ECHO_REQUEST_V6), u16::from(ECHO_REQUEST_V6)),
+    ];
+    let echo = match family {
+        Family::V4 => &echo[..1],
+        Family::V6 => &echo[1..],
+        Family::Both => &echo[..],
+    };
+    match port {
+        Port::Echo => echo.to_vec(),
+        Port::Range { protocol, first, last } => vec![(protocol.number(), first, last)],
+        Port::Any => {
+            let all = Protocol::ALL.map(|protocol| (protocol.number(), 0, u16::MAX));
+            all.into_iter().chain(echo.iter().copied()).collect()
+        }
+    }
+}
+
+/// Adds the parts of a run that nobody has yet; keeps the list sorted and disjoint.
+fn claim(list: &mut Vec<PortRange>, (protocol, first, last): Run, opening: &Opening<'_>) {
+    let entry = |first, last| PortRange {
+        protocol,
+        _pad: [0; 3],
+        first,
+        last,
+        rule: opening.rule,
+        idle: opening.idle,
+    };
+    let mut next = u32::from(first);
+    let mut added = Vec::new();
+    for taken in
+        list.iter().filter(|taken| taken.protocol == protocol && taken.last >= first && taken.first <= last)
+    {
+        let from = u32::from(taken.first);
+        if from > next
+            && let (Ok(start), Ok(end)) = (u16::try_from(next), u16::try_from(from - 1))
+        {
+            added.push(entry(start, end));
+        }
+        next = next.max(u32::from(taken.last) + 1);
+    }
+    if let Ok(start) = u16::try_from(next)
+        && start <= last
+    {
+        added.push(entry(start, last));
+    }
+    list.extend(added);
+    list.sort_by_key(|entry| (entry.protocol, entry.first));
+}
+
+/// Joins neighbours of one rule.
+fn merge(list: Vec<PortRange>) -> Vec<PortRange> {
+    let mut merged: Vec<PortRange> = Vec::with_capacity(list.len());
+    for entry in list {
+        match merged.last_mut() {
+            Some(last)
+                if (last.protocol, last.rule, last.idle) == (entry.protocol, entry.rule, entry.idle)
+                    && last.last.checked_add(1) == Some(entry.first) =>
+            {
+                last.last = entry.last;
+            }
+            _ => merged.push(entry),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lists(openings: &[(&str, u32)], family: Family) -> Vec<(u8, u16, u16, u32)> {
+        let ports: Vec<Vec<Port>> = openings
+            .iter()
+            .map(|(ports, _)| ports.split(' ').map(|p| p.parse().unwrap()).collect())
+            .collect();
+        let openings: Vec<Opening<'_>> = ports
+            .iter()
+            .zip(openings)
+            .map(|(ports, (_, rule))| Opening { rule: RuleId(*rule), ports, idle: 0 })
+            .collect();
+        list(&openings, family).into_iter().map(|p| (p.protocol, p.first, p.last, p.rule.0)).collect()
+    }
+
+    #[test]
+    fn the_first_opening_keeps_its_ports() {
+        assert_eq!(
+            lists(&[("tcp/443 tcp/8080-8090", 1), ("tcp/1-9000", 2)], Family::V4),
+            [(6, 1, 442, 2), (6, 443, 443, 1), (6, 444, 8079, 2), (6, 8080, 8090, 1), (6, 8091, 9000, 2),]
+        );
+    }
+
+    #[test]
+    fn any_covers_what_the_engine_understands_and_edges_hold() {
+        assert_eq!(
+            lists(&[("tcp/65535", 1), ("any", 2)], Family::V6),
+            [
+                (6, 0, 65534, 2),
+                (6, 65535, 65535, 1),
+                (17, 0, 65535, 2),
+                (58, 128, 128, 2),
+                (132, 0, 65535, 2),
+            ]
+        );
+    }
+
+    #[test]
+    fn echo_has_its_family_s_number() {
+        assert_eq!(lists(&[("icmp/echo", 1)], Family::V4), [(1, 8, 8, 1)]);
+        assert_eq!(lists(&[("icmp/echo", 1)], Family::Both), [(1, 8, 8, 1), (58, 128, 128, 1)]);
+    }
+
+    #[test]
+    fn neighbours_of_one_rule_are_joined() {
+        assert_eq!(lists(&[("tcp/1-5 tcp/6-9 tcp/3-7", 1)], Family::V4), [(6, 1, 9, 1)]);
+    }
+}

@@ -1,0 +1,114 @@
+//! Which devices are treated alike: a profile is a network, a segment, and a set of roles in policies.
+
+use std::collections::BTreeMap;
+
+use crate::policy::model::{Device, Policy, PolicyRules, Selector, Subject};
+use crate::policy::name::Name;
+use crate::policy::selectors::Selectors;
+
+/// What a policy sees a device as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// Its rules are about the device and the outside.
+    Subject,
+    /// The device may call.
+    Initiator,
+    /// The device may be called.
+    Responder,
+}
+
+/// A part in one policy, with the values of the labels that must be equal at both ends.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Role<'a> {
+    pub(super) policy: &'a Name,
+    pub(super) part: Part,
+    pub(super) same: Vec<&'a str>,
+}
+
+/// Everything that decides how a device is treated; devices with equal ones share a profile.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Signature<'a> {
+    pub(super) network: &'a Name,
+    pub(super) segment: Option<&'a Name>,
+    pub(super) roles: Vec<Role<'a>>,
+}
+
+impl<'a> Signature<'a> {
+    /// The signature as a name that lasts from one compilation to the next.
+    pub(super) fn name(&self) -> String {
+        let segment = self.segment.map_or("-", Name::as_str);
+        let roles: Vec<String> = self
+            .roles
+            .iter()
+            .map(|role| format!("{} {:?} {:?}", role.policy, role.part, role.same))
+            .collect();
+        format!("{} {segment} {}", self.network, roles.join(" "))
+    }
+
+    /// The policies whose rules are about the device and the outside.
+    pub(super) fn policies(&self) -> Vec<&'a Name> {
+        let subjects = self.roles.iter().filter(|role| role.part == Part::Subject);
+        subjects.map(|role| role.policy).collect()
+    }
+}
+
+type Chosen<'a> = (&'a Name, Part);
+
+/// The selectors of all policies, indexed by what they look at.
+#[derive(Debug)]
+pub(super) struct Roles<'a> {
+    policies: &'a BTreeMap<Name, PolicyRules>,
+    by_segment: BTreeMap<&'a Name, Vec<Chosen<'a>>>,
+    by_device: BTreeMap<&'a Name, Vec<Chosen<'a>>>,
+    by_labels: Selectors<'a, Chosen<'a>>,
+}
+
+impl<'a> Roles<'a> {
+    pub(super) fn of(policy: &'a Policy) -> Self {
+        let mut by_segment: BTreeMap<&Name, Vec<Chosen<'_>>> = BTreeMap::new();
+        let mut by_device: BTreeMap<&Name, Vec<Chosen<'_>>> = BTreeMap::new();
+        let mut by_labels = Vec::new();
+        for (selector, chosen) in policy.policies.values().flat_map(selectors) {
+            match selector {
+                Selector::Segment(name) => by_segment.entry(&name.value).or_default().push(chosen),
+                Selector::Device(name) => by_device.entry(&name.value).or_default().push(chosen),
+                Selector::Labels(labels) => by_labels.push((&labels.value, chosen)),
+            }
+        }
+        Self { policies: &policy.policies, by_segment, by_device, by_labels: by_labels.into_iter().collect() }
+    }
+
+    /// How a device is treated.
+    pub(super) fn signature(&self, device: &'a Device) -> Signature<'a> {
+        let segment = device.segment.as_ref();
+        let by_segment = segment.and_then(|segment| self.by_segment.get(segment));
+        let by_device = self.by_device.get(&device.name);
+        let mut chosen: Vec<Chosen<'_>> =
+            by_segment.into_iter().chain(by_device).flatten().copied().collect();
+        chosen.extend(self.by_labels.matching(&device.labels));
+        chosen.sort();
+        chosen.dedup();
+        let roles = chosen.into_iter().filter_map(|chosen| self.role(chosen, device));
+        Signature { network: &device.network.value, segment, roles: roles.collect() }
+    }
+
+    /// A device's part; none if it lacks a label that must be equal.
+    fn role(&self, (policy, part): Chosen<'a>, device: &'a Device) -> Option<Role<'a>> {
+        let same = match self.policies.get(policy).map(|rules| &rules.subject) {
+            Some(Subject::Between(between)) => between.same_labels.as_slice(),
+            Some(Subject::Devices(_)) | None => &[],
+        };
+        let values = same.iter().map(|label| device.labels.get(label).map(String::as_str));
+        Some(Role { policy, part, same: values.collect::<Option<Vec<&str>>>()? })
+    }
+}
+
+fn selectors(rules: &PolicyRules) -> Vec<(&Selector, Chosen<'_>)> {
+    match &rules.subject {
+        Subject::Devices(selector) => vec![(selector, (&rules.name, Part::Subject))],
+        Subject::Between(between) => vec![
+            (&between.initiator, (&rules.name, Part::Initiator)),
+            (&between.responder, (&rules.name, Part::Responder)),
+        ],
+    }
+}

@@ -1,0 +1,150 @@
+//! How near each rule came: reads the policy, not the tables.
+
+use std::net::IpAddr;
+
+use bulkhead_common::parse::{Kind, Packet};
+use ipnet::IpNet;
+
+use crate::policy::address::AddressRange;
+use crate::policy::compile::ground::Ground;
+use crate::policy::location::Location;
+use crate::policy::model::{
+    Between, Device, Direction, Network, Policy, PolicyRules, Remotes, Rule, Subject,
+};
+use crate::policy::name::Name;
+use crate::policy::ports::{Port, Protocol};
+use crate::tables::Host;
+
+/// A rule that is about one of the ends, and which of its halves fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Considered {
+    /// The policy.
+    pub policy: Name,
+    /// The rule in it.
+    pub rule: Name,
+    /// Where it is written.
+    pub at: Location,
+    /// True if the far end is one that the rule names.
+    pub address: bool,
+    /// True if the port is one that the rule opens.
+    pub port: bool,
+}
+
+/// Every rule of the policies that are about these ends, in the order of the policies; an end that
+/// is no device is the packet's address.
+pub(super) fn rules(
+    policy: &Policy,
+    host: &Host,
+    packet: &Packet,
+    [from, to]: [Option<&Device>; 2],
+) -> Vec<Considered> {
+    let near = Near { policy, ground: Ground::of(policy, host), port: port(packet) };
+    match (from, to) {
+        (Some(from), Some(to)) => near.between(from, to),
+        (Some(from), None) => near.outside(from, packet.destination.to_ip(), false),
+        (None, Some(to)) => near.outside(to, packet.source.to_ip(), true),
+        (None, None) => Vec::new(),
+    }
+}
+
+fn port(packet: &Packet) -> Port {
+    let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.number() == packet.protocol);
+    match protocol.filter(|_| packet.kind == Kind::Ports) {
+        Some(protocol) => Port::single(protocol, packet.destination_port),
+        None => Port::Echo,
+    }
+}
+
+struct Near<'a> {
+    policy: &'a Policy,
+    ground: Ground<'a>,
+    port: Port,
+}
+
+impl Near<'_> {
+    fn opens(&self, ports: &[Port]) -> bool {
+        ports.iter().any(|port| port.covers(&self.port))
+    }
+
+    fn between(&self, from: &Device, to: &Device) -> Vec<Considered> {
+        let mut found = Vec::new();
+        for rules in self.policy.policies().values() {
+            let Subject::Between(between) = &rules.subject else { continue };
+            if between.initiator.matches(from) || between.responder.matches(to) {
+                let address = from.network.value == to.network.value && both(between, from, to);
+                found.extend(rules.rules.iter().map(|r| considered(rules, r, address, self.opens(&r.ports))));
+            }
+        }
+        found
+    }
+
+    fn outside(&self, device: &Device, remote: IpAddr, inbound: bool) -> Vec<Considered> {
+        let Some(network) = self.policy.networks().get(&device.network.value) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for rules in self.policy.policies().values() {
+            let Subject::Devices(selector) = &rules.subject else { continue };
+            if selector.matches(device) {
+                let rules_of = rules.rules.iter();
+                found.extend(rules_of.filter_map(|rule| self.remote(network, rules, rule, remote, inbound)));
+            }
+        }
+        found
+    }
+
+    fn remote(
+        &self,
+        network: &Network,
+        rules: &PolicyRules,
+        rule: &Rule,
+        remote: IpAddr,
+        inbound: bool,
+    ) -> Option<Considered> {
+        let remotes = match &rule.direction {
+            Direction::Outbound(remotes) if !inbound => remotes,
+            Direction::Inbound(remotes) if inbound => remotes,
+            Direction::Outbound(_) | Direction::Inbound(_) | Direction::Peer => return None,
+        };
+        let plain = (self.names(network, remotes, remote), self.opens(&rule.ports));
+        let services = remotes.services.iter().filter_map(|name| network.services.get(&name.value));
+        let halves = services.map(|service| {
+            let address = service.addresses.iter().any(|address| address.value == remote);
+            (address, self.opens(&service.ports))
+        });
+        let all: Vec<(bool, bool)> = halves.chain([plain]).collect();
+        // One half that fits whole says more than two that each fit by half.
+        let whole = all.contains(&(true, true));
+        let address = whole || all.iter().any(|(address, _)| *address);
+        let port = whole || (!address && all.iter().any(|(_, port)| *port));
+        Some(considered(rules, rule, address, port))
+    }
+
+    fn names(&self, network: &Network, remotes: &Remotes, remote: IpAddr) -> bool {
+        let at = AddressRange::from(remote);
+        let plain = |prefix: IpNet| prefix.contains(&remote) && self.ground.open(prefix).touches(at);
+        let inside = |prefix: IpNet| {
+            prefix.contains(&remote) && self.ground.open_inside(prefix, &network.name).touches(at)
+        };
+        let destinations = remotes.destinations.iter();
+        let mut destinations = destinations.filter_map(|name| self.policy.destinations().get(&name.value));
+        remotes.cidrs.iter().any(|cidr| plain(cidr.value))
+            || destinations.any(|destination| match destination.reaches_infrastructure {
+                true => destination.cidrs.iter().any(|cidr| inside(cidr.value)),
+                false => destination.cidrs.iter().any(|cidr| plain(cidr.value)),
+            })
+    }
+}
+
+fn both(between: &Between, from: &Device, to: &Device) -> bool {
+    between.initiator.matches(from)
+        && between.responder.matches(to)
+        && between.same_labels.iter().all(|label| {
+            let value = from.labels.get(label);
+            value.is_some() && value == to.labels.get(label)
+        })
+}
+
+fn considered(rules: &PolicyRules, rule: &Rule, address: bool, port: bool) -> Considered {
+    Considered { policy: rules.name.clone(), rule: rule.name.clone(), at: rule.at.clone(), address, port }
+}

@@ -1,0 +1,233 @@
+//! Asks the engine about packets that nobody sent: in-file tests and `explain`.
+//!
+//! The answer is the engine's own, from the same tables that the kernel gets; only the list of
+//! rules that were considered is worked out from the policy, to say how near each one came.
+
+mod considered;
+mod trial;
+
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv6Addr};
+
+use bulkhead_common::abi::RuleId;
+use bulkhead_common::case::Case;
+use bulkhead_common::parse::{Kind, Packet};
+use bulkhead_common::verdict::Verdict;
+use bulkhead_common::wire::{ether_type, icmp, ip_proto, l4};
+use ipnet::IpNet;
+
+pub use considered::Considered;
+pub use trial::run_tests;
+
+use super::agent::{AgentConfig, Role};
+use super::compile::{Compiled, places};
+use super::model::{Device, Policy};
+use super::name::Name;
+use super::ports::Port;
+use crate::tables::{Host, Image, Place};
+
+/// A source port as hosts choose them (RFC 6335 section 6).
+const EPHEMERAL: u16 = 49_152;
+/// Further apart than any flow lives, so that questions do not answer each other.
+const BETWEEN_QUESTIONS_NS: u64 = 90_000 * 1_000_000_000;
+
+/// One end of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// A device, by any of its addresses that fits the other end.
+    Device(Name),
+    /// An address.
+    Address(IpAddr),
+}
+
+/// May `from` open this port of `to`?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Who calls.
+    pub from: End,
+    /// Who is called.
+    pub to: End,
+    /// A single port, or echo.
+    pub port: Port,
+}
+
+/// What the engine says, and what came near.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The verdict on the first packet.
+    pub verdict: Verdict,
+    /// The engine's record: network, devices, the deciding rule.
+    pub case: Case,
+    /// Every rule of the policies that are about these ends.
+    pub considered: Vec<Considered>,
+}
+
+impl Answer {
+    /// The rule that allows it.
+    pub fn rule(&self) -> Option<RuleId> {
+        let rule = self.case.evidence.rule;
+        (self.verdict.passes() && !rule.is_none()).then_some(rule)
+    }
+
+    /// The rule that came nearest to allowing it.
+    pub fn nearest(&self) -> Option<&Considered> {
+        let near = self.considered.iter().filter(|rule| rule.address || rule.port);
+        // The first of equals: rules come in the order of the policies.
+        near.rev().max_by_key(|rule| (rule.address, rule.port))
+    }
+}
+
+/// The engine over one compiled policy.
+pub struct Bench<'a> {
+    policy: &'a Policy,
+    agent: &'a AgentConfig,
+    host: &'a Host,
+    compiled: &'a Compiled,
+    image: Image,
+    asked: Cell<u64>,
+}
+
+impl<'a> Bench<'a> {
+    /// Lays the tables out.
+    pub fn new(policy: &'a Policy, agent: &'a AgentConfig, host: &'a Host, compiled: &'a Compiled) -> Self {
+        Self { policy, agent, host, compiled, image: Image::new(&compiled.tables), asked: Cell::new(0) }
+    }
+
+    /// Judges the first packet of a conversation.
+    ///
+    /// # Errors
+    /// A sentence that says why the question makes no sense on this host.
+    pub fn ask(&self, question: &Question) -> Result<Answer, String> {
+        let (place, packet) = self.first_packet(question)?;
+        self.asked.set(self.asked.get() + 1);
+        self.image.set_now(self.asked.get().wrapping_mul(BETWEEN_QUESTIONS_NS));
+        let (verdict, case) = self.image.judge_packet(packet, place.ifindex);
+        let ends = [self.known(&question.from), self.known(&question.to).or(self.peer(&case))];
+        let considered = considered::rules(self.policy, self.host, &packet, ends);
+        Ok(Answer { verdict, case, considered })
+    }
+
+    fn known(&self, end: &End) -> Option<&'a Device> {
+        match end {
+            End::Device(name) => self.policy.devices().get(name),
+            End::Address(_) => None,
+        }
+    }
+
+    /// The device that the engine found behind the address that was called.
+    fn peer(&self, case: &Case) -> Option<&'a Device> {
+        let name = self.compiled.catalogue.devices.get(&case.evidence.peer)?;
+        self.policy.devices().get(name)
+    }
+
+    fn first_packet(&self, question: &Question) -> Result<(Place, Packet), String> {
+        let (from, to) = self.addresses(question)?;
+        let (place, mac) = match (&question.from, &question.to) {
+            (End::Device(name), _) => {
+                let device = self.device(name)?;
+                let mac = device.binding.as_ref().and_then(|binding| binding.mac);
+                (self.access(device)?, mac.unwrap_or_default())
+            }
+            (End::Address(_), End::Device(name)) => (self.core(self.device(name)?)?, [0; 6]),
+            (End::Address(_), End::Address(_)) => {
+                return Err("neither end is a device; name one".to_owned());
+            }
+        };
+        let mut packet = packet(from, to, question.port)?;
+        packet.outer_vlan = place.outer_vlan;
+        packet.inner_vlan = place.inner_vlan;
+        packet.source_mac = mac;
+        Ok((place, packet))
+    }
+
+    fn device(&self, name: &Name) -> Result<&'a Device, String> {
+        self.policy.devices().get(name).ok_or_else(|| format!("there is no device {name}"))
+    }
+
+    /// Addresses of one family for both ends.
+    fn addresses(&self, question: &Question) -> Result<(IpAddr, IpAddr), String> {
+        let of = |end: &End| match end {
+            End::Address(address) => Ok(vec![*address]),
+            End::Device(name) => {
+                self.device(name).map(|device| device.addresses.iter().map(|a| host(a.value)).collect())
+            }
+        };
+        let (from, to): (Vec<IpAddr>, Vec<IpAddr>) = (of(&question.from)?, of(&question.to)?);
+        let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to)));
+        pairs
+            .into_iter()
+            .find(|(from, to)| from.is_ipv4() == to.is_ipv4())
+            .ok_or_else(|| "the two ends have no address family in common".to_owned())
+    }
+
+    /// Where the device's frames enter.
+    fn access(&self, device: &Device) -> Result<Place, String> {
+        let bound = |seen: &super::Subinterface| {
+            device.binding.as_ref().is_none_or(|binding| {
+                binding.interface.as_ref().is_none_or(|name| *name == seen.interface)
+                    && binding.vlan.is_none_or(|vlan| vlan == seen.vlan)
+                    && binding.inner_vlan.is_none_or(|vlan| vlan == seen.inner_vlan)
+            })
+        };
+        self.place(device, Role::Access, bound)
+            .ok_or_else(|| format!("no access interface shows network {}", device.network.value))
+    }
+
+    /// Where frames for the device enter.
+    fn core(&self, device: &Device) -> Result<Place, String> {
+        self.place(device, Role::Core, |_| true)
+            .ok_or_else(|| format!("no core interface shows network {}", device.network.value))
+    }
+
+    fn place(
+        &self,
+        device: &Device,
+        role: Role,
+        fits: impl Fn(&super::Subinterface) -> bool,
+    ) -> Option<Place> {
+        let has_role = |name: &str| {
+            let mut interfaces = self.agent.interfaces.iter();
+            interfaces.any(|interface| interface.name.value == name && interface.roles.contains(&role))
+        };
+        let seen_on = &self.policy.networks().get(&device.network.value)?.seen_on;
+        let mut places = seen_on.iter().map(|seen| &seen.value);
+        let mut places = places.by_ref().filter(|seen| has_role(&seen.interface) && fits(seen));
+        places.find_map(|seen| places::place(self.host, seen))
+    }
+}
+
+/// A host inside a device's prefix: the address itself, or `::1` of a /64.
+fn host(net: IpNet) -> IpAddr {
+    match net {
+        IpNet::V6(v6) if v6.prefix_len() < 128 => IpAddr::V6(Ipv6Addr::from_bits(v6.network().to_bits() | 1)),
+        IpNet::V4(_) | IpNet::V6(_) => net.addr(),
+    }
+}
+
+fn packet(from: IpAddr, to: IpAddr, port: Port) -> Result<Packet, String> {
+    let packet = Packet {
+        source: from.into(),
+        destination: to.into(),
+        length: 64,
+        ether_type: if from.is_ipv4() { ether_type::IPV4 } else { ether_type::IPV6 },
+        source_port: EPHEMERAL,
+        ..Packet::EMPTY
+    };
+    match port {
+        Port::Range { protocol, first, last } if first == last => Ok(Packet {
+            kind: Kind::Ports,
+            protocol: protocol.number(),
+            destination_port: first,
+            detail: if protocol.number() == ip_proto::TCP { l4::TCP_SYN } else { 0 },
+            ..packet
+        }),
+        Port::Echo => {
+            let (protocol, detail) = match from {
+                IpAddr::V4(_) => (ip_proto::ICMP, icmp::ECHO_REQUEST_V4),
+                IpAddr::V6(_) => (ip_proto::ICMPV6, icmp::ECHO_REQUEST_V6),
+            };
+            Ok(Packet { kind: Kind::EchoRequest, protocol, destination_port: EPHEMERAL, detail, ..packet })
+        }
+        Port::Any | Port::Range { .. } => Err(format!("{port} is not a single port; name one like tcp/443")),
+    }
+}

@@ -1,0 +1,72 @@
+//! Compiled tables as text, numbers replaced by names.
+
+use std::fmt::Write as _;
+
+use bulkhead::policy::{Compiled, RuleName};
+use bulkhead_common::abi::{NetworkId, PortRange, RuleId};
+
+/// Everything that the engine reads, in order.
+pub(crate) fn tables(compiled: &Compiled) -> String {
+    let mut out = String::new();
+    let (tables, catalogue) = (&compiled.tables, &compiled.catalogue);
+    let network = |id: NetworkId| catalogue.networks.get(&id).map_or("host", |name| name.as_str());
+    for (place, facts) in &tables.subinterfaces {
+        let link: Vec<String> = facts.link.iter().map(|l| format!("{}-{}", l.first, l.last)).collect();
+        writeln!(
+            out,
+            "place {}/{}/{} {} roles {} transit {} link [{}]",
+            place.ifindex,
+            place.outer_vlan,
+            place.inner_vlan,
+            network(facts.network),
+            facts.roles,
+            facts.transit,
+            link.join(" ")
+        )
+        .unwrap();
+    }
+    for (id, scopes) in &tables.networks {
+        for scope in scopes {
+            writeln!(out, "scope {} {}-{} {}", network(*id), scope.first, scope.last, scope.scope).unwrap();
+        }
+    }
+    for (key, id) in &tables.addresses {
+        let row = &tables.devices[id];
+        writeln!(
+            out,
+            "address {} {}/{} {} profile {} via {}/{}/{} flags {}",
+            network(key.network()),
+            key.address(),
+            key.prefix_len(),
+            catalogue.devices[id],
+            row.profile.0,
+            row.ifindex,
+            row.outer_vlan,
+            row.inner_vlan,
+            row.flags
+        )
+        .unwrap();
+    }
+    let ports = |list: &[PortRange]| {
+        let one = |p: &PortRange| format!("{}/{}-{} {}", p.protocol, p.first, p.last, rule(compiled, p.rule));
+        list.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    for (profile, rules) in &tables.profiles {
+        let name = &catalogue.profiles[profile];
+        writeln!(out, "profile {} {} {:?}", profile.0, name.network, name.segment).unwrap();
+        for (way, remotes) in [("to", &rules.outbound), ("from", &rules.inbound)] {
+            for remote in remotes {
+                writeln!(out, "  {way} {}-{} {}", remote.first, remote.last, ports(&remote.ports)).unwrap();
+            }
+        }
+        for (peer, list) in &rules.peers {
+            writeln!(out, "  peer {} {}", peer.0, ports(list)).unwrap();
+        }
+        writeln!(out, "  never {}", ports(&rules.never)).unwrap();
+    }
+    out
+}
+
+fn rule(compiled: &Compiled, id: RuleId) -> String {
+    compiled.catalogue.rules.get(&id).map_or_else(|| "-".to_owned(), RuleName::to_string)
+}
