@@ -8,4 +8,6 @@
 
 pub mod lab;
 pub mod policy;
+pub mod sink;
 pub mod tables;
+pub mod telemetry;
