@@ -11,4 +11,6 @@ pub mod demo;
 pub mod lab;
 pub mod policy;
 pub mod reconcile;
+pub mod sink;
 pub mod tables;
+pub mod telemetry;

@@ -446,7 +446,7 @@ const fn next_state(state: u64, from_initiator: bool, tcp_flags: u8) -> u64 {
 
 /// Idle time of a flow in this state, in nanoseconds.
 #[inline(always)]
-const fn timeout(protocol: u8, state: u64) -> u64 {
+pub const fn timeout(protocol: u8, state: u64) -> u64 {
     let configured = state >> 32;
     let transitory = protocol == ip_proto::TCP && (state & STATE_REPLIED == 0 || state & STATE_CLOSING != 0);
     let seconds = if transitory {

@@ -1,0 +1,76 @@
+//! Numbers of the kernel → names of the policy, as one revision knows them.
+
+use std::collections::BTreeMap;
+
+use bulkhead_common::abi::event::Event;
+use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId};
+
+use super::label::Label;
+
+/// A device as records name it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DeviceName {
+    /// The resource's name.
+    pub name: Label,
+    /// Its segment, if it is in one.
+    pub segment: Option<Label>,
+}
+
+/// The catalogue of what the kernel's numbers stand for.
+///
+/// A number may be older than the catalogue; then a record shows the number itself, as `#17`.
+pub trait Names: Send + Sync {
+    /// A device and its segment.
+    fn device(&self, id: DeviceId) -> Option<DeviceName>;
+    /// A network.
+    fn network(&self, id: NetworkId) -> Option<Label>;
+    /// A rule as `policy/rule`.
+    fn rule(&self, id: RuleId) -> Option<Label>;
+    /// An interface by the kernel's number.
+    fn interface(&self, ifindex: u32) -> Option<Label>;
+    /// The operator's revision that a generation belongs to.
+    fn revision(&self, generation: Generation) -> Option<u64>;
+    /// The rule that came nearest to allowing a dropped packet, and what it lacked: `ev/ocpp (address, port)`.
+    fn nearest(&self, event: &Event) -> Option<String>;
+}
+
+/// Names as plain tables; knows no nearest rule.
+#[derive(Clone, Debug, Default)]
+pub struct NameTable {
+    /// Devices.
+    pub devices: BTreeMap<DeviceId, DeviceName>,
+    /// Networks.
+    pub networks: BTreeMap<NetworkId, Label>,
+    /// Rules as `policy/rule`.
+    pub rules: BTreeMap<RuleId, Label>,
+    /// Interfaces by the kernel's number.
+    pub interfaces: BTreeMap<u32, Label>,
+    /// The first generation of each revision, and the revision.
+    pub revisions: BTreeMap<Generation, u64>,
+}
+
+impl Names for NameTable {
+    fn device(&self, id: DeviceId) -> Option<DeviceName> {
+        self.devices.get(&id).cloned()
+    }
+
+    fn network(&self, id: NetworkId) -> Option<Label> {
+        self.networks.get(&id).cloned()
+    }
+
+    fn rule(&self, id: RuleId) -> Option<Label> {
+        self.rules.get(&id).cloned()
+    }
+
+    fn interface(&self, ifindex: u32) -> Option<Label> {
+        self.interfaces.get(&ifindex).cloned()
+    }
+
+    fn revision(&self, generation: Generation) -> Option<u64> {
+        self.revisions.range(..=generation).next_back().map(|(_, revision)| *revision)
+    }
+
+    fn nearest(&self, _event: &Event) -> Option<String> {
+        None
+    }
+}
