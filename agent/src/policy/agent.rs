@@ -27,6 +27,22 @@ pub struct AgentConfig {
     pub tables: Capacities,
 }
 
+impl AgentConfig {
+    /// The defaults, with no interface at all.
+    pub(crate) fn with_defaults(at: Location) -> Self {
+        Self {
+            at,
+            interfaces: Vec::new(),
+            policy_folder: PathBuf::from("/etc/bulkhead/policies"),
+            auto_apply: false,
+            state_dir: PathBuf::from("/var/lib/bulkhead"),
+            socket: PathBuf::from("/run/bulkhead/bulkhead.sock"),
+            pin_dir: PathBuf::from("/sys/fs/bpf/bulkhead"),
+            tables: Capacities::default(),
+        }
+    }
+}
+
 /// One interface.
 #[derive(Debug, Clone)]
 pub struct Interface {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::policy::agent::{AgentConfig, Capacities, Interface, Role, Transit};
 use crate::policy::location::Located;
 use crate::policy::node::Node;
-use crate::policy::reader::{Fields, Reader, not_yet};
+use crate::policy::reader::{Reader, not_yet};
 
 /// The kernel's longest interface name.
 const IFNAMSIZ: usize = 15;
@@ -16,36 +16,34 @@ pub(super) fn read(reader: &mut Reader<'_>, spec: &Node) -> Option<AgentConfig> 
         .required(reader, "interfaces")
         .and_then(|node| reader.some(node, "`interfaces`", interface))
         .map(|found| unique(reader, found));
-    let folder = path(reader, &mut fields, "policyFolder", "/etc/bulkhead/policies");
-    let auto_apply =
-        fields.optional(reader, "autoApply").and_then(|node| reader.boolean(node, "`autoApply`"));
-    let state_dir = path(reader, &mut fields, "stateDir", "/var/lib/bulkhead");
-    let socket = path(reader, &mut fields, "socket", "/run/bulkhead/bulkhead.sock");
-    let pin_dir = path(reader, &mut fields, "pinDir", "/sys/fs/bpf/bulkhead");
-    let tables =
-        fields.optional(reader, "tables").map_or_else(Capacities::default, |node| capacities(reader, node));
+    let mut config = AgentConfig::with_defaults(reader.at(spec.span));
+    for (key, slot) in [
+        ("policyFolder", &mut config.policy_folder),
+        ("stateDir", &mut config.state_dir),
+        ("socket", &mut config.socket),
+        ("pinDir", &mut config.pin_dir),
+    ] {
+        if let Some(node) = fields.optional(reader, key) {
+            *slot = path(reader, key, node).unwrap_or_default();
+        }
+    }
+    if let Some(node) = fields.optional(reader, "autoApply") {
+        config.auto_apply = reader.boolean(node, "`autoApply`").unwrap_or_default();
+    }
+    if let Some(node) = fields.optional(reader, "tables") {
+        config.tables = capacities(reader, node);
+    }
     fields.finish(reader);
-    Some(AgentConfig {
-        at: reader.at(spec.span),
-        interfaces: interfaces?,
-        policy_folder: folder,
-        auto_apply: auto_apply.unwrap_or(false),
-        state_dir,
-        socket,
-        pin_dir,
-        tables,
-    })
+    config.interfaces = interfaces?;
+    Some(config)
 }
 
-fn path(reader: &mut Reader<'_>, fields: &mut Fields<'_>, key: &'static str, default: &str) -> PathBuf {
-    let written = fields.optional(reader, key).and_then(|node| {
-        let text = reader.text(node, "a path")?;
-        match text.starts_with('/') {
-            true => Some(PathBuf::from(text)),
-            false => reader.refuse(node.span, format!("`{key}` is not an absolute path"), "begin it with /"),
-        }
-    });
-    written.unwrap_or_else(|| PathBuf::from(default))
+fn path(reader: &mut Reader<'_>, key: &str, node: &Node) -> Option<PathBuf> {
+    let text = reader.text(node, "a path")?;
+    match text.starts_with('/') {
+        true => Some(PathBuf::from(text)),
+        false => reader.refuse(node.span, format!("`{key}` is not an absolute path"), "begin it with /"),
+    }
 }
 
 fn interface(reader: &mut Reader<'_>, node: &Node) -> Option<Interface> {

@@ -117,6 +117,10 @@ fn document(reader: &mut Reader<'_>, root: &Node, versioned: bool, drafts: &mut 
         return;
     }
     if kind == Kind::Agent {
+        // There is one agent per host, so its name is for people and may be left out.
+        if metadata.is_some() {
+            head(reader, root, metadata, kind);
+        }
         let config = spec.and_then(|spec| agent::read(reader, spec));
         drafts.agents.extend(config);
         return;

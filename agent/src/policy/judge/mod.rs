@@ -3,6 +3,7 @@
 //! The answer is the engine's own, from the same tables that the kernel gets; only the list of
 //! rules that were considered is worked out from the policy, to say how near each one came.
 
+mod assumed;
 mod considered;
 mod trial;
 
@@ -16,6 +17,7 @@ use bulkhead_common::verdict::Verdict;
 use bulkhead_common::wire::{ether_type, icmp, ip_proto, l4};
 use ipnet::IpNet;
 
+pub use assumed::{assumed_agent, assumed_host};
 pub use considered::Considered;
 pub use trial::run_tests;
 

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use super::assumed::completed;
 use super::{Answer, Bench, End, Question};
 use crate::policy::agent::AgentConfig;
 use crate::policy::compile::{Compiled, Ids, RuleName, compile};
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::model::{Device, Policy, PolicyRules, Test, TestDevice, TestRemote};
 use crate::policy::name::Name;
-use crate::tables::{Host, HostInterface};
+use crate::tables::Host;
 
 /// Runs the tests of every policy; an error for each one that fails.
 ///
@@ -34,19 +35,6 @@ pub fn run_tests(policy: &Policy, agent: &AgentConfig, host: &Host, compiled: &C
         }
     }
     failed.finish()
-}
-
-/// The host with every interface that the agent's settings name.
-fn completed(host: &Host, agent: &AgentConfig) -> Host {
-    let mut complete = host.clone();
-    let mut free = host.interfaces.values().map(|found| found.ifindex).max().unwrap_or(0);
-    for interface in &agent.interfaces {
-        complete.interfaces.entry(interface.name.value.clone()).or_insert_with(|| {
-            free = free.saturating_add(1);
-            HostInterface { ifindex: free, addresses: Vec::new() }
-        });
-    }
-    complete
 }
 
 struct Trial<'a> {
