@@ -9,6 +9,7 @@ use bulkhead_common::decide::timeout;
 use bulkhead_common::parse::Kind;
 use bulkhead_common::verdict::{Direction, Pass, Verdict};
 use bulkhead_common::wire::{ether_type, icmp, ip_proto};
+use jiff::Timestamp;
 
 use super::clock::Clock;
 use super::decode::Judged;
@@ -63,6 +64,11 @@ impl Composer<'_> {
         let duration = last_packet(flow).unwrap_or(now).saturating_sub(flow.opened);
         let record = Record { end: Some(end(flow)), ..Record::new(self.clock.at(died), EventKind::FlowEnd) };
         self.flow(record, flow, duration)
+    }
+
+    /// When a flow was opened.
+    pub fn opened(&self, flow: &Flow) -> Timestamp {
+        self.clock.at(flow.opened)
     }
 
     fn flow(&self, record: Record, flow: &Flow, duration_ns: u64) -> Record {

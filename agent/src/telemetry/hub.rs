@@ -1,0 +1,183 @@
+//! The one place where the stream's stages meet, shared by the task that feeds it and by the API.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use bulkhead_common::abi::Flow;
+use tokio::sync::broadcast;
+
+use super::clock::Clock;
+use super::compose::Composer;
+use super::decode::{Judged, decode};
+use super::filter::Filter;
+use super::fold::Fold;
+use super::follow::Follow;
+use super::history::{self, History, Remembered};
+use super::id::EventId;
+use super::loss::Loss;
+use super::names::Names;
+use super::record::Record;
+use super::source::Counts;
+
+/// Records that a reader may lag behind before it loses some.
+const STREAM_CAPACITY: usize = 8192;
+
+/// Drops, flows and gaps: the live stream, and what is remembered of it.
+pub struct Telemetry {
+    names: RwLock<Arc<dyn Names>>,
+    stream: broadcast::Sender<Arc<Record>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    fold: Fold,
+    history: History,
+    loss: Loss,
+}
+
+impl Telemetry {
+    /// Telemetry that has seen nothing yet. Ids start where `clock` says, so that an id of an earlier
+    /// run most likely finds nothing instead of another drop.
+    pub fn new(names: Arc<dyn Names>, clock: Clock) -> Arc<Self> {
+        let start = EventId::of(clock.wall.as_millisecond() as u32);
+        let state = State {
+            fold: Fold::default(),
+            history: History::new(history::CAPACITY, start),
+            loss: Loss::default(),
+        };
+        Arc::new(Self {
+            names: RwLock::new(names),
+            stream: broadcast::channel(STREAM_CAPACITY).0,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Takes a new catalogue; records made before keep their names.
+    pub fn rename(&self, names: Arc<dyn Names>) {
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    /// Follows the stream from here on.
+    pub fn follow(&self, filter: Filter) -> Follow {
+        Follow::new(self.stream.subscribe(), filter)
+    }
+
+    /// The newest `limit` remembered drops that `filter` lets through, the oldest of them first.
+    pub fn drops(&self, filter: &Filter, limit: usize) -> Vec<Record> {
+        self.state().history.recent(filter, limit)
+    }
+
+    /// The remembered drop with this id, with the event that the kernel wrote.
+    pub fn find(&self, id: EventId) -> Option<Remembered> {
+        self.state().history.find(id)
+    }
+
+    /// Those of `flows` that live and that `filter` lets through, the oldest first.
+    pub fn flows(&self, flows: &[Flow], clock: Clock, filter: &Filter) -> Vec<Record> {
+        let names = self.names();
+        let composer = Composer { names: &*names, clock };
+        let mut live: Vec<&Flow> = flows.iter().filter(|flow| flow.deadline > clock.monotonic_ns).collect();
+        live.sort_by_key(|flow| (flow.opened, flow.key));
+        live.into_iter()
+            .map(|flow| (composer.live(flow), composer.opened(flow)))
+            .filter(|(record, opened)| filter.matches_at(record, *opened))
+            .map(|(record, _)| record)
+            .collect()
+    }
+
+    /// Records of the ring that were no event of this agent's program.
+    pub fn undecodable(&self) -> u64 {
+        self.state().loss.undecodable()
+    }
+
+    /// Takes what `drain` hands over, and closes folds that are over.
+    pub fn take(&self, clock: Clock, drain: impl FnOnce(&mut dyn FnMut(&[u8]))) {
+        let names = self.names();
+        let composer = Composer { names: &*names, clock };
+        let mut state = self.state();
+        drain(&mut |bytes| {
+            for record in state.take(bytes, &composer) {
+                self.send(record);
+            }
+        });
+        for record in state.fold.close(clock.monotonic_ns) {
+            self.send(Arc::new(record));
+        }
+    }
+
+    /// Tells what is missing, given counts that were read before the ring was.
+    pub fn account(&self, clock: Clock, counts: &Counts) {
+        if let Some(gap) = self.state().loss.gap(counts) {
+            self.send(Arc::new(Record::of_gap(clock.wall, gap)));
+        }
+    }
+
+    /// Tells of flows that ended.
+    pub fn ended(&self, clock: Clock, flows: &[Flow]) {
+        // A burst of ends is large, and nothing remembers them.
+        if self.stream.receiver_count() == 0 {
+            return;
+        }
+        let names = self.names();
+        let composer = Composer { names: &*names, clock };
+        flows.iter().for_each(|flow| self.send(Arc::new(composer.ended(flow))));
+    }
+
+    /// Tells what the open folds have gathered, at the end.
+    pub fn finish(&self, clock: Clock) {
+        for record in self.state().fold.finish(clock.monotonic_ns) {
+            self.send(Arc::new(record));
+        }
+    }
+
+    fn send(&self, record: Arc<Record>) {
+        // An error only says that nobody follows.
+        let _ = self.stream.send(record);
+    }
+
+    fn names(&self) -> Arc<dyn Names> {
+        Arc::clone(&self.names.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The state is whole between any two statements that may panic, so a poisoned lock is no harm.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What is to be told at once of one record of the ring.
+    fn take(&mut self, bytes: &[u8], composer: &Composer<'_>) -> Vec<Arc<Record>> {
+        match decode(bytes) {
+            Ok(judged) => {
+                self.loss.saw(judged.verdict);
+                self.tell(&judged, composer)
+            }
+            Err(error) => {
+                self.loss.garbled();
+                // The rest is counted and shown as a gap.
+                if self.loss.undecodable() == 1 {
+                    tracing::warn!(%error, "an event of the datapath was not understood");
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn tell(&mut self, judged: &Judged, composer: &Composer<'_>) -> Vec<Arc<Record>> {
+        if judged.verdict.passes() {
+            return vec![Arc::new(composer.event(judged, None))];
+        }
+        let event = &judged.event;
+        let time = composer.clock.at(event.time);
+        if let Some(first) = self.fold.repeat(event, time) {
+            if let Some(id) = first.id {
+                self.history.repeat(id, event, time);
+            }
+            return Vec::new();
+        }
+        let record = Arc::new(composer.event(judged, Some(self.history.next_id())));
+        self.history.push(*event, Arc::clone(&record));
+        let early = self.fold.open(event, Arc::clone(&record)).map(Arc::new);
+        early.into_iter().chain([record]).collect()
+    }
+}
