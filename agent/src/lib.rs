@@ -6,6 +6,7 @@
 //! events   datapath → telemetry → sink → cli
 //! ```
 
+pub mod api;
 pub mod datapath;
 pub mod demo;
 pub mod lab;

@@ -1,0 +1,3 @@
+//! The local API: JSON over a unix socket.
+
+pub mod types;

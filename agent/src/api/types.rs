@@ -1,0 +1,282 @@
+//! What goes over the local API, both ways: JSON, one object a request and a reply.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::policy::{Diagnostic, Diagnostics};
+
+/// Paths of the API; one place for server and client.
+pub mod path {
+    /// GET → [`super::Status`].
+    pub const STATUS: &str = "/v1/status";
+    /// POST [`super::ApplyRequest`] → [`super::ApplyReply`].
+    pub const APPLY: &str = "/v1/apply";
+    /// GET → `Vec<`[`super::Object`]`>`.
+    pub const OBJECTS: &str = "/v1/objects";
+    /// GET `/v1/devices/{name}` → [`super::DeviceReport`].
+    pub const DEVICES: &str = "/v1/devices";
+    /// GET → [`super::Accepted`]: everything that `explain` needs, so that it answers as the agent would.
+    pub const ACCEPTED: &str = "/v1/accepted";
+    /// GET `/v1/drops/{id}` → [`crate::telemetry::Remembered`]'s record.
+    /// GET `/v1/drops?…` → records, newest last, a JSON object a line.
+    pub const DROPS: &str = "/v1/drops";
+    /// GET `/v1/flows?…` → live flows as records, a JSON object a line.
+    pub const FLOWS: &str = "/v1/flows";
+    /// GET `/v1/follow?events=drops|flows&…` → records as they come, a JSON object a line.
+    pub const FOLLOW: &str = "/v1/follow";
+}
+
+/// What makes an agent enforcing, or not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Everything that is configured is enforced. Exit code 0.
+    Enforcing,
+    /// Something is missing or was lost. Exit code 1.
+    Degraded,
+    /// Nothing is attached. Exit code 2.
+    NotEnforcing,
+}
+
+/// How the agent and its datapath are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The verdict on all of it.
+    pub health: Health,
+    /// What stands in the way of better; one sentence each, with what to do.
+    pub problems: Vec<String>,
+    /// The accepted revision.
+    pub revision: Option<RevisionInfo>,
+    /// The generation in force in the kernel.
+    pub generation: u32,
+    /// Since when this agent runs.
+    pub agent_since: Timestamp,
+    /// The agent's version.
+    pub version: String,
+    /// Interfaces, as configured.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Objects in force by kind.
+    pub objects: BTreeMap<String, usize>,
+    /// Live flows and room for them.
+    pub flows: Fill,
+    /// Event records by fate.
+    pub events: EventsStatus,
+    /// The policy folder, if it differs from what is in force.
+    pub pending: Option<Pending>,
+}
+
+/// Something full to some degree.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Fill {
+    /// Used.
+    pub used: u64,
+    /// Room.
+    pub capacity: u64,
+}
+
+/// One configured interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Name.
+    pub name: String,
+    /// Roles, `access` and `core`.
+    pub roles: Vec<String>,
+    /// `pass` or `drop`.
+    pub transit: String,
+    /// How the program is attached; nothing if it is not.
+    pub mode: Option<String>,
+    /// Packets since it was attached first.
+    pub received: u64,
+    /// Of these, passed.
+    pub passed: u64,
+    /// Of these, dropped.
+    pub dropped: u64,
+    /// Dropped by reason, only what is not 0.
+    pub reasons: BTreeMap<String, u64>,
+    /// Packets per second over the last few seconds.
+    pub packets_per_second: f64,
+}
+
+/// What became of event records.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct EventsStatus {
+    /// Told.
+    pub sent: u64,
+    /// Not told, by budget.
+    pub suppressed: u64,
+    /// Not told, the ring was full.
+    pub lost: u64,
+}
+
+/// Who accepted what, when and why.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct RevisionInfo {
+    /// Counts accepted changes.
+    pub number: u64,
+    /// When.
+    pub time: Timestamp,
+    /// Who, as `kari via sudo`.
+    pub author: String,
+    /// Why, as given with `-m`.
+    pub message: Option<String>,
+}
+
+/// The policy folder differs from what is in force.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Pending {
+    /// How many objects an apply would add, change, remove.
+    pub changes: Changes,
+    /// Errors that stand in the way.
+    pub errors: usize,
+    /// The first of them, in one line.
+    pub first: Option<String>,
+}
+
+/// Objects by what happens to them, as `kind/name`.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Changes {
+    /// New ones.
+    pub added: Vec<String>,
+    /// Other content.
+    pub changed: Vec<String>,
+    /// Gone.
+    pub removed: Vec<String>,
+}
+
+impl Changes {
+    /// True if nothing happens.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// A policy text with the name it has for its author.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct NamedText {
+    /// File name as given.
+    pub name: String,
+    /// Content.
+    pub text: String,
+}
+
+/// Asks for a change of policy.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ApplyRequest {
+    /// The files.
+    pub files: Vec<NamedText>,
+    /// True to remove every object that the files do not hold.
+    #[serde(default)]
+    pub prune: bool,
+    /// True to be told what would happen, and no more.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Why.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Whom the client says it is, beside what the kernel says: `SUDO_USER`.
+    #[serde(default)]
+    pub sudo_user: Option<String>,
+}
+
+/// What an apply did, or would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApplyReply {
+    /// The revision in force now.
+    pub revision: u64,
+    /// The generation in force now.
+    pub generation: u32,
+    /// True if nothing differed, so no revision was made.
+    pub unchanged: bool,
+    /// True if it was only asked.
+    pub dry_run: bool,
+    /// Objects.
+    pub changes: Changes,
+    /// Writes to the kernel's tables.
+    pub writes: usize,
+    /// Milliseconds from request to enforcement.
+    pub elapsed_ms: u64,
+    /// Warnings and notes.
+    pub notes: Diagnostics,
+    /// How many in-file tests held.
+    pub tests: usize,
+}
+
+/// Why nothing was done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// In one sentence.
+    pub error: String,
+    /// Everything that is wrong with the policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// One object in force.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Object {
+    /// `Network`, `Segment`, `Device`, `Destination` or `Policy`.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// File it came from.
+    pub file: String,
+    /// Line at which its document starts.
+    pub line: u32,
+    /// The document as written.
+    pub text: String,
+}
+
+/// The accepted policy with the host it was compiled for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The revision.
+    pub revision: RevisionInfo,
+    /// The agent's configuration, as written.
+    pub agent: NamedText,
+    /// The policy, as written.
+    pub files: Vec<NamedText>,
+    /// Interfaces by name.
+    pub interfaces: BTreeMap<String, AcceptedInterface>,
+}
+
+/// An interface as the agent sees it.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct AcceptedInterface {
+    /// The kernel's number.
+    pub ifindex: u32,
+    /// Addresses with prefix length.
+    pub addresses: Vec<ipnet::IpNet>,
+}
+
+/// One device, with all that is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceReport {
+    /// Name.
+    pub name: String,
+    /// Network.
+    pub network: String,
+    /// Segment.
+    pub segment: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Addresses.
+    pub addresses: Vec<String>,
+    /// IMSIs; the CLI masks them.
+    pub imsis: Vec<String>,
+    /// IMEI; the CLI masks it.
+    pub imei: Option<String>,
+    /// Rules that are about it, as `policy/rule`.
+    pub rules: Vec<String>,
+    /// Where it was written, `file:line`.
+    pub written: String,
+    /// Live flows.
+    pub flows: u64,
+    /// Remembered drops by reason.
+    pub drops: BTreeMap<String, u64>,
+    /// Id of the last remembered drop.
+    pub last_drop: Option<String>,
+    /// The revision in force.
+    pub revision: u64,
+}
