@@ -13,5 +13,6 @@ pub mod lab;
 pub mod policy;
 pub mod reconcile;
 pub mod sink;
+pub mod state;
 pub mod tables;
 pub mod telemetry;

@@ -1,0 +1,203 @@
+//! What was accepted, on disk: the policy as written, and the numbers it was given.
+//!
+//! A change is written and synced beside the accepted file before the kernel is touched, and takes
+//! its place by one rename after; an interruption anywhere leaves one whole policy.
+
+mod accepted;
+mod file;
+mod objects;
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use nix::fcntl::{Flock, FlockArg};
+
+pub use accepted::State;
+pub use objects::{Merged, Objects};
+
+/// The state directory, held by one agent.
+#[derive(Debug)]
+pub struct Store {
+    folder: PathBuf,
+    _lock: Flock<fs::File>,
+}
+
+/// What a store held at start.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing was ever accepted here.
+    Nothing,
+    /// The accepted state, and what had to be passed over to get to it.
+    Accepted(Box<State>, Option<String>),
+    /// Something was accepted once and cannot be read: stay closed.
+    Lost(String),
+}
+
+/// A state that is written and synced, but not accepted.
+#[derive(Debug)]
+#[must_use = "staged state is lost unless it is committed"]
+pub struct Staged<'s> {
+    store: &'s Store,
+    written: PathBuf,
+}
+
+impl Store {
+    /// Opens the directory and locks it.
+    ///
+    /// # Errors
+    /// It cannot be made or another agent holds it.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.with_context(|| format!("create the state directory {}", folder.display()))?;
+        let path = folder.join("lock");
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("open {}", path.display()))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+            anyhow!(
+                "another agent holds {} ({error}): one agent per state directory; stop the other first",
+                path.display()
+            )
+        })?;
+        Ok(Self { folder: folder.to_owned(), _lock: lock })
+    }
+
+    /// Reads the accepted state, or the one before if that is damaged; a damaged file is moved aside.
+    ///
+    /// # Errors
+    /// A damaged file cannot be moved aside.
+    pub fn load(&self) -> Result<Found> {
+        let mut passed_over = None;
+        for path in [self.accepted(), self.previous()] {
+            match file::read(&path) {
+                Ok(None) => {}
+                Ok(Some(state)) => return Ok(Found::Accepted(Box::new(state), passed_over)),
+                Err(error) => {
+                    let aside = path.with_extension("damaged");
+                    fs::rename(&path, &aside).with_context(|| format!("move {} aside", path.display()))?;
+                    let note = format!("{error:#}; it is kept as {}", aside.display());
+                    passed_over = Some(passed_over.map_or(note.clone(), |first| format!("{first}; {note}")));
+                }
+            }
+        }
+        if let Some(why) = passed_over {
+            return Ok(Found::Lost(why));
+        }
+        let once = self.folder.join(ONCE).exists();
+        let lost = || format!("{} is missing, and there was one", self.accepted().display());
+        Ok(if once { Found::Lost(lost()) } else { Found::Nothing })
+    }
+
+    /// Writes a state beside the accepted one.
+    ///
+    /// # Errors
+    /// The disk is full or not writable; the accepted state is untouched.
+    pub fn stage(&self, state: &State) -> Result<Staged<'_>> {
+        let written = self.folder.join("accepted.new");
+        file::write(&written, state)?;
+        Ok(Staged { store: self, written })
+    }
+
+    fn accepted(&self) -> PathBuf {
+        self.folder.join("accepted")
+    }
+
+    fn previous(&self) -> PathBuf {
+        self.folder.join("previous")
+    }
+}
+
+/// Says that something was accepted once, so that its absence is a loss.
+const ONCE: &str = "once";
+
+impl Staged<'_> {
+    /// Makes the staged state the accepted one, by one rename.
+    ///
+    /// # Errors
+    /// The directory is not writable; the accepted state is the old one.
+    pub fn commit(self) -> Result<()> {
+        let (accepted, previous) = (self.store.accepted(), self.store.previous());
+        fs::write(self.store.folder.join(ONCE), b"").context("mark that a policy was accepted")?;
+        if accepted.exists() {
+            // A second name first: there is an accepted file at every moment.
+            let second = self.store.folder.join("previous.new");
+            let _ = fs::remove_file(&second);
+            fs::hard_link(&accepted, &second).context("keep the previous state")?;
+            fs::rename(&second, &previous).context("keep the previous state")?;
+        }
+        fs::rename(&self.written, &accepted).with_context(|| format!("replace {}", accepted.display()))?;
+        file::sync_folder(&self.store.folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(revision: u64) -> State {
+        State { revision: accepted::tests::revision(revision), ..State::default() }
+    }
+
+    fn accept(store: &Store, revision: u64) {
+        store.stage(&state(revision)).unwrap().commit().unwrap();
+    }
+
+    fn revision(found: &Found) -> Option<u64> {
+        match found {
+            Found::Accepted(state, _) => Some(state.revision.number),
+            Found::Nothing | Found::Lost(_) => None,
+        }
+    }
+
+    #[test]
+    fn what_was_committed_is_found_and_what_was_only_staged_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        assert!(matches!(store.load().unwrap(), Found::Nothing));
+        accept(&store, 1);
+        accept(&store, 2);
+        let _ = store.stage(&state(3)).unwrap();
+        assert_eq!(revision(&store.load().unwrap()), Some(2));
+    }
+
+    #[test]
+    fn a_second_agent_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Store::open(folder.path()).unwrap();
+        let error = Store::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("another agent"), "{error}");
+        drop(first);
+        Store::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_is_noticed_and_the_previous_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        accept(&store, 1);
+        accept(&store, 2);
+        let whole = fs::read(store.accepted()).unwrap();
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            for damaged in [&whole[..at], &flipped] {
+                fs::write(store.accepted(), damaged).unwrap();
+                let found = store.load().unwrap();
+                assert_eq!(revision(&found), Some(1), "damage at byte {at}");
+                assert!(matches!(found, Found::Accepted(_, Some(_))), "the damage is told");
+            }
+        }
+    }
+
+    #[test]
+    fn a_loss_is_told_from_a_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        accept(&store, 1);
+        fs::remove_file(store.accepted()).unwrap();
+        assert!(matches!(store.load().unwrap(), Found::Lost(_)));
+        fs::write(store.accepted(), b"nonsense").unwrap();
+        assert!(matches!(store.load().unwrap(), Found::Lost(why) if why.contains("damaged")));
+    }
+}
