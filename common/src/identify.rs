@@ -89,8 +89,9 @@ impl Place {
     #[inline(always)]
     fn route<T: Tables>(&self, tables: &T, case: &mut Case) -> Result<Course, DropReason> {
         let scopes = self.network.scopes;
-        let from_pool = search::scope(tables, scopes, case.packet.source)? == SCOPE_POOL;
-        let to_pool = search::scope(tables, scopes, case.packet.destination)? == SCOPE_POOL;
+        let source = search::scope(tables, scopes, case.packet.source)?;
+        let destination = search::scope(tables, scopes, case.packet.destination)?;
+        let (from_pool, to_pool) = (source == SCOPE_POOL, destination == SCOPE_POOL);
         if self.subinterface.network.is_none() && (from_pool || to_pool) {
             return Err(DropReason::UnknownVlan);
         }
@@ -100,9 +101,9 @@ impl Place {
         }
         if to_pool {
             case.evidence.direction = Direction::Downlink;
-            return self.sent_to_device(tables, case);
+            return self.sent_to_device(tables, case, source);
         }
-        self.transit(tables, case).map(Course::Pass)
+        self.transit(tables, case, source, destination).map(Course::Pass)
     }
 
     #[inline(always)]
@@ -134,7 +135,12 @@ impl Place {
     }
 
     #[inline(always)]
-    fn sent_to_device<T: Tables>(&self, tables: &T, case: &mut Case) -> Result<Course, DropReason> {
+    fn sent_to_device<T: Tables>(
+        &self,
+        tables: &T,
+        case: &mut Case,
+        source: u32,
+    ) -> Result<Course, DropReason> {
         if !self.is_core() {
             return Err(DropReason::SpoofedSource);
         }
@@ -142,8 +148,7 @@ impl Place {
             return Err(DropReason::MartianSource);
         }
         // Where several networks share an interface, another network's device must not come in as "the outside".
-        let host = network_row(tables, case.epoch, NetworkId::NONE)?;
-        if search::scope(tables, host.scopes, case.packet.source)? == SCOPE_POOL {
+        if host_scope(tables, case.epoch, source, case.packet.source)? == SCOPE_POOL {
             return Err(DropReason::SpoofedSource);
         }
         let (device, _) = party(tables, case, case.packet.destination)?.ok_or(DropReason::UnknownDevice)?;
@@ -154,12 +159,17 @@ impl Place {
 
     /// Traffic of no device: the interface's setting decides, but never with an address of any pool.
     #[inline(always)]
-    fn transit<T: Tables>(&self, tables: &T, case: &Case) -> Result<Pass, DropReason> {
-        let host = network_row(tables, case.epoch, NetworkId::NONE)?;
-        if search::scope(tables, host.scopes, case.packet.source)? == SCOPE_POOL {
+    fn transit<T: Tables>(
+        &self,
+        tables: &T,
+        case: &Case,
+        source: u32,
+        destination: u32,
+    ) -> Result<Pass, DropReason> {
+        if host_scope(tables, case.epoch, source, case.packet.source)? == SCOPE_POOL {
             return Err(DropReason::SpoofedSource);
         }
-        let destination = search::scope(tables, host.scopes, case.packet.destination)?;
+        let destination = host_scope(tables, case.epoch, destination, case.packet.destination)?;
         if destination == SCOPE_POOL {
             return Err(DropReason::UnknownVlan);
         }
@@ -184,6 +194,17 @@ impl Place {
         }
         if packet.source.is_martian() { DropReason::MartianSource } else { DropReason::SpoofedSource }
     }
+}
+
+/// What an address is to the whole host, given its scope in the packet's own network.
+///
+/// A network's infrastructure is never another network's device there, even where that network's
+/// pools cover the same addresses.
+#[inline(always)]
+fn host_scope<T: Tables>(tables: &T, epoch: Epoch, own: u32, address: Addr) -> Result<u32, DropReason> {
+    let host = network_row(tables, epoch, NetworkId::NONE)?;
+    let scope = search::scope(tables, host.scopes, address)?;
+    Ok(if own == SCOPE_INFRASTRUCTURE && scope == SCOPE_POOL { 0 } else { scope })
 }
 
 /// The row of a network in the packet's bank.

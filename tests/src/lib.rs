@@ -1,5 +1,9 @@
 //! The harness that every tier of tests shares.
 
+pub mod compare;
 pub mod frame;
+pub mod generate;
+pub mod lies;
 pub mod netns;
+pub mod oracle;
 pub mod small;

@@ -1,0 +1,187 @@
+//! The engine on the host against the oracle, over random policies and frames; and wrong ones of both, which must be noticed.
+
+use std::collections::BTreeMap;
+
+use bulkhead::tables::Image;
+use bulkhead_common::case::Case;
+use bulkhead_common::decide::Tables as _;
+use bulkhead_common::verdict::Verdict;
+use tests::compare::{difference, in_words};
+use tests::generate::{Random, Shot, Traffic, World, seed};
+use tests::lies::{EngineLie, FrameLie, LyingEngine, LyingFrame, TableLie};
+use tests::oracle::{Flaw, Oracle};
+
+/// Worlds and frames in each that the engine must agree on.
+const WORLDS: u64 = 150;
+const FRAMES: usize = 400;
+/// Worlds in which a wrong one must have been noticed.
+const PATIENCE: u64 = 60;
+
+type Judge<'a> = &'a dyn Fn(&Image, &Shot) -> (Verdict, Case);
+
+/// Runs engine and oracle side by side until they differ, and says on which frame.
+fn run(world: &World, image: &Image, mut oracle: Oracle<'_>, seed: u64, judge: Judge<'_>) -> Run {
+    let mut run = Run { reasons: BTreeMap::new(), difference: None };
+    for shot in Traffic::new(world, seed).take(FRAMES) {
+        image.set_now(shot.now);
+        let (verdict, case) = judge(image, &shot);
+        let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
+        let theirs = oracle.judge(&shot.bytes, shot.ifindex, shot.now);
+        *run.reasons.entry(ours.reason).or_default() += 1;
+        if ours != theirs {
+            run.difference = Some(difference(&shot, &ours, &theirs));
+            return run;
+        }
+    }
+    run.difference = totals_differ(image, &oracle);
+    run
+}
+
+struct Run {
+    reasons: BTreeMap<&'static str, u32>,
+    difference: Option<String>,
+}
+
+/// What every flow has carried must be what every conversation has.
+fn totals_differ(image: &Image, oracle: &Oracle<'_>) -> Option<String> {
+    let mut flows: Vec<_> = image.flows().iter().map(|flow| (flow.sent, flow.received)).collect();
+    flows.sort_unstable();
+    let conversations = oracle.totals();
+    (flows != conversations).then(|| format!("flows carried {flows:?}\nconversations {conversations:?}"))
+}
+
+fn honest(image: &Image, shot: &Shot) -> (Verdict, Case) {
+    image.judge(&shot.bytes, shot.ifindex)
+}
+
+#[test]
+fn engine_and_oracle_agree() {
+    let mut random = Random::new(seed(1));
+    let mut reasons = BTreeMap::<&str, u32>::new();
+    for _ in 0..WORLDS {
+        let world = World::draw(&mut random);
+        let image = Image::new(&world.compiled.tables);
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host);
+        let run = run(&world, &image, oracle, random.next(), &honest);
+        if let Some(difference) = run.difference {
+            panic!("they differ {difference}\n{}", world.text);
+        }
+        run.reasons.into_iter().for_each(|(reason, count)| *reasons.entry(reason).or_default() += count);
+    }
+    let frames: u32 = reasons.values().sum();
+    eprintln!("{frames} frames, {WORLDS} policies: {reasons:?}");
+    assert!(frames >= 20_000, "too few to be sure");
+    let unheard = REASONS.iter().filter(|reason| !reasons.contains_key(*reason)).collect::<Vec<_>>();
+    assert!(unheard.is_empty(), "never seen, so never compared: {unheard:?}");
+}
+
+/// What the frames must have brought about, in numbers large enough to mean something.
+const REASONS: [&str; 36] = [
+    "broadcast",
+    "dhcp",
+    "established",
+    "fragment_unsupported",
+    "icmp_error",
+    "internal_interface",
+    "link_control",
+    "malformed_arp",
+    "malformed_ethernet",
+    "malformed_ipv4",
+    "malformed_ipv6",
+    "malformed_neighbour",
+    "malformed_tcp",
+    "malformed_udp",
+    "martian_destination",
+    "martian_source",
+    "multicast",
+    "neighbour",
+    "neighbour_off_link",
+    "neighbour_role",
+    "never",
+    "no_rule",
+    "opened",
+    "segment_denied",
+    "spoofed_neighbour",
+    "spoofed_source",
+    "transit",
+    "transit_denied",
+    "unknown_device",
+    "unknown_peer",
+    "unknown_vlan",
+    "unsolicited",
+    "unsupported_ethertype",
+    "unsupported_extension",
+    "unsupported_icmp",
+    "unsupported_vlan_depth",
+];
+
+/// Draws worlds until `wrong` finds a difference; counts them.
+fn noticed(wrong: impl Fn(&World, u64) -> Option<String>) -> Option<u64> {
+    let mut random = Random::new(7);
+    (1..=PATIENCE).find(|_| {
+        let world = World::draw(&mut random);
+        wrong(&world, random.next()).is_some()
+    })
+}
+
+/// Fails if one of many wrong judges was believed.
+fn all_noticed<T: std::fmt::Debug + Copy>(kinds: &[T], wrong: impl Fn(T, &World, u64) -> Option<String>) {
+    let mut believed = Vec::new();
+    for kind in kinds {
+        match noticed(|world, seed| wrong(*kind, world, seed)) {
+            Some(worlds) => eprintln!("{kind:?}: noticed in world {worlds}"),
+            None => believed.push(kind),
+        }
+    }
+    assert!(believed.is_empty(), "nobody noticed {believed:?}");
+}
+
+#[test]
+fn a_wrong_oracle_is_noticed() {
+    all_noticed(&Flaw::ALL, |flaw, world, seed| {
+        let image = Image::new(&world.compiled.tables);
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_flaw(flaw);
+        run(world, &image, oracle, seed, &honest).difference
+    });
+}
+
+#[test]
+fn a_wrong_parser_is_noticed() {
+    all_noticed(&FrameLie::ALL, |lie, world, seed| {
+        let image = Image::new(&world.compiled.tables);
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host);
+        run(world, &image, oracle, seed, &|image, shot| {
+            let frame = LyingFrame::new(&shot.bytes, lie);
+            let mut case = Case::new(image.epoch(), shot.ifindex);
+            match bulkhead_common::parse(&frame, &mut case.packet) {
+                // The lie is about what the parser makes of the frame, not about what is counted.
+                Ok(()) => {
+                    case.packet.length = shot.bytes.len() as u32;
+                    image.judge_packet(case.packet, shot.ifindex)
+                }
+                Err(reason) => (Verdict::Drop(reason), case),
+            }
+        })
+        .difference
+    });
+}
+
+#[test]
+fn a_wrong_engine_is_noticed() {
+    all_noticed(&EngineLie::ALL, |lie, world, seed| {
+        let image = Image::new(&world.compiled.tables);
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host);
+        let judge =
+            |image: &Image, shot: &Shot| LyingEngine::new(image, lie).judge(&shot.bytes, shot.ifindex);
+        run(world, &image, oracle, seed, &judge).difference
+    });
+}
+
+#[test]
+fn wrong_tables_are_noticed() {
+    all_noticed(&TableLie::ALL, |lie, world, seed| {
+        let image = Image::new(&lie.told(&world.compiled.tables));
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host);
+        run(world, &image, oracle, seed, &honest).difference
+    });
+}

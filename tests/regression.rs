@@ -1,0 +1,49 @@
+//! One test for each bug that was found, named after the issue in which it was.
+
+use std::net::Ipv4Addr;
+
+use bulkhead::tables::Image;
+use bulkhead_common::verdict::{Pass, Verdict};
+use tests::frame::{SYN, eth};
+use tests::generate::World;
+
+/// Two private APNs use the same pool, and one has its servers inside it.
+const SHARED_POOL: &str = r"
+apiVersion: bulkhead/v1
+kind: Network
+metadata: {name: acme}
+spec:
+  seenOn: [{interface: acc0}, {interface: core0}]
+  pools: [10.45.0.0/16]
+  infrastructure: [10.45.255.0/24]
+  services: {dns: [10.45.255.53]}
+---
+kind: Network
+metadata: {name: blue}
+spec: {seenOn: [{interface: acc0, vlan: 7}, {interface: core0, vlan: 7}], pools: [10.45.0.0/16]}
+---
+kind: Device
+metadata: {name: charger}
+spec: {network: acme, addresses: [10.45.0.17]}
+---
+kind: Policy
+metadata: {name: base}
+spec: {subject: {device: charger}, allow: [{name: names, to: {services: [dns]}}]}
+";
+
+const ACC0: u32 = 11;
+const CORE0: u32 = 21;
+const CHARGER: Ipv4Addr = Ipv4Addr::new(10, 45, 0, 17);
+const DNS: Ipv4Addr = Ipv4Addr::new(10, 45, 255, 53);
+
+#[test]
+fn issue_2_infrastructure_inside_a_shared_pool_may_answer() {
+    let world = World::written(SHARED_POOL);
+    let image = Image::new(&world.compiled.tables);
+    let query = eth().ip(CHARGER, DNS).udp(50_000, 53).payload(b"?").build();
+    assert_eq!(image.judge(&query, ACC0).0, Verdict::Pass(Pass::Opened));
+    let answer = eth().ip(DNS, CHARGER).udp(53, 50_000).payload(b"!").build();
+    assert_eq!(image.judge(&answer, CORE0).0, Verdict::Pass(Pass::Established));
+    let begun_by_the_server = eth().ip(DNS, CHARGER).tcp(53, 22).flags(SYN).build();
+    assert!(!image.judge(&begun_by_the_server, CORE0).0.passes());
+}

@@ -1,0 +1,287 @@
+//! Random policies, as text: what is generated went through the same reader as an operator's.
+
+use std::fmt::Write as _;
+
+use super::Random;
+
+/// Where networks can be seen: interface, tags.
+pub(super) const PLACES: [(&str, u16, u16); 11] = [
+    ("acc0", 0, 0),
+    ("acc0", 101, 0),
+    ("acc0", 7, 9),
+    ("acc1", 0, 0),
+    ("acc1", 101, 0),
+    ("core0", 0, 0),
+    ("core0", 100, 0),
+    ("core0", 100, 5),
+    ("core0", 101, 0),
+    ("mix0", 0, 0),
+    ("mix0", 200, 0),
+];
+
+const CLASSES: [&str; 3] = ["camera", "recorder", "charger"];
+
+/// Ports as rules name them.
+const PORTS: [&str; 16] = [
+    "any",
+    "tcp/443",
+    "tcp/443",
+    "tcp/8883-8884",
+    "tcp/any",
+    "tcp/1-1023",
+    "tcp/22-23",
+    "udp/53",
+    "udp/any",
+    "udp/5000-5010",
+    "sctp/any",
+    "sctp/36412",
+    "icmp/echo",
+    "icmp/echo",
+    "tcp/554",
+    "udp/5683-5684",
+];
+
+/// Prefixes as rules name them.
+const PREFIXES: [&str; 14] = [
+    "203.0.113.0/24",
+    "203.0.113.10",
+    "203.0.113.128/25",
+    "198.51.100.0/24",
+    "198.51.100.7/32",
+    "0.0.0.0/0",
+    "\"::/0\"",
+    "\"2001:db8:cafe::/64\"",
+    "\"2001:db8::/32\"",
+    "\"2001:db8:cafe::10\"",
+    "10.0.0.0/8",
+    "203.0.112.0/23",
+    "64.0.0.0/2",
+    "\"2001:db8:cafe::10/126\"",
+];
+
+/// Hosts of a pool, behind its first two octets.
+const HOSTS: [&str; 6] = ["0.17", "0.18", "0.19", "1.0", "127.255", "254.254"];
+
+struct Net {
+    name: &'static str,
+    v4: &'static str,
+    v6: &'static str,
+    places: Vec<(&'static str, u16, u16)>,
+}
+
+/// Draws a policy set.
+pub(super) fn draw(random: &mut Random) -> String {
+    let mut text = "apiVersion: bulkhead/v1\n".to_owned();
+    let networks = networks(random);
+    let mut devices = Vec::new();
+    for network in &networks {
+        document(&mut text, &network_text(random, network));
+        for host in random.some(&HOSTS, 2, 5) {
+            let name = format!("{}-{}", network.name, host.replace('.', "-"));
+            document(&mut text, &device_text(random, network, &name, host));
+            devices.push(name);
+        }
+    }
+    let segments: Vec<&str> = random.some(&CLASSES, 1, 3).into_iter().copied().collect();
+    for class in &segments {
+        document(&mut text, &segment_text(random, class));
+    }
+    let destinations: Vec<String> = (0..2 + random.below(3)).map(|n| format!("dest-{n}")).collect();
+    for name in &destinations {
+        document(&mut text, &destination_text(random, name));
+    }
+    let names = Names { devices, segments, destinations };
+    for number in 0..2 + random.below(5) {
+        let policy =
+            if random.chance(40) { between_text(random, &names) } else { rules_text(random, &names) };
+        document(&mut text, &format!("kind: Policy\nmetadata: {{name: policy-{number}}}\nspec:\n{policy}"));
+    }
+    text
+}
+
+struct Names {
+    devices: Vec<String>,
+    segments: Vec<&'static str>,
+    destinations: Vec<String>,
+}
+
+fn document(text: &mut String, document: &str) {
+    if text.contains("kind") {
+        *text += "---\n";
+    }
+    *text += document;
+    *text += "\n";
+}
+
+/// Two or three networks; blue may use the same addresses as acme.
+fn networks(random: &mut Random) -> Vec<Net> {
+    let shared = random.chance(50);
+    let blue = if shared { ("10.45", "fd00:45") } else { ("10.46", "fd00:46") };
+    let mut networks = vec![
+        Net { name: "acme", v4: "10.45", v6: "fd00:45", places: Vec::new() },
+        Net { name: "blue", v4: blue.0, v6: blue.1, places: Vec::new() },
+    ];
+    let whole = |network: &Net| {
+        let mut places = network.places.iter();
+        places.any(|place| place.0.starts_with("acc")) && places.any(|place| place.0 == "core0")
+    };
+    while !networks.iter().all(whole) {
+        networks.iter_mut().for_each(|network| network.places.clear());
+        for place in PLACES {
+            if random.chance(85) {
+                let owner = random.below(networks.len());
+                networks[owner].places.push(place);
+            }
+        }
+    }
+    networks
+}
+
+fn network_text(random: &mut Random, network: &Net) -> String {
+    let Net { name, v4, v6, places } = network;
+    let seen: Vec<String> = places.iter().map(|place| format!("{{{}}}", place_text(place))).collect();
+    // Inside the pool or outside of it, or both.
+    let inside = format!("{v4}.255.0/24");
+    let infrastructure = [inside.as_str(), "10.99.0.0/24", "\"2001:db8:99::/64\""];
+    let infrastructure: Vec<&str> = random.some(&infrastructure, 0, 3).into_iter().copied().collect();
+    let mut dns = vec!["10.99.0.53".to_owned()];
+    if infrastructure.contains(&inside.as_str()) {
+        dns.push(format!("{v4}.255.53"));
+    }
+    let mut text = format!(
+        "kind: Network\nmetadata: {{name: {name}}}\nspec:\n  seenOn: [{}]\n  pools: [{v4}.0.0/16, \"{v6}::/32\"]\n",
+        seen.join(", ")
+    );
+    let _ = writeln!(text, "  infrastructure: [{}]", infrastructure.join(", "));
+    let _ = writeln!(text, "  services:\n    dns: [{}]", dns.join(", "));
+    let _ = writeln!(
+        text,
+        "    broker: {{addresses: [10.99.0.88, \"2001:db8:99::88\"], ports: [tcp/8883, udp/5683-5684]}}"
+    );
+    never(random, &mut text);
+    text
+}
+
+fn never(random: &mut Random, text: &mut String) {
+    if random.chance(40) {
+        let ports =
+            random.some(&["tcp/23", "tcp/445", "udp/5005", "icmp/echo", "tcp/8880-8883", "sctp/any"], 1, 2);
+        let ports: Vec<&str> = ports.into_iter().copied().collect();
+        let _ = writeln!(text, "  never: [{}]", ports.join(", "));
+    }
+}
+
+fn place_text((interface, vlan, inner): &(&str, u16, u16)) -> String {
+    let mut text = format!("interface: {interface}");
+    if *vlan > 0 {
+        let _ = write!(text, ", vlan: {vlan}");
+    }
+    if *inner > 0 {
+        let _ = write!(text, ", innerVlan: {inner}");
+    }
+    text
+}
+
+fn device_text(random: &mut Random, network: &Net, name: &str, host: &str) -> String {
+    let Net { v4, v6, places, .. } = network;
+    let mut addresses = vec![format!("{v4}.{host}")];
+    let subnet = host.rsplit('.').next().unwrap_or_default();
+    match random.below(3) {
+        0 => addresses.push(format!("\"{v6}:0:{subnet}::/64\"")),
+        1 => addresses.push(format!("\"{v6}:0:{subnet}::1\"")),
+        _ => {}
+    }
+    let mut labels = vec![format!("class: {}", random.pick(&CLASSES))];
+    if random.chance(80) {
+        labels.push(format!("site: {}", random.pick(&["oslo", "bergen"])));
+    }
+    let mut text = format!(
+        "kind: Device\nmetadata: {{name: {name}, labels: {{{}}}}}\nspec:\n  network: {}\n  addresses: [{}]\n",
+        labels.join(", "),
+        network.name,
+        addresses.join(", ")
+    );
+    if random.chance(40) {
+        let access: Vec<_> = places.iter().filter(|place| place.0 != "core0").collect();
+        let place = random.pick(&access);
+        let mut parts = vec![place_text(place)];
+        if random.chance(30) {
+            parts = vec![format!("interface: {}", place.0)];
+        }
+        if random.chance(50) {
+            parts.push(format!("mac: \"02:00:00:00:00:{:02x}\"", 0x10 + random.below(2)));
+        }
+        let _ = writeln!(text, "  binding: {{{}}}", parts.join(", "));
+    }
+    text
+}
+
+fn segment_text(random: &mut Random, class: &str) -> String {
+    let mut text = format!(
+        "kind: Segment\nmetadata: {{name: {class}s}}\nspec:\n  members: {{matchLabels: {{class: {class}}}}}\n"
+    );
+    never(random, &mut text);
+    text
+}
+
+fn destination_text(random: &mut Random, name: &str) -> String {
+    let prefixes: Vec<&str> = random.some(&PREFIXES, 1, 3).into_iter().copied().collect();
+    format!("kind: Destination\nmetadata: {{name: {name}}}\nspec: {{cidrs: [{}]}}\n", prefixes.join(", "))
+}
+
+fn subject(random: &mut Random, names: &Names) -> String {
+    match random.below(4) {
+        0 => format!("{{device: {}}}", random.pick(&names.devices)),
+        1 => format!("{{matchLabels: {{site: {}}}}}", random.pick(&["oslo", "bergen"])),
+        2 => format!("{{matchLabels: {{class: {}}}}}", random.pick(&CLASSES)),
+        _ => format!("{{segment: {}s}}", random.pick(&names.segments)),
+    }
+}
+
+fn rules_text(random: &mut Random, names: &Names) -> String {
+    let mut text = format!("  subject: {}\n  allow:\n", subject(random, names));
+    for number in 0..1 + random.below(3) {
+        let inbound = random.chance(35);
+        let mut remotes = Vec::new();
+        let prefixes: Vec<&str> = random.some(&PREFIXES, 1, 2).into_iter().copied().collect();
+        let destinations: Vec<&str> =
+            random.some(&names.destinations, 0, 2).into_iter().map(String::as_str).collect();
+        let services = !inbound && random.chance(40);
+        if services {
+            remotes.push(format!("services: [{}]", random.pick(&["dns", "broker", "dns, broker"])));
+        }
+        if !services || random.chance(50) {
+            remotes.push(format!("cidrs: [{}]", prefixes.join(", ")));
+        }
+        if !destinations.is_empty() {
+            remotes.push(format!("destinations: [{}]", destinations.join(", ")));
+        }
+        let plain = remotes.len() > usize::from(services);
+        let way = if inbound { "inbound: true, from" } else { "to" };
+        let _ = write!(text, "    - {{name: rule-{number}, {way}: {{{}}}", remotes.join(", "));
+        finish_rule(random, &mut text, plain);
+    }
+    text
+}
+
+fn between_text(random: &mut Random, names: &Names) -> String {
+    let (initiator, responder) = (subject(random, names), subject(random, names));
+    let same = if random.chance(30) { ", sameLabels: [site]" } else { "" };
+    let mut text = format!("  between: {{initiator: {initiator}, responder: {responder}{same}}}\n  allow:\n");
+    for number in 0..1 + random.below(2) {
+        let _ = write!(text, "    - {{name: rule-{number}");
+        finish_rule(random, &mut text, true);
+    }
+    text
+}
+
+fn finish_rule(random: &mut Random, text: &mut String, ports: bool) {
+    if ports {
+        let ports: Vec<&str> = random.some(&PORTS, 1, 4).into_iter().copied().collect();
+        let _ = write!(text, ", ports: [{}]", ports.join(", "));
+    }
+    if random.chance(30) {
+        let _ = write!(text, ", idle: {}", random.pick(&["30s", "5m", "2h"]));
+    }
+    *text += "}\n";
+}

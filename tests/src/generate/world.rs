@@ -1,0 +1,89 @@
+//! A host, its settings, and a policy that is valid for it.
+
+use bulkhead::policy::{self, AgentConfig, Compiled, Diagnostics, Ids, Policy, SourceFile, compile};
+use bulkhead::tables::{Host, HostInterface};
+
+use super::Random;
+use super::policy as text;
+
+/// Everything that a judgement depends on, besides the frames.
+#[derive(Debug)]
+pub struct World {
+    /// The policy as an operator would have written it.
+    pub text: String,
+    /// The policy.
+    pub policy: Policy,
+    /// The host's settings.
+    pub agent: AgentConfig,
+    /// What the host has.
+    pub host: Host,
+    /// The policy, compiled for the host.
+    pub compiled: Compiled,
+}
+
+/// Interfaces of every world with their numbers, roles and addresses.
+pub(super) const INTERFACES: [(&str, u32, &str, &[&str]); 6] = [
+    ("acc0", 11, "access", &["10.45.0.1/16", "fe80::1/64"]),
+    ("acc1", 12, "access", &["10.46.0.1/24", "fd00:46::1/64"]),
+    ("core0", 21, "core", &["192.0.2.1/24", "2001:db8:1::1/64", "10.99.0.1/24"]),
+    ("mix0", 31, "access, core", &["198.18.0.1/24"]),
+    ("acc0.101", 13, "", &["10.45.128.1/17"]),
+    ("eth9", 41, "", &["172.16.0.1/24"]),
+];
+
+impl World {
+    /// Draws a host and a policy for it.
+    ///
+    /// # Panics
+    /// If twenty policies in a row are refused: the generator writes nonsense then.
+    pub fn draw(random: &mut Random) -> Self {
+        let (agent, host) = (agent(random), host());
+        let mut refused = String::new();
+        for _ in 0..20 {
+            let text = text::draw(random);
+            match read(&text, &agent, &host) {
+                Ok((policy, compiled)) => return Self { text, policy, agent, host, compiled },
+                Err(problems) => refused = format!("{problems}\n{text}"),
+            }
+        }
+        panic!("every generated policy was refused: {refused}");
+    }
+
+    /// Takes a policy that a person wrote, on the same host.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn written(text: &str) -> Self {
+        let (agent, host) = (agent(&mut Random::new(0)), host());
+        let (policy, compiled) = read(text, &agent, &host).unwrap_or_else(|problems| panic!("{problems}"));
+        Self { text: text.to_owned(), policy, agent, host, compiled }
+    }
+}
+
+fn read(text: &str, agent: &AgentConfig, host: &Host) -> Result<(Policy, Compiled), Diagnostics> {
+    let file = SourceFile::new("generated.yaml", text);
+    let policy = policy::parse(vec![file], Some(agent))?.policy;
+    let compiled = compile(&policy, agent, host, &mut Ids::default())?;
+    Ok((policy, compiled))
+}
+
+fn agent(random: &mut Random) -> AgentConfig {
+    let mut text = "apiVersion: bulkhead/v1\nkind: Agent\nspec:\n  interfaces:\n".to_owned();
+    for (name, _, roles, _) in INTERFACES.iter().filter(|(_, _, roles, _)| !roles.is_empty()) {
+        let transit = *random.pick(&["pass", "drop"]);
+        text += &format!("    - {{name: {name}, roles: [{roles}], transit: {transit}}}\n");
+    }
+    let file = SourceFile::new("agent.yaml", text);
+    policy::parse_agent(vec![file]).unwrap_or_else(|problems| panic!("agent.yaml: {problems}"))
+}
+
+fn host() -> Host {
+    let interface = |ifindex, addresses: &[&str]| HostInterface {
+        ifindex,
+        addresses: addresses.iter().map(|net| net.parse().expect("a prefix")).collect(),
+    };
+    let all = INTERFACES.iter();
+    let interfaces =
+        all.map(|(name, ifindex, _, addresses)| (String::from(*name), interface(*ifindex, addresses)));
+    Host { interfaces: interfaces.collect() }
+}

@@ -1,0 +1,180 @@
+//! The engine with a clock, a search or a flow table that does not do its part.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a lie touches one thing and leaves the rest")]
+
+use bulkhead::tables::Image;
+use bulkhead_common::abi::{
+    Addr, AddressKey, Device, Epoch, FlowKey, Network, Peer, PortRange, ProfileId, Range, RuleSet,
+    ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+};
+use bulkhead_common::case::Case;
+use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
+use bulkhead_common::search::{self, Found};
+use bulkhead_common::verdict::Verdict;
+
+/// What the engine gets wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EngineLie {
+    /// The clock stands still.
+    Clock,
+    /// Searches find the entry before the one that counts.
+    Search,
+    /// No flow is ever found.
+    NoFlow,
+    /// Flows never end.
+    Endless,
+    /// Flows forget where their packets enter.
+    NoAccess,
+    /// The called side is taken for the caller.
+    Initiator,
+    /// Updates are lost.
+    NoUpdate,
+    /// Nothing is opened, and nobody is told.
+    NoOpen,
+    /// An IPv6 device is found by its /64 only.
+    PrefixOnly,
+    /// An IPv6 device is found by its address only.
+    HostOnly,
+    /// The last entry of a port list is not seen.
+    ShortList,
+}
+
+impl EngineLie {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Clock,
+        Self::Search,
+        Self::NoFlow,
+        Self::Endless,
+        Self::NoAccess,
+        Self::Initiator,
+        Self::NoUpdate,
+        Self::NoOpen,
+        Self::PrefixOnly,
+        Self::HostOnly,
+        Self::ShortList,
+    ];
+}
+
+/// An image, seen through a lie.
+#[derive(Debug)]
+pub struct LyingEngine<'i> {
+    image: &'i Image,
+    lie: EngineLie,
+}
+
+impl<'i> LyingEngine<'i> {
+    /// Looks at an image through a lie.
+    pub const fn new(image: &'i Image, lie: EngineLie) -> Self {
+        Self { image, lie }
+    }
+
+    /// As [`Image::judge`].
+    pub fn judge(&self, frame: &[u8], ifindex: u32) -> (Verdict, Case) {
+        let mut case = Case::new(self.epoch(), ifindex);
+        let verdict = match bulkhead_common::parse(frame, &mut case.packet) {
+            Ok(()) => bulkhead_common::judge(self, &mut case),
+            Err(reason) => Verdict::Drop(reason),
+        };
+        (verdict, case)
+    }
+}
+
+impl Tables for LyingEngine<'_> {
+    fn epoch(&self) -> Epoch {
+        self.image.epoch()
+    }
+
+    fn now(&self) -> u64 {
+        if self.lie == EngineLie::Clock { 1_000_000_000 } else { self.image.now() }
+    }
+
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
+        self.image.subinterface(key)
+    }
+
+    fn network(&self, index: u32) -> Option<&Network> {
+        self.image.network(index)
+    }
+
+    fn scope(&self, index: u32) -> Option<&ScopeRange> {
+        self.image.scope(index)
+    }
+
+    fn address(&self, key: &AddressKey) -> Option<Versioned> {
+        let hidden = match self.lie {
+            EngineLie::PrefixOnly => key.prefix_len() == 128 && !key.address().is_v4(),
+            EngineLie::HostOnly => key.prefix_len() == 64,
+            _ => false,
+        };
+        if hidden { None } else { self.image.address(key) }
+    }
+
+    fn device(&self, index: u32) -> Option<&Device> {
+        self.image.device(index)
+    }
+
+    fn profile(&self, index: u32) -> Option<Versioned> {
+        self.image.profile(index)
+    }
+
+    fn rule_set(&self, index: u32) -> Option<&RuleSet> {
+        self.image.rule_set(index)
+    }
+
+    fn range(&self, index: u32) -> Option<&Range> {
+        self.image.range(index)
+    }
+
+    fn peer(&self, index: u32) -> Option<&Peer> {
+        self.image.peer(index)
+    }
+
+    fn port(&self, index: u32) -> Option<&PortRange> {
+        self.image.port(index)
+    }
+
+    fn range_before(&self, span: Span, address: Addr) -> Found {
+        let found = search::range_before(self.image, span, address);
+        let first = found == u64::from(span.start) || found >= search::NONE;
+        if self.lie == EngineLie::Search && !first { found - 1 } else { found }
+    }
+
+    fn peer_before(&self, span: Span, profile: ProfileId) -> Found {
+        search::peer_before(self.image, span, profile)
+    }
+
+    fn port_before(&self, span: Span, wanted: u32) -> Found {
+        let short = u32::from(self.lie == EngineLie::ShortList && span.len > 1);
+        search::port_before(self.image, Span { len: span.len - short, ..span }, wanted)
+    }
+}
+
+impl Flows for LyingEngine<'_> {
+    type Handle = ();
+
+    fn flow(&self, key: &FlowKey) -> Option<((), FlowWords)> {
+        let ((), mut words) = self.image.flow(key)?;
+        match self.lie {
+            EngineLie::NoFlow => return None,
+            EngineLie::Endless => words.deadline = u64::MAX,
+            EngineLie::NoAccess => words.access = [0; 2],
+            EngineLie::Initiator => words.initiator ^= 1,
+            _ => {}
+        }
+        Some(((), words))
+    }
+
+    fn update(&self, (): (), key: &FlowKey, update: &FlowUpdate) {
+        if self.lie != EngineLie::NoUpdate {
+            self.image.update((), key, update);
+        }
+    }
+
+    fn end(&self, (): (), key: &FlowKey) {
+        self.image.end((), key);
+    }
+
+    fn open(&self, key: &FlowKey, start: &FlowStart) -> bool {
+        self.lie == EngineLie::NoOpen || self.image.open(key, start)
+    }
+}

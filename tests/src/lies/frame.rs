@@ -1,0 +1,140 @@
+//! Frames that show the parser other bytes than they hold.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a lie touches one thing and leaves the rest")]
+
+use bulkhead_common::frame::Frame;
+
+/// What the parser is made to overlook.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FrameLie {
+    /// Every IPv4 header has twenty bytes.
+    Ihl,
+    /// No IPv4 packet is a fragment.
+    Fragment,
+    /// VLAN numbers have eight bits.
+    VlanNumber,
+    /// The second tag has number 0.
+    InnerVlan,
+    /// Ports have eight bits.
+    PortHigh,
+    /// Every TCP segment is an acknowledgement.
+    TcpFlags,
+    /// The source address is its neighbour.
+    Source,
+    /// Every hop limit is 255.
+    HopLimit,
+    /// Frames are eight bytes longer than they are.
+    Length,
+    /// The first extension header is not one.
+    Extension,
+    /// Every frame comes from the same station.
+    Mac,
+    /// Echoes have no identifier.
+    EchoId,
+    /// UDP lengths always fit.
+    UdpLength,
+    /// ARP senders never claim another station's MAC address.
+    ArpMac,
+    /// TCP's data offset is always five.
+    TcpOffset,
+    /// A third tag is IPv4.
+    ThirdTag,
+}
+
+impl FrameLie {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Ihl,
+        Self::Fragment,
+        Self::VlanNumber,
+        Self::InnerVlan,
+        Self::PortHigh,
+        Self::TcpFlags,
+        Self::Source,
+        Self::HopLimit,
+        Self::Length,
+        Self::Extension,
+        Self::Mac,
+        Self::EchoId,
+        Self::UdpLength,
+        Self::ArpMac,
+        Self::TcpOffset,
+        Self::ThirdTag,
+    ];
+}
+
+/// A frame with a few bytes painted over.
+#[derive(Debug)]
+pub struct LyingFrame<'f> {
+    bytes: &'f [u8],
+    longer: u32,
+    paint: Vec<(usize, u8)>,
+}
+
+impl<'f> LyingFrame<'f> {
+    /// Paints a frame.
+    pub fn new(bytes: &'f [u8], lie: FrameLie) -> Self {
+        let longer = if lie == FrameLie::Length { 8 } else { 0 };
+        Self { bytes, longer, paint: paint(bytes, lie).unwrap_or_default() }
+    }
+}
+
+impl Frame for LyingFrame<'_> {
+    fn len(&self) -> u32 {
+        Frame::len(self.bytes) + self.longer
+    }
+
+    fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        // What a frame that claims to be longer shows behind its end.
+        let mut shown = if self.longer > 0 {
+            let held = self.bytes.get(at as usize..).unwrap_or_default();
+            let mut shown = [0; N];
+            let fits = at + N as u32 <= self.len();
+            held.iter().take(N).enumerate().for_each(|(index, byte)| shown[index] = *byte);
+            fits.then_some(shown)?
+        } else {
+            self.bytes.load(at)?
+        };
+        for (position, value) in &self.paint {
+            if let Some(byte) = position.checked_sub(at as usize).and_then(|index| shown.get_mut(index)) {
+                *byte = *value;
+            }
+        }
+        Some(shown)
+    }
+}
+
+/// Which bytes to paint over, by position; nothing if the frame has no such header.
+fn paint(bytes: &[u8], lie: FrameLie) -> Option<Vec<(usize, u8)>> {
+    let mut network = 14;
+    let mut tags = 0;
+    while matches!(bytes.get(network - 2..network)?, [0x81, 0] | [0x88, 0xa8]) {
+        network += 4;
+        tags += 1;
+    }
+    let v4 = bytes.get(network - 2..network)? == [8, 0];
+    let v6 = bytes.get(network - 2..network)? == [0x86, 0xdd];
+    let (protocol, transport) = match () {
+        () if v4 => (*bytes.get(network + 9)?, network + usize::from(bytes[network] & 15) * 4),
+        () if v6 => (*bytes.get(network + 6)?, network + 40),
+        () => (0, network),
+    };
+    let ported = matches!(protocol, 6 | 17 | 132);
+    Some(match lie {
+        FrameLie::Ihl if v4 => vec![(network, 0x45)],
+        FrameLie::Fragment if v4 => vec![(network + 6, 0), (network + 7, 0)],
+        FrameLie::VlanNumber if tags > 0 => vec![(14, 0)],
+        FrameLie::InnerVlan if tags == 2 => vec![(18, 0), (19, 0)],
+        FrameLie::PortHigh if ported => vec![(transport + 2, 0)],
+        FrameLie::TcpFlags if protocol == 6 => vec![(transport + 13, 0x10)],
+        FrameLie::Source if v4 => vec![(network + 15, bytes.get(network + 15)? ^ 1)],
+        FrameLie::HopLimit if v6 => vec![(network + 7, 255)],
+        FrameLie::Extension if v6 && matches!(protocol, 0 | 43 | 60) => vec![(network + 6, 59)],
+        FrameLie::Mac => vec![(11, 0x10)],
+        FrameLie::EchoId if matches!(protocol, 1 | 58) => vec![(transport + 4, 0), (transport + 5, 0)],
+        FrameLie::UdpLength if protocol == 17 => vec![(transport + 4, 0), (transport + 5, 8)],
+        FrameLie::ArpMac => (0..6).map(|at| (network + 8 + at, bytes[6 + at])).collect(),
+        FrameLie::TcpOffset if protocol == 6 => vec![(transport + 12, 0x50)],
+        FrameLie::ThirdTag if tags == 3 => vec![(20, 8), (21, 0)],
+        _ => Vec::new(),
+    })
+}

@@ -1,0 +1,145 @@
+//! Tables that a wrong compiler could have made.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a lie touches one thing and leaves the rest")]
+
+use std::sync::Arc;
+
+use bulkhead::tables::{Rules, Tables};
+use bulkhead_common::abi::key::VLAN_OTHER;
+use bulkhead_common::abi::value::{
+    ROLE_ACCESS, ROLE_CORE, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_PASS,
+};
+use bulkhead_common::abi::{Addr, NetworkId, PortRange};
+
+/// What the compiler gets wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TableLie {
+    /// Port ranges end one too early.
+    PortsEndEarly,
+    /// Port ranges begin one too early.
+    PortsBeginEarly,
+    /// Remote ranges end one too late.
+    RangesEndLate,
+    /// There is no never list.
+    NoNever,
+    /// There is no inbound rule.
+    NoInbound,
+    /// Inbound rules work outwards.
+    InboundIsOutbound,
+    /// No device is bound to a place.
+    NoBinding,
+    /// Bound places do not include the MAC address.
+    NoMac,
+    /// Infrastructure is pool.
+    NoInfrastructure,
+    /// Access and core change sides.
+    RolesSwapped,
+    /// Transit is passed where it should be dropped, and the other way round.
+    TransitSwapped,
+    /// Every rule lets its flows live for two hours.
+    IdleForgotten,
+    /// The first rule is blamed for everything.
+    RulesMixedUp,
+    /// Places are found without their inner tag.
+    NoInnerTag,
+    /// The host does not know the pools of its networks.
+    NoHostPools,
+}
+
+impl TableLie {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::PortsEndEarly,
+        Self::PortsBeginEarly,
+        Self::RangesEndLate,
+        Self::NoNever,
+        Self::NoInbound,
+        Self::InboundIsOutbound,
+        Self::NoBinding,
+        Self::NoMac,
+        Self::NoInfrastructure,
+        Self::RolesSwapped,
+        Self::TransitSwapped,
+        Self::IdleForgotten,
+        Self::RulesMixedUp,
+        Self::NoInnerTag,
+        Self::NoHostPools,
+    ];
+
+    /// The tables with this mistake in them.
+    pub fn told(self, tables: &Tables) -> Tables {
+        let mut tables = tables.clone();
+        tables.profiles.values_mut().for_each(|rules| *rules = Arc::new(self.in_rules(rules)));
+        self.in_devices(&mut tables);
+        self.in_places(&mut tables);
+        tables
+    }
+
+    fn in_devices(self, tables: &mut Tables) {
+        for device in tables.devices.values_mut() {
+            match self {
+                Self::NoBinding => {
+                    (device.ifindex, device.outer_vlan, device.inner_vlan) = (0, VLAN_OTHER, VLAN_OTHER);
+                }
+                Self::NoMac => device.flags = 0,
+                _ => {}
+            }
+        }
+    }
+
+    fn in_places(self, tables: &mut Tables) {
+        if self == Self::NoHostPools {
+            tables.networks.entry(NetworkId::NONE).or_default().retain(|range| range.scope != SCOPE_POOL);
+        }
+        if self == Self::NoInfrastructure {
+            let ranges = tables.networks.values_mut().flatten();
+            ranges
+                .filter(|range| range.scope == SCOPE_INFRASTRUCTURE)
+                .for_each(|range| range.scope = SCOPE_POOL);
+        }
+        if self == Self::NoInnerTag {
+            let places = std::mem::take(&mut tables.subinterfaces);
+            let cut = places.into_iter().map(|(mut place, facts)| {
+                place.inner_vlan = if place.inner_vlan == VLAN_OTHER { VLAN_OTHER } else { 0 };
+                (place, facts)
+            });
+            tables.subinterfaces = cut.collect();
+        }
+        for facts in tables.subinterfaces.values_mut() {
+            match self {
+                Self::RolesSwapped if facts.roles == ROLE_ACCESS => facts.roles = ROLE_CORE,
+                Self::RolesSwapped if facts.roles == ROLE_CORE => facts.roles = ROLE_ACCESS,
+                Self::TransitSwapped if facts.transit == TRANSIT_PASS => facts.transit = TRANSIT_DROP,
+                Self::TransitSwapped if facts.transit == TRANSIT_DROP => facts.transit = TRANSIT_PASS,
+                _ => {}
+            }
+        }
+    }
+
+    fn in_rules(self, rules: &Rules) -> Rules {
+        let mut rules = rules.clone();
+        match self {
+            Self::NoNever => rules.never.clear(),
+            Self::NoInbound => rules.inbound.clear(),
+            Self::InboundIsOutbound => rules.outbound.clone_from(&rules.inbound),
+            _ => {}
+        }
+        for remote in rules.outbound.iter_mut().chain(&mut rules.inbound) {
+            if self == Self::RangesEndLate {
+                remote.last = Addr::from_bits(remote.last.to_bits() + 1);
+            }
+            remote.ports.iter_mut().for_each(|port| self.in_port(port));
+        }
+        rules.peers.iter_mut().flat_map(|(_, ports)| ports).for_each(|port| self.in_port(port));
+        rules
+    }
+
+    fn in_port(self, port: &mut PortRange) {
+        match self {
+            Self::PortsEndEarly if port.first < port.last => port.last -= 1,
+            Self::PortsBeginEarly => port.first = port.first.saturating_sub(1),
+            Self::IdleForgotten => port.idle = 7200,
+            Self::RulesMixedUp => port.rule.0 = 1,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A second opinion on every frame, from the operator's intent alone.
+//!
+//! Shares no code with `bulkhead_common` and reads no tables: it has a dissector of its own, looks
+//! addresses up in the [`Policy`] by trying one resource after the other, and remembers
+//! conversations in a list. Slow and plain, so that a person can check it against the design.
+//! [`Flaw`] makes it wrong on purpose, to show that the comparison would notice.
+
+use std::net::IpAddr;
+
+use bulkhead::policy::{AgentConfig, Policy};
+use bulkhead::tables::Host;
+
+mod conversation;
+mod dissect;
+mod flaw;
+mod intent;
+mod link;
+mod place;
+mod transport;
+
+pub use dissect::{Dissected, What, dissect};
+pub use flaw::Flaw;
+
+use conversation::Conversations;
+use intent::Intent;
+
+/// What the oracle says about a frame.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Opinion {
+    /// Whether the frame goes on.
+    pub passes: bool,
+    /// The label of why.
+    pub reason: &'static str,
+    /// The device that the frame is about.
+    pub device: Option<String>,
+    /// The device at the other end.
+    pub peer: Option<String>,
+    /// The rule that allows it, as `policy/rule`.
+    pub rule: Option<String>,
+}
+
+/// Why a frame is dropped.
+type Refusal = &'static str;
+
+/// One host with one policy, and what was said on it so far.
+#[derive(Debug)]
+pub struct Oracle<'p> {
+    intent: Intent<'p>,
+    conversations: Conversations,
+    flaw: Option<Flaw>,
+}
+
+/// A frame and what is known of it, filled in from stage to stage.
+struct Subject<'f> {
+    frame: &'f Dissected,
+    ifindex: u32,
+    length: usize,
+    now: u64,
+    device: Option<String>,
+    peer: Option<String>,
+    rule: Option<String>,
+}
+
+impl<'p> Oracle<'p> {
+    /// Takes the operator's intent; nobody has spoken yet.
+    pub fn new(policy: &'p Policy, agent: &'p AgentConfig, host: &'p Host) -> Self {
+        Self {
+            intent: Intent { policy, agent, host, flaw: None },
+            conversations: Conversations::default(),
+            flaw: None,
+        }
+    }
+
+    /// Makes it wrong in one way.
+    pub fn with_flaw(mut self, flaw: Flaw) -> Self {
+        self.flaw = Some(flaw);
+        self.intent.flaw = Some(flaw);
+        self
+    }
+
+    /// Takes another policy; conversations go on as far as it allows them.
+    pub fn change_policy(&mut self, policy: &'p Policy) {
+        self.intent.policy = policy;
+    }
+
+    /// Judges a frame that enters by an interface at a time in nanoseconds.
+    pub fn judge(&mut self, frame: &[u8], ifindex: u32, now: u64) -> Opinion {
+        let dissected = match dissect(frame, self.flaw) {
+            Ok(dissected) => dissected,
+            Err(reason) => return Opinion { passes: false, reason, device: None, peer: None, rule: None },
+        };
+        let mut subject = Subject {
+            frame: &dissected,
+            ifindex,
+            length: frame.len(),
+            now,
+            device: None,
+            peer: None,
+            rule: None,
+        };
+        let answer = self.place(&mut subject);
+        let Subject { device, peer, rule, .. } = subject;
+        let (passes, reason) = match answer {
+            Ok(reason) => (true, reason),
+            Err(reason) => (false, reason),
+        };
+        Opinion { passes, reason, device, peer, rule }
+    }
+
+    /// Packets and bytes of every conversation: sent and received by the device it is charged to.
+    pub fn totals(&self) -> Vec<([u64; 2], [u64; 2])> {
+        self.conversations.totals()
+    }
+
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
+    }
+}
+
+/// True for addresses that no host may have (RFC 1122, RFC 3927, RFC 4291, RFC 5771).
+fn is_special(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let first = v4.octets()[0];
+            first == 0 || first == 127 || first >= 224 || v4.is_link_local()
+        }
+        IpAddr::V6(v6) => {
+            v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() || v6.is_unicast_link_local()
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Who is speaking with whom. Only the side that may call begins; the other may answer.
+#![expect(clippy::wildcard_enum_match_arm, reason = "what is not named is the rest, whatever it is")]
+
+use std::net::IpAddr;
+
+use bulkhead::policy::Device;
+
+use super::dissect::What;
+use super::intent::{Called, Permission};
+use super::{Flaw, Oracle, Refusal, Subject};
+
+/// What was begun and not yet removed, dead ones too.
+#[derive(Debug, Default)]
+pub(super) struct Conversations(Vec<Conversation>);
+
+/// A conversation, as the device sees it that it is charged to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Name {
+    network: String,
+    device: String,
+    local: IpAddr,
+    remote: IpAddr,
+    matter: Matter,
+}
+
+/// What it is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Matter {
+    Ports { protocol: u8, local: u16, remote: u16 },
+    Echo { id: u16, local_asks: bool },
+}
+
+#[derive(Debug)]
+struct Conversation {
+    name: Name,
+    local_called: bool,
+    idle_seconds: Option<u64>,
+    ends: u64,
+    /// Where each side's frames enter, if it is a device and has spoken.
+    entries: [Option<(u32, (u16, u16))>; 2],
+    replied: bool,
+    closing: bool,
+    totals: [[u64; 2]; 2],
+}
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+
+/// From one end or the other, and whom the policy is asked about.
+struct Talk<'p> {
+    /// Whom the packet is about.
+    device: &'p Device,
+    /// The device at the other end.
+    peer: Option<&'p Device>,
+    /// The device is the sender.
+    sent: bool,
+    /// The sender's frames enter here, so their entry is remembered.
+    enters: bool,
+}
+
+impl<'p> Oracle<'p> {
+    /// From a device to the outside.
+    pub(super) fn uplink(
+        &mut self,
+        device: &'p Device,
+        subject: &mut Subject<'_>,
+    ) -> Result<&'static str, Refusal> {
+        let talk = Talk { device, peer: None, sent: true, enters: true };
+        speakable(subject.frame.what)?;
+        self.continued(&talk, subject).unwrap_or_else(|| self.begun(&talk, subject))
+    }
+
+    /// From the outside to a device.
+    pub(super) fn downlink(
+        &mut self,
+        device: &'p Device,
+        subject: &mut Subject<'_>,
+    ) -> Result<&'static str, Refusal> {
+        let talk = Talk { device, peer: None, sent: false, enters: false };
+        speakable(subject.frame.what)?;
+        self.continued(&talk, subject).unwrap_or_else(|| self.begun(&talk, subject))
+    }
+
+    /// From device to device: at the sender's access interface, or coming back from the core.
+    pub(super) fn lateral(
+        &mut self,
+        sender: &'p Device,
+        receiver: &'p Device,
+        enters: bool,
+        subject: &mut Subject<'_>,
+    ) -> Result<&'static str, Refusal> {
+        speakable(subject.frame.what)?;
+        let sent = Talk { device: sender, peer: Some(receiver), sent: true, enters };
+        if let Some(answer) = self.continued(&sent, subject) {
+            return answer;
+        }
+        let received = Talk { device: receiver, peer: Some(sender), sent: false, enters };
+        if let Some(answer) = self.continued(&received, subject) {
+            return answer;
+        }
+        if enters { self.begun(&sent, subject) } else { Err("spoofed_source") }
+    }
+
+    /// Part of a live conversation, or nothing.
+    fn continued(
+        &mut self,
+        talk: &Talk<'p>,
+        subject: &mut Subject<'_>,
+    ) -> Option<Result<&'static str, Refusal>> {
+        if self.has(Flaw::ForgetsConversations) {
+            return None;
+        }
+        let name = self.name(talk, subject);
+        let endless = self.has(Flaw::ForgetsIdle);
+        let at = self.conversations.0.iter().position(|known| {
+            known.name == name && (known.ends > subject.now || endless && known.ends > 0)
+        })?;
+        Some(self.continue_at(at, talk, subject))
+    }
+
+    fn continue_at(
+        &mut self,
+        at: usize,
+        talk: &Talk<'p>,
+        subject: &mut Subject<'_>,
+    ) -> Result<&'static str, Refusal> {
+        let entry = talk.enters.then_some((subject.ifindex, subject.frame.vlans));
+        let side = usize::from(!talk.sent);
+        let known = &self.conversations.0[at];
+        let elsewhere = entry.is_some() && known.entries[side].is_some() && entry != known.entries[side];
+        if elsewhere && !self.has(Flaw::ForgetsEntry) {
+            return Err("spoofed_source");
+        }
+        let by_caller = talk.sent == known.local_called;
+        let flags = flags(subject.frame.what);
+        if is_opening(flags) && !by_caller && !self.has(Flaw::ForgetsResponderSyn) {
+            return Err("unsolicited");
+        }
+        let permission = match self.permission(talk, known.local_called, subject) {
+            Ok(permission) => permission,
+            Err(reason) => {
+                self.conversations.0[at].ends = 0;
+                return Err(reason);
+            }
+        };
+        let half_open = !self.has(Flaw::ForgetsHalfOpen);
+        let known = &mut self.conversations.0[at];
+        known.entries[side] = known.entries[side].or(entry);
+        known.idle_seconds = permission.idle_seconds;
+        known.hear(by_caller, flags);
+        known.count(side, subject, half_open);
+        subject.rule = Some(permission.rule);
+        Ok("established")
+    }
+
+    /// The first packet of a conversation.
+    fn begun(&mut self, talk: &Talk<'p>, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
+        if matches!(subject.frame.what, What::Pong(_)) {
+            return Err("unsolicited");
+        }
+        let flags = flags(subject.frame.what);
+        let tcp = matches!(subject.frame.what, What::Ports { protocol: 6, .. });
+        if !talk.sent && tcp && !is_opening(flags) && !self.has(Flaw::ForgetsSyn) {
+            return Err("unsolicited");
+        }
+        let permission = self.permission(talk, talk.sent, subject)?;
+        let name = self.name(talk, subject);
+        let side = usize::from(!talk.sent);
+        let mut entries = [None, None];
+        entries[side] = talk.enters.then_some((subject.ifindex, subject.frame.vlans));
+        let mut new = Conversation {
+            name,
+            local_called: talk.sent,
+            idle_seconds: permission.idle_seconds,
+            ends: 0,
+            entries,
+            replied: false,
+            closing: false,
+            totals: [[0; 2]; 2],
+        };
+        new.hear(true, flags);
+        new.count(side, subject, !self.has(Flaw::ForgetsHalfOpen));
+        self.conversations.0.retain(|known| known.name != new.name);
+        self.conversations.0.push(new);
+        subject.rule = Some(permission.rule);
+        Ok("opened")
+    }
+
+    /// Asks the policy about the conversation's first packet.
+    fn permission(
+        &self,
+        talk: &Talk<'p>,
+        local_called: bool,
+        subject: &Subject<'_>,
+    ) -> Result<Permission, Refusal> {
+        let caller_sent = talk.sent == local_called;
+        let called = match subject.frame.what {
+            What::Ports { protocol, destination, .. } if caller_sent => Called::Port(protocol, destination),
+            What::Ports { protocol, source, .. } => Called::Port(protocol, source),
+            _ => Called::Echo,
+        };
+        let intent = self.intent;
+        let remote = if talk.sent { subject.frame.to } else { subject.frame.from };
+        let peer = talk.peer.filter(|_| !self.has(Flaw::ForgetsPeersNever));
+        if intent.is_never(talk.device, called) || peer.is_some_and(|peer| intent.is_never(peer, called)) {
+            return Err("never");
+        }
+        match talk.peer {
+            None if local_called => intent.outbound(talk.device, remote, called).ok_or("no_rule"),
+            None => intent.inbound(talk.device, remote, called).ok_or("unsolicited"),
+            Some(peer) => intent.between(talk.device, peer, called).ok_or("segment_denied"),
+        }
+    }
+
+    fn name(&self, talk: &Talk<'p>, subject: &Subject<'_>) -> Name {
+        let frame = subject.frame;
+        let (local, remote) = if talk.sent { (frame.from, frame.to) } else { (frame.to, frame.from) };
+        let known_id = |id| if self.has(Flaw::ForgetsEchoId) { 0 } else { id };
+        let matter = match frame.what {
+            What::Ports { protocol, source, destination, .. } if talk.sent => {
+                Matter::Ports { protocol, local: source, remote: destination }
+            }
+            What::Ports { protocol, source, destination, .. } => {
+                Matter::Ports { protocol, local: destination, remote: source }
+            }
+            What::Ping(id) => Matter::Echo { id: known_id(id), local_asks: talk.sent },
+            What::Pong(id) => Matter::Echo { id: known_id(id), local_asks: !talk.sent },
+            what => unreachable!("{what:?} is no conversation"),
+        };
+        let network = talk.device.network.value.to_string();
+        Name { network, device: talk.device.name.to_string(), local, remote, matter }
+    }
+}
+
+impl Conversations {
+    /// Packets and bytes of each: sent, received.
+    pub(super) fn totals(&self) -> Vec<([u64; 2], [u64; 2])> {
+        let mut totals: Vec<_> = self.0.iter().map(|known| (known.totals[0], known.totals[1])).collect();
+        totals.sort_unstable();
+        totals
+    }
+}
+
+impl Conversation {
+    fn hear(&mut self, by_caller: bool, flags: u8) {
+        if by_caller && flags & (SYN | ACK) == SYN {
+            (self.replied, self.closing) = (false, false);
+        }
+        self.replied |= !by_caller;
+        self.closing |= flags & (FIN | RST) != 0;
+    }
+
+    fn count(&mut self, side: usize, subject: &Subject<'_>, half_open: bool) {
+        self.totals[side][0] += 1;
+        self.totals[side][1] += subject.length as u64;
+        self.ends = subject.now + self.patience(half_open) * 1_000_000_000;
+    }
+
+    /// Seconds of silence that it survives: what the rule says, else RFC 5382, RFC 4787, RFC 5508.
+    fn patience(&self, half_open: bool) -> u64 {
+        let protocol = match self.name.matter {
+            Matter::Ports { protocol, .. } => protocol,
+            Matter::Echo { .. } => return self.idle_seconds.unwrap_or(60),
+        };
+        match protocol {
+            6 if half_open && (!self.replied || self.closing) => 240,
+            17 => self.idle_seconds.unwrap_or(300),
+            _ => self.idle_seconds.unwrap_or(7440),
+        }
+    }
+}
+
+fn speakable(what: What) -> Result<(), Refusal> {
+    match what {
+        What::Ports { .. } | What::Ping(_) | What::Pong(_) => Ok(()),
+        What::Fragment => Err("fragment_unsupported"),
+        What::IcmpError => Err("icmp_error"),
+        What::IcmpOther => Err("unsupported_icmp"),
+        _ => Err("unsupported_protocol"),
+    }
+}
+
+fn flags(what: What) -> u8 {
+    match what {
+        What::Ports { flags, .. } => flags,
+        _ => 0,
+    }
+}
+
+/// True for the segment that opens a TCP connection.
+fn is_opening(flags: u8) -> bool {
+    flags & (FIN | SYN | RST | ACK) == SYN
+}

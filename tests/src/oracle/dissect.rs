@@ -1,0 +1,227 @@
+//! Frame → what it says, by cutting slices: every layer gets exactly the bytes that belong to it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::transport;
+use super::{Flaw, Refusal};
+
+/// What a frame says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Dissected {
+    /// The sender's MAC address.
+    pub mac: [u8; 6],
+    /// Outer and inner VLAN number, 0 for none.
+    pub vlans: (u16, u16),
+    /// Source address; of ARP the sender's. Unspecified where there is none.
+    pub from: IpAddr,
+    /// Destination address; of ARP and neighbour messages the target.
+    pub to: IpAddr,
+    /// What it is.
+    pub what: What,
+}
+
+/// What a packet is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum What {
+    /// TCP, UDP or SCTP with source and destination port; `flags` are TCP's.
+    Ports {
+        /// IP protocol number.
+        protocol: u8,
+        /// Source port.
+        source: u16,
+        /// Destination port.
+        destination: u16,
+        /// TCP flags, 0 for others.
+        flags: u8,
+    },
+    /// Echo request with its identifier.
+    Ping(u16),
+    /// Echo reply with its identifier.
+    Pong(u16),
+    /// An ICMP error.
+    IcmpError,
+    /// Another ICMP message.
+    IcmpOther,
+    /// Part of a packet.
+    Fragment,
+    /// A protocol that rules can't name.
+    Unknown,
+    /// ARP request or reply.
+    Arp,
+    /// Neighbour solicitation.
+    NeighbourAsked,
+    /// Neighbour advertisement.
+    NeighbourTold,
+    /// Router solicitation.
+    RouterAsked,
+    /// Router advertisement or redirect.
+    RouterTold,
+    /// LACP or LLDP.
+    LinkControl,
+}
+
+const NOWHERE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// Reads a frame.
+///
+/// # Errors
+/// The label of the reason why it can't be judged.
+pub fn dissect(frame: &[u8], flaw: Option<Flaw>) -> Result<Dissected, Refusal> {
+    let (header, mut rest) = frame.split_at_checked(14).ok_or("malformed_ethernet")?;
+    let mut ether_type = number(&header[12..14]);
+    let mut tags = Vec::new();
+    while matches!(ether_type, 0x8100 | 0x88a8) {
+        if tags.len() == 2 {
+            return Err("unsupported_vlan_depth");
+        }
+        let (tag, behind) = rest.split_at_checked(4).ok_or("malformed_ethernet")?;
+        tags.push(number(&tag[..2]) % 4096);
+        ether_type = number(&tag[2..]);
+        rest = behind;
+    }
+    tags.resize(2, 0);
+    let mut vlans = (tags[0], tags[1]);
+    match flaw {
+        Some(Flaw::IgnoresTags) => vlans = (0, 0),
+        Some(Flaw::IgnoresInnerTag) => vlans.1 = 0,
+        _ => {}
+    }
+    let mac = [header[6], header[7], header[8], header[9], header[10], header[11]];
+    let (from, to, what) = match ether_type {
+        0x0800 => ipv4(rest, flaw)?,
+        0x86dd => ipv6(rest, flaw)?,
+        0x0806 => arp(rest, mac)?,
+        0x8809 | 0x88cc => (NOWHERE, NOWHERE, What::LinkControl),
+        _ => return Err("unsupported_ethertype"),
+    };
+    Ok(Dissected { mac, vlans, from, to, what })
+}
+
+type Layer = (IpAddr, IpAddr, What);
+
+fn arp(bytes: &[u8], mac: [u8; 6]) -> Result<Layer, Refusal> {
+    let packet = bytes.get(..28).ok_or("malformed_arp")?;
+    let ethernet_ipv4 = packet[..6] == [0, 1, 8, 0, 6, 4];
+    let operation = number(&packet[6..8]);
+    if !ethernet_ipv4 || !(1..=2).contains(&operation) {
+        return Err("malformed_arp");
+    }
+    if packet[8..14] != mac {
+        return Err("spoofed_neighbour");
+    }
+    Ok((v4(&packet[14..18]), v4(&packet[24..28]), What::Arp))
+}
+
+fn ipv4(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {
+    const BAD: Refusal = "malformed_ipv4";
+    let fixed = bytes.get(..20).ok_or(BAD)?;
+    let words = if flaw == Some(Flaw::IgnoresOptions) { 5 } else { usize::from(fixed[0] % 16) };
+    if fixed[0] / 16 != 4 || words < 5 {
+        return Err(BAD);
+    }
+    let packet = bytes.get(..usize::from(number(&fixed[2..4]))).ok_or(BAD)?;
+    let payload = packet.get(words * 4..).ok_or(BAD)?;
+    let (from, to) = (v4(&fixed[12..16]), v4(&fixed[16..20]));
+    let more_or_offset = number(&fixed[6..8]) % 0x4000;
+    let what = if more_or_offset != 0 && flaw != Some(Flaw::IgnoresFragments) {
+        What::Fragment
+    } else if fixed[9] == 1 {
+        transport::icmp(payload)?
+    } else {
+        transport::ports(fixed[9], payload, flaw)?
+    };
+    Ok((from, to, what))
+}
+
+fn ipv6(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {
+    const BAD: Refusal = "malformed_ipv6";
+    let (fixed, rest) = bytes.split_at_checked(40).ok_or(BAD)?;
+    if fixed[0] / 16 != 6 {
+        return Err(BAD);
+    }
+    let payload = rest.get(..usize::from(number(&fixed[4..6]))).ok_or(BAD)?;
+    let (from, mut to) = (v6(&fixed[8..24]), v6(&fixed[24..40]));
+    if from.to_ipv4_mapped().is_some() {
+        return Err("martian_source");
+    }
+    if to.to_ipv4_mapped().is_some() {
+        return Err("martian_destination");
+    }
+    let chain = Chain::walk(fixed[6], payload, flaw)?;
+    let what = if chain.fragment {
+        What::Fragment
+    } else if chain.protocol == 58 {
+        let (what, target) = transport::icmpv6(chain.payload)?;
+        let discovery = !matches!(what, What::Ping(_) | What::Pong(_) | What::IcmpError | What::IcmpOther);
+        if discovery && (fixed[7] != 255 || chain.headers > 0 || chain.payload[1] != 0) {
+            return Err("malformed_neighbour");
+        }
+        to = target.unwrap_or(to);
+        if to.to_ipv4_mapped().is_some() {
+            return Err("martian_destination");
+        }
+        what
+    } else {
+        transport::ports(chain.protocol, chain.payload, flaw)?
+    };
+    Ok((from.into(), to.into(), what))
+}
+
+/// Where a chain of IPv6 extension headers ends.
+struct Chain<'f> {
+    protocol: u8,
+    payload: &'f [u8],
+    headers: usize,
+    fragment: bool,
+}
+
+impl<'f> Chain<'f> {
+    /// Six headers are walked; behind a fragment header there may be anything.
+    fn walk(protocol: u8, payload: &'f [u8], flaw: Option<Flaw>) -> Result<Self, Refusal> {
+        let mut chain = Chain { protocol, payload, headers: 0, fragment: false };
+        if flaw == Some(Flaw::IgnoresExtensions) {
+            return Ok(chain);
+        }
+        while matches!(chain.protocol, 0 | 43 | 44 | 51 | 60) && !chain.fragment {
+            if chain.headers == 6 {
+                return Err("unsupported_extension");
+            }
+            chain.step()?;
+        }
+        Ok(chain)
+    }
+
+    fn step(&mut self) -> Result<(), Refusal> {
+        const BAD: Refusal = "malformed_ipv6";
+        let start = self.payload.get(..8).ok_or(BAD)?;
+        let length = usize::from(start[1]);
+        let bytes = match self.protocol {
+            0 if self.headers > 0 => return Err(BAD),
+            43 if start[3] > 0 => return Err("unsupported_extension"),
+            44 => 8,
+            51 => 8 + 4 * length,
+            _ => 8 + 8 * length,
+        };
+        self.fragment = self.protocol == 44;
+        self.protocol = start[0];
+        self.payload = self.payload.get(bytes..).ok_or(BAD)?;
+        self.headers += 1;
+        Ok(())
+    }
+}
+
+/// The number that two or more bytes in network order stand for.
+pub(super) fn number(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |sum, byte| sum * 256 + u16::from(*byte))
+}
+
+fn v4(bytes: &[u8]) -> IpAddr {
+    Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
+}
+
+/// The IPv6 address in sixteen bytes.
+pub(super) fn v6(bytes: &[u8]) -> Ipv6Addr {
+    let groups: Vec<u16> = bytes.chunks(2).map(number).collect();
+    let [a, b, c, d, e, f, g, h] = groups[..] else { panic!("an address has sixteen bytes") };
+    Ipv6Addr::new(a, b, c, d, e, f, g, h)
+}

@@ -1,0 +1,87 @@
+//! Ways in which the oracle can be wrong.
+
+/// One deliberate mistake. Each is a bug that a firewall has had somewhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flaw {
+    /// Takes every frame for an untagged one.
+    IgnoresTags,
+    /// Takes off one tag only.
+    IgnoresInnerTag,
+    /// Believes that every IPv4 header has twenty bytes.
+    IgnoresOptions,
+    /// Takes a fragment for a whole packet.
+    IgnoresFragments,
+    /// Believes that an IPv6 header is followed by the transport.
+    IgnoresExtensions,
+    /// Reads a datagram up to the end of the frame.
+    IgnoresUdpLength,
+    /// Leaves the last port of a range out.
+    EndsRangesEarly,
+    /// Leaves the last address of a prefix out.
+    EndsPrefixesEarly,
+    /// Has no inbound rules.
+    ForgetsInbound,
+    /// Has no never lists.
+    ForgetsNever,
+    /// Asks only the sender for its never list.
+    ForgetsPeersNever,
+    /// Lets a wide destination reach into pools and infrastructure.
+    ForgetsCuts,
+    /// Lets a rule between two ends work both ways.
+    SwapsEnds,
+    /// Does not compare labels of the two ends.
+    ForgetsSameLabels,
+    /// Believes the source address, wherever it comes from.
+    ForgetsBindings,
+    /// Lets the same conversation come from elsewhere.
+    ForgetsEntry,
+    /// Keeps no state: replies need rules.
+    ForgetsConversations,
+    /// Lets conversations live for ever.
+    ForgetsIdle,
+    /// Lets the core open a TCP conversation by any segment.
+    ForgetsSyn,
+    /// Lets the called side open a TCP connection on live state.
+    ForgetsResponderSyn,
+    /// Takes every echo reply for the one that was asked for.
+    ForgetsEchoId,
+    /// Takes half-open connections for established ones.
+    ForgetsHalfOpen,
+    /// Believes what ARP and neighbour discovery claim.
+    BelievesNeighbours,
+    /// Lets unknown SIMs through as transit.
+    PassesUnknownDevices,
+    /// Mixes networks that use the same addresses.
+    MixesNetworks,
+}
+
+impl Flaw {
+    /// All of them.
+    pub const ALL: [Self; 25] = [
+        Self::IgnoresTags,
+        Self::IgnoresInnerTag,
+        Self::IgnoresOptions,
+        Self::IgnoresFragments,
+        Self::IgnoresExtensions,
+        Self::IgnoresUdpLength,
+        Self::EndsRangesEarly,
+        Self::EndsPrefixesEarly,
+        Self::ForgetsInbound,
+        Self::ForgetsNever,
+        Self::ForgetsPeersNever,
+        Self::ForgetsCuts,
+        Self::SwapsEnds,
+        Self::ForgetsSameLabels,
+        Self::ForgetsBindings,
+        Self::ForgetsEntry,
+        Self::ForgetsConversations,
+        Self::ForgetsIdle,
+        Self::ForgetsSyn,
+        Self::ForgetsResponderSyn,
+        Self::ForgetsEchoId,
+        Self::ForgetsHalfOpen,
+        Self::BelievesNeighbours,
+        Self::PassesUnknownDevices,
+        Self::MixesNetworks,
+    ];
+}

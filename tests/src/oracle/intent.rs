@@ -1,0 +1,272 @@
+//! What the operator wants, asked directly: every question walks the policy from its start.
+
+use std::net::IpAddr;
+
+use bulkhead::policy::{
+    AgentConfig, Between, Device, Direction, Interface, Network, Policy, PolicyRules, Port, Protocol,
+    Remotes, Role, Rule, Selector, Subject, Transit,
+};
+use bulkhead::tables::Host;
+use ipnet::IpNet;
+
+use super::{Flaw, is_special};
+
+/// A policy on a host.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intent<'p> {
+    pub(super) policy: &'p Policy,
+    pub(super) agent: &'p AgentConfig,
+    pub(super) host: &'p Host,
+    pub(super) flaw: Option<Flaw>,
+}
+
+/// What is called: protocol, port, or echo.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Called {
+    /// TCP, UDP or SCTP with the called side's port.
+    Port(u8, u16),
+    /// An echo.
+    Echo,
+}
+
+/// The rule that allows something, and how long its conversations may be silent.
+#[derive(Clone, Debug)]
+pub(super) struct Permission {
+    pub(super) rule: String,
+    pub(super) idle_seconds: Option<u64>,
+}
+
+/// A candidate: how specific its prefix is, then the order in which it was found.
+type Best = Option<(u8, Permission)>;
+
+impl<'p> Intent<'p> {
+    /// The configured interface with this number.
+    pub(super) fn interface(&self, ifindex: u32) -> Option<&'p Interface> {
+        let (name, _) = self.host.interfaces.iter().find(|(_, found)| found.ifindex == ifindex)?;
+        self.agent.interfaces.iter().find(|interface| interface.name.value == *name)
+    }
+
+    /// The network that is seen on an interface with these tags.
+    pub(super) fn network(&self, interface: &str, vlans: (u16, u16)) -> Option<&'p Network> {
+        self.policy.networks().values().find(|network| {
+            let here = |place: &bulkhead::policy::Subinterface| {
+                place.interface == interface && (place.vlan, place.inner_vlan) == vlans
+            };
+            network.seen_on.iter().any(|place| here(&place.value))
+        })
+    }
+
+    /// The prefixes that the host itself has on a link.
+    pub(super) fn link(&self, interface: &str, vlans: (u16, u16)) -> Vec<IpNet> {
+        let name = match vlans {
+            (0, 0) => interface.to_owned(),
+            (outer, 0) => format!("{interface}.{outer}"),
+            (outer, inner) => format!("{interface}.{outer}.{inner}"),
+        };
+        self.host.interfaces.get(&name).map(|found| found.addresses.clone()).unwrap_or_default()
+    }
+
+    /// True for an address of the host that others can send to.
+    pub(super) fn is_host(&self, address: IpAddr) -> bool {
+        let mut all = self.host.interfaces.values().flat_map(|interface| &interface.addresses);
+        !is_special(address) && all.any(|net| net.addr() == address)
+    }
+
+    /// True for an address of the operator's machines in a network.
+    pub(super) fn is_infrastructure(&self, network: &Network, address: IpAddr) -> bool {
+        self.is_host(address) || network.infrastructure.iter().any(|net| self.holds(net.value, address))
+    }
+
+    /// True for an address that is a device or nobody in a network.
+    pub(super) fn is_pool(&self, network: &Network, address: IpAddr) -> bool {
+        network.pools.iter().any(|net| self.holds(net.value, address))
+            && !self.is_infrastructure(network, address)
+    }
+
+    /// True if any network calls the address a pool's.
+    pub(super) fn is_pool_anywhere(&self, address: IpAddr) -> bool {
+        self.policy.networks().values().any(|network| self.is_pool(network, address))
+    }
+
+    /// The device that has an address.
+    pub(super) fn device(&self, network: &Network, address: IpAddr) -> Option<&'p Device> {
+        self.policy.devices().values().find(|device| {
+            let here = device.network.value == network.name || self.flaw == Some(Flaw::MixesNetworks);
+            here && device.addresses.iter().any(|net| net.value.contains(&address))
+        })
+    }
+
+    /// True if a never list of the device's network or segment names what is called.
+    pub(super) fn is_never(&self, device: &Device, called: Called) -> bool {
+        if self.flaw == Some(Flaw::ForgetsNever) {
+            return false;
+        }
+        let network = self.policy.networks().get(&device.network.value).map(|network| &network.never);
+        let segment = device.segment.as_ref().and_then(|name| self.policy.segments().get(name));
+        let mut all = network.into_iter().chain(segment.map(|segment| &segment.never)).flatten();
+        all.any(|port| self.names(*port, called))
+    }
+
+    /// What allows the device to call an address outside.
+    pub(super) fn outbound(&self, device: &Device, remote: IpAddr, called: Called) -> Option<Permission> {
+        let mut best = None;
+        for (rules, rule) in self.rules_about(device) {
+            let Direction::Outbound(remotes) = &rule.direction else { continue };
+            if rule.ports.iter().any(|port| self.names(*port, called)) {
+                improve(&mut best, self.reach(remotes, device, remote), rules, rule);
+            }
+            improve(&mut best, self.serves(remotes, device, remote, called), rules, rule);
+        }
+        best.map(|(_, permission)| permission)
+    }
+
+    /// What allows an address outside to call the device.
+    pub(super) fn inbound(&self, device: &Device, remote: IpAddr, called: Called) -> Option<Permission> {
+        let mut best = None;
+        if self.flaw == Some(Flaw::ForgetsInbound) {
+            return None;
+        }
+        for (rules, rule) in self.rules_about(device) {
+            let Direction::Inbound(remotes) = &rule.direction else { continue };
+            if rule.ports.iter().any(|port| self.names(*port, called)) {
+                improve(&mut best, self.reach(remotes, device, remote), rules, rule);
+            }
+        }
+        best.map(|(_, permission)| permission)
+    }
+
+    /// What allows one device to call another.
+    pub(super) fn between(&self, caller: &Device, called: &Device, what: Called) -> Option<Permission> {
+        for rules in self.policy.policies().values() {
+            let Subject::Between(between) = &rules.subject else { continue };
+            let swapped = self.flaw == Some(Flaw::SwapsEnds) && self.joins(between, called, caller);
+            if !swapped && !self.joins(between, caller, called) {
+                continue;
+            }
+            let open = |rule: &&Rule| rule.ports.iter().any(|port| self.names(*port, what));
+            if let Some(rule) = rules.rules.iter().find(open) {
+                return Some(permission(rules, rule));
+            }
+        }
+        None
+    }
+
+    fn joins(&self, between: &Between, caller: &Device, called: &Device) -> bool {
+        let same = |label: &String| {
+            caller.labels.contains_key(label) && caller.labels.get(label) == called.labels.get(label)
+        };
+        chooses(&between.initiator, caller)
+            && chooses(&between.responder, called)
+            && (between.same_labels.iter().all(same) || self.flaw == Some(Flaw::ForgetsSameLabels))
+    }
+
+    fn rules_about(&self, device: &'p Device) -> impl Iterator<Item = (&'p PolicyRules, &'p Rule)> {
+        let about = move |rules: &&PolicyRules| match &rules.subject {
+            Subject::Devices(selector) => chooses(selector, device),
+            Subject::Between(_) => false,
+        };
+        let policies = self.policy.policies().values().filter(about);
+        policies.flat_map(|rules| rules.rules.iter().map(move |rule| (rules, rule)))
+    }
+
+    /// The longest prefix of the rule's destinations and cidrs that reaches an address.
+    fn reach(&self, remotes: &Remotes, device: &Device, address: IpAddr) -> Option<u8> {
+        let plain = self.is_plain(address);
+        let inside = self.is_inside(device, address);
+        let named = remotes.destinations.iter().filter_map(|name| {
+            let destination = self.policy.destinations().get(&name.value)?;
+            let open = if destination.reaches_infrastructure { inside } else { plain };
+            open.then_some(&destination.cidrs)
+        });
+        let written = plain.then_some(&remotes.cidrs);
+        let prefixes = named.chain(written).flatten().map(|prefix| prefix.value);
+        prefixes.filter(|prefix| self.holds(*prefix, address)).map(|prefix| prefix.prefix_len()).max()
+    }
+
+    /// The service that the rule names and that has the address and port.
+    fn serves(&self, remotes: &Remotes, device: &Device, address: IpAddr, called: Called) -> Option<u8> {
+        let network = self.policy.networks().get(&device.network.value)?;
+        let services = remotes.services.iter().filter_map(|name| network.services.get(&name.value));
+        let mut serving = services.filter(|service| {
+            let here = service.addresses.iter().any(|server| server.value == address);
+            here && service.ports.iter().any(|port| self.names(*port, called))
+        });
+        let found = serving.next().is_some() && self.is_inside(device, address);
+        found.then_some(if address.is_ipv4() { 32 } else { 128 })
+    }
+
+    /// True where rules reach without saying more: neither pool nor infrastructure nor special.
+    fn is_plain(&self, address: IpAddr) -> bool {
+        let mut networks = self.policy.networks().values();
+        let taken = networks
+            .any(|network| self.is_pool(network, address) || self.is_infrastructure(network, address));
+        self.flaw == Some(Flaw::ForgetsCuts) || !(taken || self.is_host(address) || is_special(address))
+    }
+
+    /// True where rules reach that name a service, or a destination inside infrastructure.
+    fn is_inside(&self, device: &Device, address: IpAddr) -> bool {
+        let network = self.policy.networks().get(&device.network.value);
+        !is_special(address) && !network.is_some_and(|network| self.is_pool(network, address))
+    }
+
+    fn holds(&self, prefix: IpNet, address: IpAddr) -> bool {
+        let early = self.flaw == Some(Flaw::EndsPrefixesEarly) && prefix.prefix_len() < 31;
+        prefix.contains(&address) && !(early && prefix.broadcast() == address)
+    }
+
+    fn names(&self, port: Port, called: Called) -> bool {
+        let number = |protocol| match protocol {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        };
+        match (port, called) {
+            (Port::Any, _) | (Port::Echo, Called::Echo) => true,
+            (Port::Range { protocol, first, last }, Called::Port(wanted, port)) => {
+                let early = self.flaw == Some(Flaw::EndsRangesEarly) && first != last && port == last;
+                number(protocol) == wanted && first <= port && port <= last && !early
+            }
+            (Port::Range { .. }, Called::Echo) | (Port::Echo, Called::Port(..)) => false,
+        }
+    }
+}
+
+/// True if frames from devices enter by the interface.
+pub(super) fn is_access(interface: &Interface) -> bool {
+    interface.roles.contains(&Role::Access)
+}
+
+/// True if frames from the data network enter by the interface.
+pub(super) fn is_core(interface: &Interface) -> bool {
+    interface.roles.contains(&Role::Core)
+}
+
+/// True if traffic of no device may go on.
+pub(super) fn is_transit(interface: &Interface) -> bool {
+    interface.transit == Transit::Pass
+}
+
+fn chooses(selector: &Selector, device: &Device) -> bool {
+    match selector {
+        Selector::Segment(name) => device.segment.as_ref() == Some(&name.value),
+        Selector::Device(name) => device.name == name.value,
+        Selector::Labels(wanted) => {
+            wanted.value.iter().all(|(key, value)| device.labels.get(key) == Some(value))
+        }
+    }
+}
+
+/// Takes a rule if its prefix is longer than the best so far; the first of equals stays.
+fn improve(best: &mut Best, prefix: Option<u8>, rules: &PolicyRules, rule: &Rule) {
+    let Some(prefix) = prefix else { return };
+    if best.as_ref().is_none_or(|(longest, _)| prefix > *longest) {
+        *best = Some((prefix, permission(rules, rule)));
+    }
+}
+
+fn permission(rules: &PolicyRules, rule: &Rule) -> Permission {
+    Permission {
+        rule: format!("{}/{}", rules.name, rule.name),
+        idle_seconds: rule.idle.map(|idle| idle.as_secs()),
+    }
+}

@@ -1,0 +1,157 @@
+//! Where a frame enters, whom it is from and for, and whether it can be.
+#![expect(clippy::wildcard_enum_match_arm, reason = "what is not named is the rest, whatever it is")]
+
+use std::net::IpAddr;
+
+use bulkhead::policy::{Device, Interface, Network};
+
+use super::dissect::{Dissected, What};
+use super::intent::{is_access, is_core, is_transit};
+use super::{Flaw, Oracle, Refusal, Subject, is_special};
+
+/// An interface, the tags, and the network seen there.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'p> {
+    pub(super) interface: &'p Interface,
+    pub(super) vlans: (u16, u16),
+    pub(super) network: Option<&'p Network>,
+}
+
+impl<'p> Oracle<'p> {
+    /// Finds the place and sends the frame on to whoever judges its kind.
+    pub(super) fn place(&mut self, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
+        let interface = self.intent.interface(subject.ifindex).ok_or("internal_interface")?;
+        let vlans = subject.frame.vlans;
+        let network = self.intent.network(&interface.name.value, vlans);
+        let place = Place { interface, vlans, network };
+        match subject.frame.what {
+            What::LinkControl if is_core(interface) && is_transit(interface) => Ok("link_control"),
+            What::LinkControl => Err("unsupported_ethertype"),
+            What::Arp | What::NeighbourAsked | What::NeighbourTold | What::RouterAsked | What::RouterTold => {
+                self.neighbour(&place, subject)
+            }
+            What::Ports { .. }
+            | What::Ping(_)
+            | What::Pong(_)
+            | What::IcmpError
+            | What::IcmpOther
+            | What::Fragment
+            | What::Unknown => self.route(&place, subject),
+        }
+    }
+
+    fn route(&mut self, place: &Place<'p>, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
+        let Dissected { from, to, .. } = *subject.frame;
+        let Some(network) = place.network else {
+            let strange = self.intent.is_pool_anywhere(from) || self.intent.is_pool_anywhere(to);
+            return if strange { Err("unknown_vlan") } else { self.transit(place, subject) };
+        };
+        if self.intent.is_pool(network, from) {
+            return self.sent_by_device(place, network, subject);
+        }
+        if self.intent.is_pool(network, to) {
+            return self.sent_to_device(place, network, subject);
+        }
+        self.transit(place, subject)
+    }
+
+    fn sent_by_device(
+        &mut self,
+        place: &Place<'p>,
+        network: &'p Network,
+        subject: &mut Subject<'_>,
+    ) -> Result<&'static str, Refusal> {
+        let Dissected { from, to, .. } = *subject.frame;
+        let access = is_access(place.interface);
+        let Some(sender) = self.intent.device(network, from) else {
+            if self.has(Flaw::PassesUnknownDevices) {
+                return self.transit(place, subject);
+            }
+            return Err(if access { "unknown_device" } else { "spoofed_source" });
+        };
+        subject.device = Some(sender.name.to_string());
+        if access && !self.is_bound_here(sender, place, subject) {
+            return Err("spoofed_source");
+        }
+        if is_special(to) {
+            return Err(match to {
+                IpAddr::V4(v4) if v4.is_broadcast() => "broadcast",
+                _ if to.is_multicast() => "multicast",
+                _ => "martian_destination",
+            });
+        }
+        if !self.intent.is_pool(network, to) {
+            return if access { self.uplink(sender, subject) } else { Err("spoofed_source") };
+        }
+        let receiver = self.intent.device(network, to).ok_or("unknown_peer")?;
+        subject.peer = Some(receiver.name.to_string());
+        self.lateral(sender, receiver, access, subject)
+    }
+
+    fn sent_to_device(
+        &mut self,
+        place: &Place<'p>,
+        network: &'p Network,
+        subject: &mut Subject<'_>,
+    ) -> Result<&'static str, Refusal> {
+        let Dissected { from, to, .. } = *subject.frame;
+        if !is_core(place.interface) {
+            return Err("spoofed_source");
+        }
+        if is_special(from) {
+            return Err("martian_source");
+        }
+        if self.is_foreign(place, from) {
+            return Err("spoofed_source");
+        }
+        let receiver = self.intent.device(network, to).ok_or("unknown_device")?;
+        subject.device = Some(receiver.name.to_string());
+        self.downlink(receiver, subject)
+    }
+
+    /// True for an address that only a device of another network can have.
+    fn is_foreign(&self, place: &Place<'p>, address: IpAddr) -> bool {
+        let ours = place.network.is_some_and(|network| self.intent.is_infrastructure(network, address));
+        !ours && self.intent.is_pool_anywhere(address)
+    }
+
+    fn transit(&self, place: &Place<'p>, subject: &Subject<'_>) -> Result<&'static str, Refusal> {
+        let Dissected { from, to, what, .. } = *subject.frame;
+        if self.is_foreign(place, from) {
+            return Err("spoofed_source");
+        }
+        if self.is_foreign(place, to) {
+            return Err("unknown_vlan");
+        }
+        if is_transit(place.interface) {
+            return Ok("transit");
+        }
+        if is_core(place.interface) {
+            return Err("transit_denied");
+        }
+        let dhcp = |what| {
+            matches!(
+                what,
+                What::Ports { protocol: 17, source: 68, destination: 67, .. }
+                    | What::Ports { protocol: 17, source: 546, destination: 547, .. }
+            )
+        };
+        Err(match () {
+            () if dhcp(what) => "dhcp",
+            () if to.is_multicast() => "multicast",
+            () if is_special(from) => "martian_source",
+            () => "spoofed_source",
+        })
+    }
+
+    /// True if the device's frames may enter like this one does.
+    pub(super) fn is_bound_here(&self, device: &Device, place: &Place<'_>, subject: &Subject<'_>) -> bool {
+        let Some(binding) = &device.binding else { return true };
+        let (outer, inner) = place.vlans;
+        self.has(Flaw::ForgetsBindings)
+            || binding.interface.as_ref().is_none_or(|name| *name == place.interface.name.value)
+                && binding.vlan.is_none_or(|vlan| vlan == outer)
+                && binding.inner_vlan.is_none_or(|vlan| vlan == inner)
+                && binding.mac.is_none_or(|mac| mac == subject.frame.mac)
+    }
+}
