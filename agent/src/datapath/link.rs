@@ -8,7 +8,7 @@ use std::{fs, io};
 
 use anyhow::{Context, Result, anyhow};
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::XdpLink;
+use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{Xdp, XdpMode};
 use serde::Serialize;
 
@@ -95,42 +95,55 @@ fn read_name(path: &Path) -> Option<Attachment> {
     Some(Attachment { interface: unescape(parts.next()?), ifindex, mode, defunct: false })
 }
 
-/// Attaches the program anew and pins the link.
-pub(super) fn attach(
+/// Attaches the program to an interface that has no link of ours; without a mode, natively or else generically.
+pub(super) fn attach_first(
     program: &mut Xdp,
     pins: &Path,
     interface: &str,
     ifindex: u32,
-    mode: Mode,
-) -> Result<()> {
+    mode: Option<Mode>,
+) -> Result<(XdpLinkId, Attachment)> {
+    let at = |mode| Attachment { interface: interface.to_owned(), ifindex, mode, defunct: false };
+    let first = at(mode.unwrap_or(Mode::Native));
+    match attach(program, pins, &first) {
+        Err(_) if mode.is_none() => {
+            let second = at(Mode::Generic);
+            Ok((attach(program, pins, &second)?, second))
+        }
+        attached => Ok((attached?, first)),
+    }
+}
+
+/// Attaches the program and pins the link.
+fn attach(program: &mut Xdp, pins: &Path, wanted: &Attachment) -> Result<XdpLinkId> {
+    let Attachment { interface, ifindex, mode, .. } = wanted;
     let act = || format!("attach the XDP program to {interface} ({})", mode.as_str());
-    let id = program
-        .attach_to_if_index(ifindex, mode.xdp())
-        .map_err(|error| explain(error, interface))
-        .with_context(act)?;
-    let link = program.take_link(id).with_context(act)?;
+    let id = program.attach_to_if_index(*ifindex, mode.xdp());
+    let id = id.map_err(|error| explain(error, interface)).with_context(act)?;
+    pin_again(program, pins, id, wanted).with_context(act)
+}
+
+/// Pins a link that the program holds.
+pub(super) fn pin_again(program: &mut Xdp, pins: &Path, id: XdpLinkId, wanted: &Attachment) -> Result<XdpLinkId> {
+    let link = program.take_link(id)?;
     // aya falls back to a netlink attachment, which dies with the agent: worse than none that looks like one.
-    let link = FdLink::try_from(link)
-        .map_err(|_| anyhow!("the kernel offers no BPF link for it"))
-        .with_context(act)?;
-    let path = pin_path(pins, ifindex, mode, interface);
-    let pinned =
-        link.pin(&path).with_context(|| format!("pin the link of {interface} at {}", path.display()))?;
+    let link = FdLink::try_from(link).map_err(|_| anyhow!("the kernel offers no BPF link for it"))?;
+    let path = pin_path(pins, wanted.ifindex, wanted.mode, &wanted.interface);
+    let pinned = link.pin(&path).with_context(|| format!("pin its link at {}", path.display()))?;
     // Hold the descriptor as well as the pin: removing the pin alone then detaches nothing.
-    keep(program, pinned).with_context(act)
+    keep(program, pinned)
 }
 
 /// Takes over a pinned link and swaps its program in one step.
-pub(super) fn adopt(program: &mut Xdp, path: &Path, interface: &str) -> Result<()> {
+pub(super) fn adopt(program: &mut Xdp, path: &Path, interface: &str) -> Result<XdpLinkId> {
     let act = || format!("take over the pinned link of {interface} at {}", path.display());
     let pinned = PinnedLink::from_pin(path).with_context(act)?;
     keep(program, pinned).with_context(act)
 }
 
-fn keep(program: &mut Xdp, pinned: PinnedLink) -> Result<()> {
+fn keep(program: &mut Xdp, pinned: PinnedLink) -> Result<XdpLinkId> {
     let link = XdpLink::try_from(FdLink::from(pinned))?;
-    program.attach_to_link(link)?;
-    Ok(())
+    Ok(program.attach_to_link(link)?)
 }
 
 /// What the kernel's refusal means.

@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 use aya::programs::Xdp;
+use aya::programs::xdp::XdpLinkId;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::{Epoch, Flow, map};
 use bytemuck::Zeroable;
@@ -37,6 +38,8 @@ pub struct Datapath {
     pins: PathBuf,
     ebpf: Ebpf,
     maps: Maps,
+    /// Links that this agent holds, by ifindex.
+    links: BTreeMap<u32, (XdpLinkId, Attachment)>,
 }
 
 impl Datapath {
@@ -48,7 +51,7 @@ impl Datapath {
         make_folder(&pins.join("links"))?;
         let ebpf = load::load(pins, sizes)?;
         let maps = Maps::open(pins)?;
-        let mut datapath = Self { pins: pins.to_owned(), ebpf, maps };
+        let mut datapath = Self { pins: pins.to_owned(), ebpf, maps, links: BTreeMap::new() };
         datapath.count_on(0)?;
         Ok(datapath)
     }
@@ -65,22 +68,27 @@ impl Datapath {
     pub fn attach(&mut self, interface: &str, ifindex: u32, generic_allowed: bool) -> Result<Attachment> {
         self.count_on(ifindex)?;
         self.drop_defunct()?;
+        let pinned = link::pinned(&self.pins)?.into_iter().find(|(_, a)| a.ifindex == ifindex);
+        let held = self.links.remove(&ifindex);
         let program = xdp(&mut self.ebpf)?;
-        let adopted = link::pinned(&self.pins)?.into_iter().find(|(_, a)| a.ifindex == ifindex);
-        if let Some((path, attachment)) = adopted {
-            link::adopt(program, &path, interface)?;
-            return Ok(Attachment { defunct: false, ..attachment });
-        }
-        let native = link::attach(program, &self.pins, interface, ifindex, Mode::Native);
-        let mode = match native {
-            Ok(()) => Mode::Native,
-            Err(_) if generic_allowed => {
-                link::attach(program, &self.pins, interface, ifindex, Mode::Generic)?;
-                Mode::Generic
+        let (id, attachment) = match (pinned, held) {
+            // Somebody removed the pin; the link lives by our descriptor and is pinned again.
+            (None, Some((id, attachment))) => (link::pin_again(program, &self.pins, id, &attachment)?, attachment),
+            (Some((_, attachment)), Some((id, _))) => (id, attachment),
+            (Some((path, attachment)), None) => (link::adopt(program, &path, interface)?, attachment),
+            (None, None) => {
+                let mode = if generic_allowed { None } else { Some(Mode::Native) };
+                link::attach_first(program, &self.pins, interface, ifindex, mode)?
             }
-            Err(error) => return Err(error),
         };
-        Ok(Attachment { interface: interface.to_owned(), ifindex, mode, defunct: false })
+        self.links.insert(ifindex, (id, attachment.clone()));
+        Ok(attachment)
+    }
+
+    /// True if this agent's program runs on an interface, held by a pin.
+    pub fn is_attached(&self, ifindex: u32) -> bool {
+        let pinned = || link::pinned(&self.pins).unwrap_or_default();
+        self.links.contains_key(&ifindex) && pinned().iter().any(|(_, a)| a.ifindex == ifindex && !a.defunct)
     }
 
     /// Every pinned link.
@@ -101,7 +109,13 @@ impl Datapath {
                 link::unpin(&path)?;
             }
         }
-        Ok(())
+        self.release(ifindex)
+    }
+
+    /// Lets go of the descriptor too: a link without pin and descriptor is gone.
+    fn release(&mut self, ifindex: u32) -> Result<()> {
+        let Some((id, _)) = self.links.remove(&ifindex) else { return Ok(()) };
+        xdp(&mut self.ebpf)?.detach(id).context("detach the XDP program")
     }
 
     /// Removes every link and then every map below `pins`; names the interfaces that nothing guards now.
@@ -225,6 +239,7 @@ impl Datapath {
         for (path, attachment) in link::pinned(&self.pins)? {
             if attachment.defunct {
                 link::unpin(&path)?;
+                self.release(attachment.ifindex)?;
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ pub struct Considered {
 
 /// Every rule of the policies that are about these ends, in the order of the policies; an end that
 /// is no device is the packet's address.
-pub(super) fn rules(
+pub fn rules(
     policy: &Policy,
     host: &Host,
     packet: &Packet,

@@ -18,7 +18,7 @@ use bulkhead_common::wire::{ether_type, icmp, ip_proto, l4};
 use ipnet::IpNet;
 
 pub use assumed::{assumed_agent, assumed_host};
-pub use considered::Considered;
+pub use considered::{Considered, rules as considered};
 pub use trial::run_tests;
 
 use super::agent::{AgentConfig, Role};

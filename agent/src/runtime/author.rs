@@ -1,0 +1,57 @@
+//! Who asks: what the kernel says of the peer, and what the peer says of itself.
+
+use std::fs;
+
+use nix::unistd::{Uid, User};
+
+/// The process at the other end of the socket.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Author {
+    /// User id, from the kernel (SO_PEERCRED).
+    pub uid: u32,
+    /// Process id, from the kernel; 0 if it does not tell.
+    pub pid: i32,
+}
+
+impl Author {
+    /// The author as a revision keeps it: `kari via sudo`, `root`, `uid 1004`.
+    ///
+    /// The login uid is set once at login and survives `su` and `sudo` (kernel audit); `SUDO_USER` is
+    /// only the client's word.
+    pub fn describe(self, sudo_user: Option<&str>) -> String {
+        let user = name(self.uid);
+        match (self.login(), sudo_user) {
+            (Some(login), _) if login != self.uid => format!("{} via {user}", name(login)),
+            (_, Some(sudo)) if is_plain(sudo) => format!("{sudo} via sudo"),
+            _ => user,
+        }
+    }
+
+    fn login(self) -> Option<u32> {
+        let text = fs::read_to_string(format!("/proc/{}/loginuid", self.pid)).ok()?;
+        // (uid_t) -1: no login, a service or a container.
+        text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
+    }
+}
+
+fn name(uid: u32) -> String {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_s_word_counts_only_if_it_is_a_name() {
+        let nobody = Author { uid: 4_000_000_000, pid: 0 };
+        assert_eq!(nobody.describe(None), "uid 4000000000");
+        assert_eq!(nobody.describe(Some("kari")), "kari via sudo");
+        assert_eq!(nobody.describe(Some("a\nb")), "uid 4000000000");
+        assert_eq!(Author { uid: 0, pid: 0 }.describe(None), "root");
+    }
+}

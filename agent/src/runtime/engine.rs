@@ -1,0 +1,383 @@
+//! The one owner of state and kernel: every change of what is enforced goes through here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use bulkhead_common::abi::value::TRANSIT_HOST;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::author::Author;
+use super::in_force::InForce;
+use super::kernel::{Kernel, pins};
+use super::{host, names};
+use crate::api::types::{
+    Accepted, AcceptedInterface, ApplyReply, ApplyRequest, Changes, NamedText, Pending, Refusal, RevisionInfo,
+};
+use crate::datapath::Datapath;
+use crate::policy::{self, AgentConfig, Diagnostics, Ids, Policy, SourceFile};
+use crate::state::{Found, Merged, Objects, State, Store};
+use crate::tables::{Host, Tables};
+use crate::telemetry::{Clock, NameTable, Telemetry};
+
+/// Why an apply did nothing.
+#[derive(Debug)]
+pub enum Refused {
+    /// The policy is not right; nothing was tried.
+    Policy(Refusal),
+    /// The host could not do it; what was in force is in force.
+    Host(anyhow::Error),
+}
+
+/// The agent's state and what it holds of the kernel.
+pub struct Engine {
+    pub(super) agent: AgentConfig,
+    pub(super) config: NamedText,
+    store: Store,
+    pub(super) accepted: Option<State>,
+    pub(super) in_force: Option<Arc<InForce>>,
+    pub(super) kernel: Option<Kernel>,
+    telemetry: Arc<Telemetry>,
+    stopped: watch::Receiver<bool>,
+    pub(super) since: Timestamp,
+    /// What went wrong when the state was read.
+    pub(super) loss: Option<String>,
+    /// What the last tick could not put right.
+    pub(super) faults: Vec<String>,
+    pub(super) pending: Option<Pending>,
+    pub(super) rates: super::report::Rates,
+}
+
+impl Engine {
+    /// Opens the state and brings the accepted policy into force, before anything is attached.
+    ///
+    /// # Errors
+    /// The state directory is not usable, or the accepted policy cannot be enforced at all.
+    pub fn start(agent: AgentConfig, config: NamedText, stopped: watch::Receiver<bool>) -> Result<Self> {
+        let store = Store::open(&agent.state_dir)?;
+        let clock = Clock::read(Datapath::now_ns());
+        let mut engine = Self {
+            agent,
+            config,
+            store,
+            accepted: None,
+            in_force: None,
+            kernel: None,
+            telemetry: Telemetry::new(Arc::new(NameTable::default()), clock),
+            stopped,
+            since: Timestamp::now(),
+            loss: None,
+            faults: Vec::new(),
+            pending: None,
+            rates: super::report::Rates::default(),
+        };
+        engine.restore()?;
+        engine.look_at_folder();
+        Ok(engine)
+    }
+
+    /// The stream of drops and flows.
+    pub fn telemetry(&self) -> Arc<Telemetry> {
+        Arc::clone(&self.telemetry)
+    }
+
+    /// The folder that holds the operator's policies.
+    pub fn policy_folder(&self) -> PathBuf {
+        self.agent.policy_folder.clone()
+    }
+
+    fn restore(&mut self) -> Result<()> {
+        match self.store.load()? {
+            Found::Nothing => {
+                tracing::warn!("no policy was ever accepted here: nothing is attached until `bulkhead apply`");
+                Ok(())
+            }
+            Found::Accepted(state, passed_over) => {
+                self.loss = passed_over.map(|why| format!("the newest state could not be read, r{} is in force: {why}", state.revision.number));
+                self.enforce_accepted(*state)
+            }
+            Found::Lost(why) => self.close(why),
+        }
+    }
+
+    /// Brings the accepted state into force. A state that does not compile any more keeps what the kernel has.
+    fn enforce_accepted(&mut self, mut state: State) -> Result<()> {
+        let host = host::observe()?;
+        let prepared = InForce::prepare(state.objects.files(), &self.agent, &host, &state.ids);
+        let in_force = match prepared {
+            Ok(in_force) => in_force,
+            Err(problems) => return self.close(format!("the accepted policy is refused now:\n{}", problems.render(false))),
+        };
+        let generation = self.enforce(&in_force.compiled.tables)?;
+        state.published(generation);
+        state.ids = in_force.ids.clone();
+        tracing::info!("enforcing r{} (generation {generation})", state.revision.number);
+        self.accepted = Some(state);
+        self.adopt(in_force);
+        Ok(())
+    }
+
+    /// There was a policy and it is lost: the kernel keeps what it has, or else nothing is forwarded.
+    fn close(&mut self, why: String) -> Result<()> {
+        tracing::error!("the accepted policy is lost: {why}");
+        self.loss = Some(format!("the accepted policy is lost, so traffic is closed until the next apply: {why}"));
+        let host = host::observe()?;
+        if Datapath::present(&pins(&self.agent.pin_dir)) {
+            self.open_kernel()?;
+            self.loss = Some(format!("the accepted policy is lost; the kernel still enforces what it had: {why}"));
+            return self.attach(&host);
+        }
+        let tables = closed_tables(&self.agent, &host).map_err(|problems| anyhow::anyhow!(problems.render(false)))?;
+        self.enforce(&tables).map(|_| ())
+    }
+
+    /// Makes the kernel hold `tables` and guards the interfaces; returns the generation in force.
+    fn enforce(&mut self, tables: &Tables) -> Result<u32> {
+        self.open_kernel()?;
+        let kernel = self.kernel.as_mut().context("the datapath is not open")?;
+        let applied = kernel.apply(tables)?;
+        let host = host::observe()?;
+        self.attach(&host)?;
+        Ok(applied.generation.0)
+    }
+
+    fn attach(&mut self, host: &Host) -> Result<()> {
+        let kernel = self.kernel.as_ref().context("the datapath is not open")?;
+        self.faults = kernel.attach(&self.agent, host);
+        self.faults.iter().for_each(|fault| tracing::error!("{fault}"));
+        Ok(())
+    }
+
+    fn open_kernel(&mut self) -> Result<()> {
+        if self.kernel.is_some() {
+            return Ok(());
+        }
+        let kernel = Kernel::open(&self.agent)?;
+        let source = crate::telemetry::Kernel::new(kernel.events()?, kernel.shared());
+        let mut stopped = self.stopped.clone();
+        let running = Arc::clone(&self.telemetry).run(source, async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        });
+        tokio::runtime::Handle::current().spawn(running);
+        self.kernel = Some(kernel);
+        Ok(())
+    }
+
+    fn adopt(&mut self, in_force: InForce) {
+        let in_force = Arc::new(in_force);
+        let generations = self.accepted.as_ref().map(|state| state.generations.clone()).unwrap_or_default();
+        self.telemetry.rename(Arc::new(names::Known { in_force: Arc::clone(&in_force), generations }));
+        self.in_force = Some(in_force);
+    }
+
+    /// Checks a change of policy and, unless only asked, brings it into force and accepts it.
+    ///
+    /// # Errors
+    /// [`Refused`]; what was in force is in force.
+    pub fn apply(&mut self, request: &ApplyRequest, author: Author) -> Result<ApplyReply, Refused> {
+        let started = Instant::now();
+        let host = host::observe().map_err(Refused::Host)?;
+        let merged = self.merge(request)?;
+        let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
+        let in_force = InForce::prepare(merged.objects.files(), &self.agent, &host, &ids)
+            .map_err(|problems| self.refused("the policy is refused", problems))?;
+        let mut reply = ApplyReply {
+            revision: self.accepted.as_ref().map_or(0, |state| state.revision.number),
+            generation: self.kernel.as_ref().map_or(0, |kernel| kernel.datapath().epoch().generation.0),
+            unchanged: merged.changes.is_empty() && self.accepted.is_some(),
+            dry_run: request.dry_run,
+            changes: merged.changes,
+            writes: 0,
+            elapsed_ms: 0,
+            notes: in_force.notes.clone(),
+            tests: in_force.tests,
+        };
+        if !request.dry_run && !reply.unchanged {
+            let revision = self.next_revision(request, author);
+            self.accept(merged.objects, in_force, revision, &mut reply).map_err(Refused::Host)?;
+        }
+        reply.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(reply)
+    }
+
+    /// The request's files alone first, so that their own mistakes are told in their own terms.
+    fn merge(&self, request: &ApplyRequest) -> Result<Merged, Refused> {
+        let files: Vec<SourceFile> =
+            request.files.iter().map(|file| SourceFile::new(file.name.clone(), file.text.clone())).collect();
+        let change = Objects::of(&request.files);
+        let before = self.accepted.as_ref().map(|state| state.objects.clone()).unwrap_or_default();
+        let merged = before.merged(&change, request.prune);
+        // Documents that cannot be read have no kind or name, so they are in no merge: they are refused here.
+        let readable = policy::readable(files);
+        if readable.has_errors() {
+            return Err(self.refused("the policy is refused", readable));
+        }
+        Ok(merged)
+    }
+
+    fn refused(&self, error: &str, problems: Diagnostics) -> Refused {
+        let kept = self.accepted.as_ref().map_or_else(
+            || "nothing is enforced yet".to_owned(),
+            |state| format!("r{} stays in force", state.revision.number),
+        );
+        Refused::Policy(Refusal { error: format!("{error}; {kept}"), diagnostics: problems.iter().cloned().collect() })
+    }
+
+    fn next_revision(&self, request: &ApplyRequest, author: Author) -> RevisionInfo {
+        RevisionInfo {
+            number: self.accepted.as_ref().map_or(0, |state| state.revision.number) + 1,
+            time: Timestamp::now(),
+            author: author.describe(request.sudo_user.as_deref()),
+            message: request.message.clone(),
+        }
+    }
+
+    /// Disk, kernel, disk: a full disk refuses before the kernel is touched, and the rename comes last.
+    fn accept(
+        &mut self,
+        objects: Objects,
+        in_force: InForce,
+        revision: RevisionInfo,
+        reply: &mut ApplyReply,
+    ) -> Result<()> {
+        let generations = self.accepted.as_ref().map(|state| state.generations.clone()).unwrap_or_default();
+        let mut state = State { revision, objects, ids: in_force.ids.clone(), generations };
+        self.open_kernel()?;
+        let kernel = self.kernel.as_mut().context("the datapath is not open")?;
+        // If nothing has to change in the kernel, the generation stays and the next one is this revision's too.
+        state.published(kernel.datapath().epoch().generation.0 + 1);
+        let staged = self.store.stage(&state).context("keep the policy on disk; nothing was changed")?;
+        let applied = kernel.apply(&in_force.compiled.tables)?;
+        if let Err(error) = staged.commit() {
+            self.undo();
+            return Err(error).context("accept the policy; what was in force is in force again");
+        }
+        reply.revision = state.revision.number;
+        reply.generation = applied.generation.0;
+        reply.writes = applied.changed;
+        tracing::info!("r{} by {} is in force (generation {})", state.revision.number, state.revision.author, applied.generation.0);
+        self.accepted = Some(state);
+        self.loss = None;
+        self.attach(&in_force.host)?;
+        self.adopt(in_force);
+        self.look_at_folder();
+        Ok(())
+    }
+
+    /// Puts the old tables back after a change that could not be kept on disk.
+    fn undo(&mut self) {
+        let (Some(kernel), Some(in_force)) = (self.kernel.as_mut(), self.in_force.as_ref()) else { return };
+        if let Err(error) = kernel.apply(&in_force.compiled.tables) {
+            tracing::error!("the old policy could not be put back: {error:#}");
+        }
+    }
+
+    /// Compares kernel and host with what they should be, and puts right what differs.
+    pub fn tick(&mut self) {
+        if let Err(error) = self.reconcile() {
+            tracing::error!("reconcile: {error:#}");
+            self.faults.push(format!("{error:#}"));
+        }
+        self.look_at_folder();
+        if self.agent.auto_apply {
+            self.apply_folder();
+        }
+    }
+
+    fn reconcile(&mut self) -> Result<()> {
+        let host = host::observe()?;
+        let stale = self.in_force.as_ref().is_some_and(|in_force| in_force.host != host);
+        if let (true, Some(state)) = (stale, self.accepted.clone()) {
+            tracing::info!("the host's interfaces or addresses changed");
+            return self.enforce_accepted(state);
+        }
+        if self.kernel.is_some() { self.attach_quietly(&host) } else { Ok(()) }
+    }
+
+    /// As [`Self::attach`], but tells only what was not told before.
+    fn attach_quietly(&mut self, host: &Host) -> Result<()> {
+        let kernel = self.kernel.as_ref().context("the datapath is not open")?;
+        let faults = kernel.attach(&self.agent, host);
+        faults.iter().filter(|fault| !self.faults.contains(fault)).for_each(|fault| tracing::error!("{fault}"));
+        self.faults = faults;
+        let datapath = kernel.datapath();
+        self.rates.observe(&datapath.counters().unwrap_or_default());
+        Ok(())
+    }
+
+    /// What the folder would change.
+    fn look_at_folder(&mut self) {
+        self.pending = self.folder_request().and_then(|request| self.pending_of(&request));
+    }
+
+    fn folder_request(&self) -> Option<ApplyRequest> {
+        let folder = &self.agent.policy_folder;
+        let has_files = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+        if !has_files {
+            return None;
+        }
+        let files = policy::read(std::slice::from_ref(folder)).ok()?;
+        let files = files.iter().map(|f| NamedText { name: f.name().to_owned(), text: f.text().to_owned() }).collect();
+        let message = Some(format!("from {}", folder.display()));
+        Some(ApplyRequest { files, prune: true, message, ..ApplyRequest::default() })
+    }
+
+    fn pending_of(&self, request: &ApplyRequest) -> Option<Pending> {
+        let refused = |refused| match refused {
+            Refused::Policy(refusal) => Pending {
+                errors: refusal.diagnostics.len(),
+                first: refusal.diagnostics.first().map(ToString::to_string),
+                changes: Changes::default(),
+            },
+            Refused::Host(error) => Pending { errors: 1, first: Some(format!("{error:#}")), changes: Changes::default() },
+        };
+        let merged = match self.merge(request) {
+            Ok(merged) => merged,
+            Err(why) => return Some(refused(why)),
+        };
+        if merged.changes.is_empty() {
+            return None;
+        }
+        let host = host::observe().unwrap_or_default();
+        let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
+        match InForce::prepare(merged.objects.files(), &self.agent, &host, &ids) {
+            Ok(_) => Some(Pending { changes: merged.changes, ..Pending::default() }),
+            Err(problems) => Some(refused(self.refused("", problems))),
+        }
+    }
+
+    fn apply_folder(&mut self) {
+        let clean = self.pending.as_ref().is_some_and(|pending| pending.errors == 0);
+        let Some(request) = self.folder_request().filter(|_| clean) else { return };
+        if let Err(refused) = self.apply(&request, Author::default()) {
+            tracing::error!("the policy folder was not applied: {refused:?}");
+        }
+    }
+
+    /// Everything that `explain` needs, if a policy was accepted.
+    pub fn accepted(&self) -> Option<Accepted> {
+        let (state, in_force) = (self.accepted.as_ref()?, self.in_force.as_ref()?);
+        let files = state.objects.files();
+        let interfaces = in_force.host.interfaces.iter().map(|(name, interface)| {
+            let known = AcceptedInterface { ifindex: interface.ifindex, addresses: interface.addresses.clone() };
+            (name.clone(), known)
+        });
+        Some(Accepted {
+            revision: state.revision.clone(),
+            agent: self.config.clone(),
+            files: files.iter().map(|f| NamedText { name: f.name().to_owned(), text: f.text().to_owned() }).collect(),
+            interfaces: interfaces.collect::<BTreeMap<_, _>>(),
+        })
+    }
+}
+
+/// Tables that forward nothing and leave the host itself reachable.
+fn closed_tables(agent: &AgentConfig, host: &Host) -> Result<Tables, Diagnostics> {
+    let compiled = policy::compile(&Policy::default(), agent, host, &mut Ids::default())?;
+    let mut tables = compiled.tables;
+    tables.subinterfaces.values_mut().for_each(|facts| facts.transit = TRANSIT_HOST);
+    Ok(tables)
+}

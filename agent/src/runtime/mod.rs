@@ -1,0 +1,111 @@
+//! The agent: brings the accepted policy into force, keeps it there, and answers on a socket.
+//!
+//! ```text
+//! config → Engine (state, in force, kernel, telemetry) ← tick every 5 s, folder, API
+//! ```
+//!
+//! When the agent ends, however it ends, the datapath goes on enforcing.
+
+mod author;
+mod engine;
+mod folder;
+mod host;
+mod in_force;
+mod kernel;
+mod names;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+pub use author::Author;
+pub use engine::{Engine, Refused};
+pub use in_force::InForce;
+pub use kernel::pins;
+
+use crate::api;
+use crate::api::types::NamedText;
+use crate::policy;
+
+/// Where the agent's configuration is if nobody says otherwise.
+pub const CONFIG: &str = "/etc/bulkhead/agent.yaml";
+
+/// How often the kernel is compared with what it should be.
+const TICK: Duration = Duration::from_secs(5);
+
+/// The engine as tasks share it.
+pub type Shared = Arc<Mutex<Engine>>;
+
+/// Runs the agent until SIGTERM or SIGINT; the datapath stays.
+///
+/// # Errors
+/// The agent cannot start: configuration, state directory, socket.
+pub async fn run(config: &Path) -> Result<ExitCode> {
+    let (agent, text) = read_config(config)?;
+    let socket = agent.socket.clone();
+    let (stop, stopped) = watch::channel(false);
+    let engine = tokio::task::spawn_blocking(move || Engine::start(agent, text, stopped)).await??;
+    let telemetry = engine.telemetry();
+    let engine: Shared = Arc::new(Mutex::new(engine));
+    let server = api::server::bind(&socket)?;
+    tracing::info!("listening on {}", socket.display());
+    let serving = tokio::spawn(api::server::serve(server, Arc::clone(&engine), telemetry, stop.subscribe()));
+    let ticking = tokio::spawn(tick(Arc::clone(&engine), stop.subscribe()));
+    wait_for_signal().await?;
+    tracing::info!("stopping; the datapath goes on enforcing");
+    let _ = stop.send(true);
+    ticking.await.context("stop the reconcile loop")?;
+    serving.await.context("stop the API")??;
+    let _ = std::fs::remove_file(&socket);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes the engine, whatever happened to whoever had it before.
+pub(crate) fn lock(engine: &Shared) -> MutexGuard<'_, Engine> {
+    engine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_config(config: &Path) -> Result<(policy::AgentConfig, NamedText)> {
+    let text = std::fs::read_to_string(config).with_context(|| format!("read {}", config.display()))?;
+    match policy::load_agent(config) {
+        Ok(agent) => Ok((agent, NamedText { name: config.display().to_string(), text })),
+        Err(problems) => bail!("{}\nthe agent cannot start with this configuration", problems.render(false)),
+    }
+}
+
+async fn tick(engine: Shared, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let folder: PathBuf = lock(&engine).policy_folder();
+    let mut changed = folder::watch(&folder);
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => return,
+            _ = ticks.tick() => {}
+            () = changed.next() => {}
+        }
+        let engine = Arc::clone(&engine);
+        // Grace periods and file reads block.
+        let ticked = tokio::task::spawn_blocking(move || lock(&engine).tick()).await;
+        if let Err(error) = ticked {
+            tracing::error!("the reconcile loop failed and goes on: {error}");
+        }
+    }
+}
+
+async fn wait_for_signal() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
