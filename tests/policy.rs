@@ -144,6 +144,26 @@ fn the_demo_is_accepted_and_passes_its_own_tests() {
     assert!(tests > 10, "only {tests} tests");
 }
 
+/// The fenced blocks of a page that begin with `fence`.
+fn blocks<'a>(page: &'a str, fence: &'a str) -> Vec<SourceFile> {
+    let found = page.split("\n```").filter_map(move |block| block.strip_prefix(fence)?.strip_prefix('\n'));
+    found.enumerate().map(|(n, text)| SourceFile::new(format!("README.md block {n}"), text)).collect()
+}
+
+#[test]
+fn the_readme_shows_what_works() {
+    let page = fs::read_to_string("../policies/README.md").unwrap();
+    let agent = policy::parse_agent(blocks(&page, "yaml agent")).unwrap_or_else(|found| panic!("{found}"));
+    let files = blocks(&page, "yaml");
+    assert!(files.len() >= 6, "only {} blocks", files.len());
+    let loaded = policy::parse(files, Some(&agent)).unwrap_or_else(|found| panic!("{found}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let host = policy::assumed_host(&agent);
+    let compiled = policy::compile(&loaded.policy, &agent, &host, &mut Ids::default()).unwrap();
+    let failed = policy::run_tests(&loaded.policy, &agent, &host, &compiled);
+    assert!(failed.is_empty(), "{failed}");
+}
+
 #[test]
 fn a_policy_can_be_judged_without_a_host() {
     let loaded = policy::load(&[PathBuf::from("../policies/segmentation.yaml")], None).unwrap();
@@ -233,6 +253,33 @@ fn ask(dice: &mut random::Dice, policy: &policy::Policy) -> (Question, Option<St
             (question, expected)
         }
     }
+}
+
+#[test]
+fn a_device_bound_to_a_missing_interface_can_enter_nowhere() {
+    let loaded = load(Path::new("../policies/device-allowlist.yaml")).unwrap();
+    let mut host = host();
+    host.interfaces.remove("acc0");
+    let compiled = compile(&loaded, &host).unwrap();
+    let rows: Vec<u32> = compiled.tables.devices.values().map(|row| row.ifindex).collect();
+    assert_eq!(rows, [u32::MAX]);
+    assert!(compiled.notes.render(false).contains("there is no interface acc0 on this host"));
+    let failed = policy::run_tests(&loaded.policy, &agent(), &host, &compiled);
+    assert!(failed.is_empty(), "a missing interface must not fail tests: {failed}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_numbers() {
+    let loaded = load(Path::new("../policies/segmentation.yaml")).unwrap();
+    let mut agent = agent();
+    agent.tables.devices = 3;
+    agent.tables.ports = 2;
+    let mut ids = Ids::default();
+    let found = policy::compile(&loaded.policy, &agent, &host(), &mut ids).unwrap_err();
+    let problems: Vec<&str> = found.iter().map(|d| d.problem.as_str()).collect();
+    assert!(problems.contains(&"the policy needs 3 devices, and the table holds 2"), "{problems:?}");
+    assert!(problems.iter().any(|p| p.contains("port ranges, and the table holds 2")), "{problems:?}");
+    assert_eq!(ids, Ids::default(), "a refused policy takes no numbers");
 }
 
 #[test]

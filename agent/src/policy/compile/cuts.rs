@@ -25,6 +25,7 @@ pub(super) fn report(policy: &Policy, ground: &Ground<'_>, problems: &mut Diagno
     }
     for network in policy.networks.values() {
         services(network, ground, problems);
+        shadowed(network, policy, problems);
     }
 }
 
@@ -70,6 +71,23 @@ fn services(network: &Network, ground: &Ground<'_>, problems: &mut Diagnostics) 
                 let problem = format!("service {name} names {}, which devices cannot reach", address.value);
                 let reasons = ground.reasons(prefix).join("; ");
                 problems.error(&address.at, problem, format!("it lies in {reasons}"));
+            }
+        }
+    }
+}
+
+/// The engine takes a source in any network's pool for a device's, wherever it enters.
+fn shadowed(network: &Network, policy: &Policy, problems: &mut Diagnostics) {
+    for other in policy.networks.values().filter(|other| other.name != network.name) {
+        for prefix in &network.infrastructure {
+            let range = AddressRange::from(prefix.value);
+            let in_pool = other.pools.iter().any(|pool| AddressRange::from(pool.value).overlaps(range));
+            if in_pool && !other.infrastructure_covers(range) {
+                let problem =
+                    format!("infrastructure {} lies in a pool of network {}", prefix.value, other.name);
+                let help =
+                    "what it sends to devices is dropped as spoofed_source; number one of them differently";
+                problems.warn(&prefix.at, problem, help);
             }
         }
     }
