@@ -25,7 +25,7 @@ pub(super) fn report(policy: &Policy, ground: &Ground<'_>, problems: &mut Diagno
     }
     for network in policy.networks.values() {
         services(network, ground, problems);
-        shadowed(network, policy, problems);
+        shadowed(network, policy, ground, problems);
     }
 }
 
@@ -52,6 +52,9 @@ fn prefixes(
 }
 
 fn note(cidr: &Located<IpNet>, open: &RangeSet, ground: &Ground<'_>, problems: &mut Diagnostics) {
+    if problems.is_quiet() {
+        return;
+    }
     let reasons = ground.reasons(cidr.value);
     // Nothing is missing but the place of IPv4 inside IPv6, which nobody means.
     if reasons.is_empty() {
@@ -77,12 +80,10 @@ fn services(network: &Network, ground: &Ground<'_>, problems: &mut Diagnostics) 
 }
 
 /// The engine takes a source in any network's pool for a device's, wherever it enters.
-fn shadowed(network: &Network, policy: &Policy, problems: &mut Diagnostics) {
+fn shadowed(network: &Network, policy: &Policy, ground: &Ground<'_>, problems: &mut Diagnostics) {
     for other in policy.networks.values().filter(|other| other.name != network.name) {
         for prefix in &network.infrastructure {
-            let range = AddressRange::from(prefix.value);
-            let in_pool = other.pools.iter().any(|pool| AddressRange::from(pool.value).overlaps(range));
-            if in_pool && !other.infrastructure_covers(range) {
+            if ground.pooled(&other.name, AddressRange::from(prefix.value)) {
                 let problem =
                     format!("infrastructure {} lies in a pool of network {}", prefix.value, other.name);
                 let help =
