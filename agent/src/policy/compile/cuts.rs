@@ -25,7 +25,6 @@ pub(super) fn report(policy: &Policy, ground: &Ground<'_>, problems: &mut Diagno
     }
     for network in policy.networks.values() {
         services(network, ground, problems);
-        shadowed(network, policy, ground, problems);
     }
 }
 
@@ -74,21 +73,6 @@ fn services(network: &Network, ground: &Ground<'_>, problems: &mut Diagnostics) 
                 let problem = format!("service {name} names {}, which devices cannot reach", address.value);
                 let reasons = ground.reasons(prefix).join("; ");
                 problems.error(&address.at, problem, format!("it lies in {reasons}"));
-            }
-        }
-    }
-}
-
-/// The engine takes a source in any network's pool for a device's, wherever it enters.
-fn shadowed(network: &Network, policy: &Policy, ground: &Ground<'_>, problems: &mut Diagnostics) {
-    for other in policy.networks.values().filter(|other| other.name != network.name) {
-        for prefix in &network.infrastructure {
-            if ground.pooled(&other.name, AddressRange::from(prefix.value)) {
-                let problem =
-                    format!("infrastructure {} lies in a pool of network {}", prefix.value, other.name);
-                let help =
-                    "what it sends to devices is dropped as spoofed_source; number one of them differently";
-                problems.warn(&prefix.at, problem, help);
             }
         }
     }

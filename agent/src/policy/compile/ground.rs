@@ -75,11 +75,6 @@ impl<'a> Ground<'a> {
         self.own_pools.get(network).map_or(open.clone(), |pools| open.without(pools))
     }
 
-    /// True if a range touches a network's pools.
-    pub(in crate::policy) fn pooled(&self, network: &Name, range: AddressRange) -> bool {
-        self.own_pools.get(network).is_some_and(|pools| pools.touches(range))
-    }
-
     /// A prefix without special addresses; IPv6 without the place where IPv4 is kept.
     fn usable(&self, prefix: IpNet) -> RangeSet {
         meant(prefix).without(&self.special)
