@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::excerpt::{Excerpt, escape};
 use super::location::{Location, SourceFile, Span};
 use super::{path, render};
 
-/// How many problems of one kind of severity are kept; the rest are counted. A hostile 4 MiB
-/// file could otherwise grow half a million of them.
+/// How many problems are kept; the rest are counted. A hostile 4 MiB file could otherwise grow
+/// half a million of them.
 const KEPT: usize = 1000;
+/// How many of those may be warnings and notes, so that they never crowd out an error.
+const QUIET: usize = 200;
 
 /// What a diagnostic means for the apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,17 +66,6 @@ pub struct Diagnostic {
     pub(crate) origin: Option<Location>,
 }
 
-/// The offending line and which part of it is meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Excerpt {
-    /// The text, control characters escaped.
-    pub text: String,
-    /// First byte of `text` that is underlined.
-    pub start: usize,
-    /// Byte past the last underlined one.
-    pub end: usize,
-}
-
 impl Diagnostic {
     /// Names a problem at a place.
     pub fn new(
@@ -117,66 +109,6 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-impl Excerpt {
-    /// Longest line that is shown whole, in bytes.
-    const WHOLE: usize = 160;
-    /// Characters shown before the underlined part of a long line, and after it.
-    const MARGIN: usize = 60;
-    /// Characters underlined at most.
-    const UNDERLINED: usize = 60;
-
-    fn cut(source: &SourceFile, span: Span) -> Self {
-        let (begin, line) = source.line_at(span.start as usize);
-        let from = (span.start as usize).saturating_sub(begin).min(line.len());
-        let to = (span.end as usize).saturating_sub(begin).clamp(from, line.len());
-        let (before, meant, after) = (&line[..from], &line[from..to], &line[to..]);
-        if line.len() <= Self::WHOLE {
-            return Self::join(None, [before, meant, after], None);
-        }
-        let underlined: String = meant.chars().take(Self::UNDERLINED).collect();
-        let after = &line[from + underlined.len()..];
-        let tail: String = after.chars().take(Self::MARGIN).collect();
-        let head: Vec<char> = before.chars().rev().take(Self::MARGIN).collect();
-        let head: String = head.into_iter().rev().collect();
-        Self::join(
-            (head.len() < before.len()).then_some("…"),
-            [&head, &underlined, &tail],
-            (tail.len() < after.len()).then_some("…"),
-        )
-    }
-
-    fn join(head: Option<&str>, [before, meant, after]: [&str; 3], tail: Option<&str>) -> Self {
-        let mut text = head.unwrap_or_default().to_owned();
-        text.push_str(&escape(before));
-        let start = text.len();
-        text.push_str(&escape(meant));
-        let end = text.len();
-        text.push_str(&escape(after));
-        text.push_str(tail.unwrap_or_default());
-        Self { text, start, end }
-    }
-}
-
-/// Writes control and direction-changing characters as escapes: a policy file must not be able
-/// to drive the terminal of whoever reads the message. A tab becomes one space.
-pub(crate) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\t' => out.push(' '),
-            c if is_unprintable(c) => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// True of characters that steer a terminal or reorder text instead of showing a sign.
-pub(crate) fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 /// Every problem found, in the order of the files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostics {
@@ -188,12 +120,16 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Adds one problem; beyond a thousand they are only counted.
+    /// Adds one problem; beyond a thousand (warnings and notes: two hundred) they are only counted.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if diagnostic.severity == Severity::Error {
-            self.errors += 1;
-        }
-        if self.items.len() < KEPT {
+        let room = match diagnostic.severity {
+            Severity::Error => {
+                self.errors += 1;
+                KEPT
+            }
+            Severity::Warning | Severity::Note => QUIET,
+        };
+        if self.items.len() < room {
             self.items.push(diagnostic);
         } else {
             self.omitted += 1;
@@ -213,6 +149,11 @@ impl Diagnostics {
     /// True if further problems are only counted, so that no work need go into describing them.
     pub(crate) fn is_full(&self) -> bool {
         self.items.len() >= KEPT
+    }
+
+    /// True if further warnings and notes are only counted.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.items.len() >= QUIET
     }
 
     /// Adds a warning at a place.
@@ -303,23 +244,6 @@ impl std::error::Error for Diagnostics {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_terminal_cannot_be_driven_by_a_message() {
-        assert_eq!(escape("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
-        assert_eq!(escape("\u{202e}x"), "\\u{202e}x");
-        assert_eq!(escape("café\tx"), "café x");
-    }
-
-    #[test]
-    fn a_long_line_is_cut_around_what_is_meant() {
-        let text = format!("{}BAD{}", "x".repeat(500), "y".repeat(500));
-        let source = SourceFile::new("a.yaml", text);
-        let span = Span { start: 500, end: 503, line: 1, column: 501 };
-        let cut = Excerpt::cut(&source, span);
-        assert_eq!(&cut.text[cut.start..cut.end], "BAD");
-        assert!(cut.text.chars().count() < 130, "{}", cut.text);
-    }
 
     #[test]
     fn problems_beyond_the_cap_are_counted() {

@@ -15,6 +15,7 @@ mod agent;
 mod compile;
 mod diagnostic;
 mod document;
+mod excerpt;
 mod judge;
 mod location;
 mod model;
@@ -36,8 +37,9 @@ use std::sync::Arc;
 pub use address::{AddressRange, IPV4, address, plain};
 pub use agent::{AgentConfig, Capacities, Interface, Role, Transit};
 pub use compile::{Catalogue, Compiled, Ids, ProfileName, RuleName, compile};
-pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Severity};
-pub use judge::{Answer, Bench, Considered, End, Question, assumed_agent, assumed_host, run_tests, considered};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use excerpt::Excerpt;
+pub use judge::{Answer, Bench, Considered, End, Question, assumed_agent, assumed_host, run_tests};
 pub use location::{Located, Location, SourceFile};
 pub use model::{
     Between, Binding, Destination, Device, Direction, Labels, Network, Policy, PolicyRules, Remotes, Rule,

@@ -101,7 +101,7 @@ fn text(path: &Path, problems: &mut Diagnostics) -> Option<SourceFile> {
     let (problem, help) = match bytes {
         None => (format!("larger than {} MiB", FILE_BYTES >> 20), "split it into several files".to_owned()),
         Some(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => return Some(SourceFile::new(super::diagnostic::escape(&name), text)),
+            Ok(text) => return Some(SourceFile::new(super::excerpt::escape(&name), text)),
             Err(error) => not_text(&error),
         },
     };

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use serde_saphyr::granit_parser::{ErrorKind, StrInput, options};
 use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span as Found};
 
-use super::diagnostic::{Diagnostics, is_unprintable};
+use super::diagnostic::Diagnostics;
+use super::excerpt::is_unprintable;
 use super::location::{Location, SourceFile, Span};
 use super::node::{Entry, Node, Value};
 

@@ -51,6 +51,9 @@ fn prefixes(
 }
 
 fn note(cidr: &Located<IpNet>, open: &RangeSet, ground: &Ground<'_>, problems: &mut Diagnostics) {
+    if problems.is_quiet() {
+        return;
+    }
     let reasons = ground.reasons(cidr.value);
     // Nothing is missing but the place of IPv4 inside IPv6, which nobody means.
     if reasons.is_empty() {

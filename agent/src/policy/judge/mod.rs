@@ -104,6 +104,11 @@ impl<'a> Bench<'a> {
         self.asked.set(self.asked.get() + 1);
         self.image.set_now(self.asked.get().wrapping_mul(BETWEEN_QUESTIONS_NS));
         let (verdict, case) = self.image.judge_packet(packet, place.ifindex);
+        if let (true, Some(network)) = (verdict.passes(), self.elsewhere(question)) {
+            return Err(format!(
+                "the one called is in network {network}, and its address means another machine here"
+            ));
+        }
         let ends = [self.known(&question.from), self.known(&question.to).or(self.peer(&case))];
         let considered = considered::rules(self.policy, self.host, &packet, ends);
         Ok(Answer { verdict, case, considered })
@@ -114,6 +119,12 @@ impl<'a> Bench<'a> {
             End::Device(name) => self.policy.devices().get(name),
             End::Address(_) => None,
         }
+    }
+
+    /// The network of the called device, if the caller is a device of another one.
+    fn elsewhere(&self, question: &Question) -> Option<&'a Name> {
+        let (from, to) = (self.known(&question.from)?, self.known(&question.to)?);
+        (from.network.value != to.network.value).then_some(&to.network.value)
     }
 
     /// The device that the engine found behind the address that was called.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use crate::policy::address::{AddressRange, plain};
+use crate::policy::compile::ranges::RangeSet;
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::location::Located;
 use crate::policy::model::{Device, Network, Policy};
@@ -48,23 +49,36 @@ pub(super) fn overlaps<T: Copy>(mut ranges: Vec<(AddressRange, T)>) -> Vec<(T, T
 }
 
 fn refuse_misplaced(network: &Network, owned: &[(AddressRange, Owned<'_>)], problems: &mut Diagnostics) {
+    let pools = set(&network.pools);
+    let infrastructure = set(&network.infrastructure);
     for (range, (_, address)) in owned {
-        if !network.pools_cover(*range) {
+        if !pools.covers(*range) {
             let pools: Vec<String> = network.pools.iter().map(|pool| pool.value.to_string()).collect();
             let problem =
                 format!("{} is outside the pools of network {}", plain(&address.value), network.name);
             problems.error(&address.at, problem, format!("its pools are {}", shortened(&pools)));
-        } else if let Some(infrastructure) = network.infrastructure_at(*range) {
+        } else if infrastructure.touches(*range) {
             let problem = format!(
-                "{} is infrastructure of network {} ({}, {})",
+                "{} is infrastructure of network {}{}",
                 plain(&address.value),
                 network.name,
-                infrastructure.value,
-                infrastructure.at
+                origin(network, *range)
             );
             problems.error(&address.at, problem, "give the device another address");
         }
     }
+}
+
+/// The prefixes of a list as a set of addresses.
+pub(super) fn set(prefixes: &[Located<IpNet>]) -> RangeSet {
+    prefixes.iter().map(|prefix| AddressRange::from(prefix.value)).collect()
+}
+
+/// Which line makes a range infrastructure, in brackets.
+fn origin(network: &Network, range: AddressRange) -> String {
+    let mut prefixes = network.infrastructure.iter();
+    let found = prefixes.find(|prefix| AddressRange::from(prefix.value).overlaps(range));
+    found.map(|found| format!(" ({}, {})", found.value, found.at)).unwrap_or_default()
 }
 
 fn shortened(items: &[String]) -> String {
@@ -100,25 +114,6 @@ fn refuse_shared(network: &Name, later: Owned<'_>, first: Owned<'_>, problems: &
         ),
     };
     problems.error(&address.at, problem, help);
-}
-
-impl Network {
-    /// True if a range lies inside one pool.
-    pub fn pools_cover(&self, range: AddressRange) -> bool {
-        self.pools.iter().any(|pool| AddressRange::from(pool.value).contains(range))
-    }
-
-    /// True if a range lies inside one infrastructure prefix.
-    pub fn infrastructure_covers(&self, range: AddressRange) -> bool {
-        let mut prefixes = self.infrastructure.iter();
-        prefixes.any(|prefix| AddressRange::from(prefix.value).contains(range))
-    }
-
-    /// The infrastructure prefix that a range touches, if any.
-    pub fn infrastructure_at(&self, range: AddressRange) -> Option<&Located<IpNet>> {
-        let mut prefixes = self.infrastructure.iter();
-        prefixes.find(|prefix| AddressRange::from(prefix.value).overlaps(range))
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::policy::address::AddressRange;
 use crate::policy::agent::AgentConfig;
+use crate::policy::compile::ranges::RangeSet;
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::location::Location;
 use crate::policy::model::{Destination, Network, Policy, Subinterface};
@@ -17,8 +18,11 @@ pub(super) fn check(policy: &Policy, agent: Option<&AgentConfig>, problems: &mut
     if let Some(agent) = agent {
         refuse_unknown_interfaces(policy, agent, problems);
     }
+    let networks = policy.networks.values();
+    let infrastructure: Vec<RangeSet> =
+        networks.map(|network| super::addresses::set(&network.infrastructure)).collect();
     for destination in policy.destinations.values() {
-        refuse_reach_outside(destination, policy, problems);
+        refuse_reach_outside(destination, &infrastructure, problems);
     }
 }
 
@@ -70,14 +74,13 @@ fn refuse_unknown_interfaces(policy: &Policy, agent: &AgentConfig, problems: &mu
 }
 
 /// `reaches: infrastructure` is a promise about every prefix of a destination.
-fn refuse_reach_outside(destination: &Destination, policy: &Policy, problems: &mut Diagnostics) {
+fn refuse_reach_outside(destination: &Destination, infrastructure: &[RangeSet], problems: &mut Diagnostics) {
     if !destination.reaches_infrastructure {
         return;
     }
     for cidr in &destination.cidrs {
         let range = AddressRange::from(cidr.value);
-        let inside = |network: &Network| network.infrastructure_covers(range);
-        if !policy.networks.values().any(inside) {
+        if !infrastructure.iter().any(|set| set.covers(range)) {
             let problem = format!("{} is not wholly inside any network's infrastructure", cidr.value);
             let help = "narrow it, or remove `reaches: infrastructure`";
             problems.error(&cidr.at, problem, help);

@@ -6,9 +6,10 @@ use crate::policy::diagnostic::Diagnostics;
 use crate::policy::document::Kind;
 use crate::policy::location::{Located, Location};
 use crate::policy::model::{
-    Direction, Policy, PolicyRules, Remotes, Selector, Subject, Test, TestDevice, TestRemote,
+    Direction, Labels, Policy, PolicyRules, Remotes, Selector, Subject, Test, TestDevice, TestRemote,
 };
 use crate::policy::name::{Name, nearest};
+use crate::policy::selectors::Selectors;
 
 pub(super) fn check(policy: &Policy, broken: &[(Kind, Name)], lost: bool, problems: &mut Diagnostics) {
     let mut references = References { policy, broken, lost, problems };
@@ -17,7 +18,7 @@ pub(super) fn check(policy: &Policy, broken: &[(Kind, Name)], lost: bool, proble
     }
     let reach = Reach::of(policy);
     for rules in policy.policies.values() {
-        references.subject(&rules.subject);
+        references.subject(&rules.subject, &reach);
         references.rules(rules, &reach);
         for test in &rules.tests {
             references.test(rules, test);
@@ -33,29 +34,27 @@ struct References<'a> {
 }
 
 impl References<'_> {
-    fn subject(&mut self, subject: &Subject) {
+    fn subject(&mut self, subject: &Subject, reach: &Reach<'_>) {
         match subject {
-            Subject::Devices(selector) => self.selector(selector),
+            Subject::Devices(selector) => self.selector(selector, reach),
             Subject::Between(between) => {
-                self.selector(&between.initiator);
-                self.selector(&between.responder);
+                self.selector(&between.initiator, reach);
+                self.selector(&between.responder, reach);
             }
         }
     }
 
-    fn selector(&mut self, selector: &Selector) {
+    fn selector(&mut self, selector: &Selector, reach: &Reach<'_>) {
         match selector {
             Selector::Segment(name) => self.known(Kind::Segment, name),
             Selector::Device(name) => self.known(Kind::Device, name),
-            Selector::Labels(labels) => self.warn_unmatched(labels),
+            Selector::Labels(labels) => self.warn_unmatched(labels, reach),
         }
     }
 
-    fn warn_unmatched(&mut self, labels: &Located<crate::policy::model::Labels>) {
+    fn warn_unmatched(&mut self, labels: &Located<Labels>, reach: &Reach<'_>) {
         let partial = self.lost || !self.broken.is_empty();
-        let mut devices = self.policy.devices.values();
-        let carries = crate::policy::model::carries;
-        if !partial && !devices.any(|device| carries(&device.labels, &labels.value)) {
+        if !partial && !reach.by_labels.contains_key(&labels.value) {
             let help = "check it against the labels of devices";
             self.problems.warn(&labels.at, "no device has these labels", help);
         }
@@ -197,38 +196,53 @@ impl References<'_> {
     }
 }
 
-/// Which networks the devices of a subject are in.
+/// Which networks the devices of a subject are in; made in one pass over the devices.
 struct Reach<'a> {
     policy: &'a Policy,
     by_segment: BTreeMap<&'a Name, BTreeSet<&'a Name>>,
+    by_labels: BTreeMap<&'a Labels, BTreeSet<&'a Name>>,
 }
 
 impl<'a> Reach<'a> {
     fn of(policy: &'a Policy) -> Self {
-        let mut by_segment: BTreeMap<&Name, BTreeSet<&Name>> = BTreeMap::new();
+        let chosen = policy.policies.values().flat_map(|rules| label_selectors(&rules.subject));
+        let chosen: BTreeSet<&Labels> = chosen.collect();
+        let selectors: Selectors<'_, &Labels> = chosen.into_iter().map(|labels| (labels, labels)).collect();
+        let mut reach = Self { policy, by_segment: BTreeMap::new(), by_labels: BTreeMap::new() };
         for device in policy.devices.values() {
+            let network = &device.network.value;
             if let Some(segment) = &device.segment {
-                by_segment.entry(segment).or_default().insert(&device.network.value);
+                reach.by_segment.entry(segment).or_default().insert(network);
+            }
+            for labels in selectors.matching(&device.labels) {
+                reach.by_labels.entry(labels).or_default().insert(network);
             }
         }
-        Self { policy, by_segment }
+        reach
     }
 
     fn networks(&self, subject: &Subject) -> BTreeSet<&'a Name> {
-        match subject {
-            Subject::Between(_) => BTreeSet::new(),
-            Subject::Devices(Selector::Segment(name)) => {
-                self.by_segment.get(&name.value).cloned().unwrap_or_default()
-            }
+        let found = match subject {
+            Subject::Between(_) => None,
+            Subject::Devices(Selector::Segment(name)) => self.by_segment.get(&name.value),
+            Subject::Devices(Selector::Labels(labels)) => self.by_labels.get(&labels.value),
             Subject::Devices(Selector::Device(name)) => {
                 let device = self.policy.devices.get(&name.value);
-                device.map(|device| &device.network.value).into_iter().collect()
+                return device.map(|device| &device.network.value).into_iter().collect();
             }
-            Subject::Devices(selector @ Selector::Labels(_)) => {
-                let devices = self.policy.devices.values();
-                let chosen = devices.filter(|device| selector.matches(device));
-                chosen.map(|device| &device.network.value).collect()
-            }
-        }
+        };
+        found.cloned().unwrap_or_default()
     }
+}
+
+fn label_selectors(subject: &Subject) -> Vec<&Labels> {
+    let selectors = match subject {
+        Subject::Devices(selector) => vec![selector],
+        Subject::Between(between) => vec![&between.initiator, &between.responder],
+    };
+    let labels = selectors.into_iter().filter_map(|selector| match selector {
+        Selector::Labels(labels) => Some(&labels.value),
+        Selector::Segment(_) | Selector::Device(_) => None,
+    });
+    labels.collect()
 }
