@@ -252,7 +252,8 @@ mod tests {
     }
 
     fn dropped(event: Event) -> Record {
-        Composer { names: &names(), clock: clock() }.event(&judged(event), Some(EventId::of(7)))
+        Composer { names: &names(), clock: clock(), nearest: true }
+            .event(&judged(event), Some(EventId::of(7)))
     }
 
     #[test]
@@ -270,7 +271,7 @@ mod tests {
     #[test]
     fn a_flow_has_three_lines() {
         let names = names();
-        let composer = Composer { names: &names, clock: clock() };
+        let composer = Composer { names: &names, clock: clock(), nearest: true };
         let event = Event { verdict: Verdict::Pass(Pass::Opened).code(), rule: RuleId(3), ..drop_event() };
         assert_eq!(
             line(&composer.event(&judged(event), None)),

@@ -119,7 +119,7 @@ mod tests {
     fn filled(drops: u64, capacity: usize) -> (History, Vec<EventId>) {
         let mut history = History::new(capacity, EventId::of(u32::MAX));
         let names = names();
-        let composer = Composer { names: &names, clock: clock() };
+        let composer = Composer { names: &names, clock: clock(), nearest: true };
         let ids = (0..drops).map(|number| {
             let event = Event { time: NOW_NS + number, source_port: number as u16, ..drop_event() };
             let id = history.next_id();

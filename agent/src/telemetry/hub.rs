@@ -21,6 +21,9 @@ use super::source::Counts;
 /// Records that a reader may lag behind before it loses some.
 const STREAM_CAPACITY: usize = 8192;
 
+/// Records of one poll that name the nearest rule: under a scan of many ports the policy is not read for each.
+const NEAREST_PER_POLL: u32 = 64;
+
 /// Drops, flows and gaps: the live stream, and what is remembered of it.
 pub struct Telemetry {
     names: RwLock<Arc<dyn Names>>,
@@ -74,7 +77,7 @@ impl Telemetry {
     /// Those of `flows` that live and that `filter` lets through, the oldest first.
     pub fn flows(&self, flows: &[Flow], clock: Clock, filter: &Filter) -> Vec<Record> {
         let names = self.names();
-        let composer = Composer { names: &*names, clock };
+        let composer = Composer { names: &*names, clock, nearest: false };
         let mut live: Vec<&Flow> = flows.iter().filter(|flow| flow.deadline > clock.monotonic_ns).collect();
         live.sort_by_key(|flow| (flow.opened, flow.key));
         live.into_iter()
@@ -92,10 +95,12 @@ impl Telemetry {
     /// Takes what `drain` hands over, and closes folds that are over.
     pub fn take(&self, clock: Clock, drain: impl FnOnce(&mut dyn FnMut(&[u8]))) {
         let names = self.names();
-        let composer = Composer { names: &*names, clock };
         let mut state = self.state();
+        let mut first = 0;
         drain(&mut |bytes| {
+            let composer = Composer { names: &*names, clock, nearest: first < NEAREST_PER_POLL };
             for record in state.take(bytes, &composer) {
+                first += 1;
                 self.send(record);
             }
         });
@@ -118,7 +123,7 @@ impl Telemetry {
             return;
         }
         let names = self.names();
-        let composer = Composer { names: &*names, clock };
+        let composer = Composer { names: &*names, clock, nearest: false };
         flows.iter().for_each(|flow| self.send(Arc::new(composer.ended(flow))));
     }
 
