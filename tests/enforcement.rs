@@ -4,6 +4,8 @@
 mod core;
 #[path = "enforcement/networks.rs"]
 mod networks;
+#[path = "enforcement/telemetry.rs"]
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -39,7 +39,9 @@ pub use agent::{AgentConfig, Capacities, Interface, Role, Transit};
 pub use compile::{Catalogue, Compiled, Ids, ProfileName, RuleName, compile};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use excerpt::Excerpt;
-pub use judge::{Answer, Bench, Considered, End, Question, assumed_agent, assumed_host, run_tests};
+pub use judge::{
+    Answer, Bench, Considered, End, Question, assumed_agent, assumed_host, considered_rules, run_tests,
+};
 pub use location::{Located, Location, SourceFile};
 pub use model::{
     Between, Binding, Destination, Device, Direction, Labels, Network, Policy, PolicyRules, Remotes, Rule,

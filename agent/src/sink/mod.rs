@@ -2,11 +2,13 @@
 
 pub mod json;
 pub mod text;
+mod words;
 
 use std::io::{self, Write};
 
 use crate::telemetry::Record;
 pub use text::Text;
+pub use words::grouped;
 
 /// A way to write records, one a line.
 #[derive(Clone, Debug)]

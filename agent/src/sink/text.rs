@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 
+use super::words::{Safe, grouped, seconds};
 use crate::telemetry::{EventKind, FlowEnd, Gap, Outcome, Record};
 
 /// Writes records as lines.
@@ -105,24 +106,6 @@ impl Line {
     }
 }
 
-/// A text with everything escaped that could steer a terminal or turn the reading direction.
-struct Safe<'a>(&'a str);
-
-impl Display for Safe<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match steers(c) {
-            true => write!(f, "{}", c.escape_unicode()),
-            false => f.write_char(c),
-        })
-    }
-}
-
-/// Control characters, and the bidirectional and line marks of Unicode (UAX #9, section 2).
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
 fn reason(record: &Record) -> Option<&str> {
     match record.end {
         Some(FlowEnd::Closed) => Some("closed"),
@@ -195,14 +178,6 @@ fn traffic(record: &Record) -> Option<String> {
     Some(format!("{up} {down} {}", seconds(record.duration_ms?)))
 }
 
-/// Whole seconds, with a tenth if there is one.
-fn seconds(ms: u64) -> String {
-    match ms % 1000 / 100 {
-        0 => format!("{}s", ms / 1000),
-        tenth => format!("{}.{tenth}s", ms / 1000),
-    }
-}
-
 /// What a gap says.
 struct Missing<'a>(&'a Gap);
 
@@ -224,25 +199,13 @@ impl Display for Missing<'_> {
     }
 }
 
-/// A number with a comma every three digits.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use bulkhead_common::abi::event::Event;
     use bulkhead_common::abi::{DeviceId, Flow, RuleId};
     use bulkhead_common::verdict::{Pass, Verdict};
 
+    use super::super::words::steers;
     use super::*;
     use crate::telemetry::fixtures::{NOW_NS, clock, drop_event, judged, live_flow, names};
     use crate::telemetry::{Composer, EventId, Record};
@@ -252,7 +215,8 @@ mod tests {
     }
 
     fn dropped(event: Event) -> Record {
-        Composer { names: &names(), clock: clock() }.event(&judged(event), Some(EventId::of(7)))
+        Composer { names: &names(), clock: clock(), nearest: true }
+            .event(&judged(event), Some(EventId::of(7)))
     }
 
     #[test]
@@ -270,7 +234,7 @@ mod tests {
     #[test]
     fn a_flow_has_three_lines() {
         let names = names();
-        let composer = Composer { names: &names, clock: clock() };
+        let composer = Composer { names: &names, clock: clock(), nearest: true };
         let event = Event { verdict: Verdict::Pass(Pass::Opened).code(), rule: RuleId(3), ..drop_event() };
         assert_eq!(
             line(&composer.event(&judged(event), None)),
@@ -353,12 +317,5 @@ mod tests {
         let coloured = text.line(&dropped(drop_event()));
         assert!(coloured.contains(" \u{1b}[31mDROP\u{1b}[0m no_rule "), "{coloured:?}");
         assert_eq!(coloured.matches('\u{1b}').count(), 2);
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
     }
 }

@@ -7,7 +7,7 @@ use bulkhead_common::abi::value::{INITIATOR_LOCAL, STATE_CLOSING, STATE_REPLIED}
 use bulkhead_common::abi::{Addr, DeviceId, Flow, Generation, NetworkId, RuleId};
 use bulkhead_common::decide::timeout;
 use bulkhead_common::parse::Kind;
-use bulkhead_common::verdict::{Direction, Pass, Verdict};
+use bulkhead_common::verdict::{Direction, DropReason, Pass, Verdict};
 use bulkhead_common::wire::{ether_type, icmp, ip_proto};
 use jiff::Timestamp;
 
@@ -25,6 +25,8 @@ pub struct Composer<'a> {
     pub names: &'a dyn Names,
     /// The clocks.
     pub clock: Clock,
+    /// True to ask for the rule that came nearest, which reads the whole policy.
+    pub nearest: bool,
 }
 
 impl Composer<'_> {
@@ -114,7 +116,13 @@ impl Composer<'_> {
     }
 
     fn nearest(&self, event: &Event, verdict: Verdict) -> Option<String> {
-        if verdict.passes() { None } else { self.names.nearest(event) }
+        // Of the other drops it is not a missing rule that is the reason.
+        const UNRULED: [Verdict; 3] = [
+            Verdict::Drop(DropReason::NoRule),
+            Verdict::Drop(DropReason::SegmentDenied),
+            Verdict::Drop(DropReason::Unsolicited),
+        ];
+        if self.nearest && UNRULED.contains(&verdict) { self.names.nearest(event) } else { None }
     }
 }
 
@@ -229,7 +237,7 @@ mod tests {
     use crate::telemetry::fixtures::{NOW_NS, clock, drop_event, judged, live_flow, names};
 
     fn composer(names: &dyn Names) -> Composer<'_> {
-        Composer { names, clock: clock() }
+        Composer { names, clock: clock(), nearest: true }
     }
 
     fn json(record: &Record) -> String {

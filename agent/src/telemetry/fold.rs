@@ -147,7 +147,9 @@ mod tests {
         let mut shown = fold.close(event.time);
         let time = clock().at(event.time);
         if fold.repeat(&event, time).is_none() {
-            let record = Arc::new(Composer { names: &names(), clock: clock() }.event(&judged(event), None));
+            let record = Arc::new(
+                Composer { names: &names(), clock: clock(), nearest: true }.event(&judged(event), None),
+            );
             shown.extend(fold.open(&event, Arc::clone(&record)));
             shown.push(Record::clone(&record));
         }

@@ -10,7 +10,7 @@ use super::filter::Filter;
 use super::id::EventId;
 use super::record::Record;
 
-/// Drops that are remembered; a record with its event takes about 700 bytes.
+/// Drops that are remembered; each takes less than a kilobyte, 64 MB if the history is full.
 pub const CAPACITY: usize = 65_536;
 
 /// The newest drops; the oldest gives way.
@@ -119,7 +119,7 @@ mod tests {
     fn filled(drops: u64, capacity: usize) -> (History, Vec<EventId>) {
         let mut history = History::new(capacity, EventId::of(u32::MAX));
         let names = names();
-        let composer = Composer { names: &names, clock: clock() };
+        let composer = Composer { names: &names, clock: clock(), nearest: true };
         let ids = (0..drops).map(|number| {
             let event = Event { time: NOW_NS + number, source_port: number as u16, ..drop_event() };
             let id = history.next_id();
@@ -156,6 +156,14 @@ mod tests {
         assert_eq!((record.count, record.window_ms, record.time), (Some(5), Some(2499), later));
         assert_eq!((record.packets, record.bytes), (Some(5), Some(5 * 74)));
         assert_eq!(history.find(ids[2]).unwrap().record.count, None);
+    }
+
+    #[test]
+    fn a_full_history_stays_below_64_megabytes() {
+        // Names are shared; a drop's own texts are its reason, MAC address and the like.
+        let own_texts = 8 * 32;
+        let each = size_of::<Entry>() + size_of::<Record>() + own_texts;
+        assert!(each * CAPACITY < 64 << 20, "{each} bytes each");
     }
 
     #[test]

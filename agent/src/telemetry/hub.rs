@@ -15,11 +15,14 @@ use super::history::{self, History, Remembered};
 use super::id::EventId;
 use super::loss::Loss;
 use super::names::Names;
-use super::record::Record;
+use super::record::{EventKind, Record};
 use super::source::Counts;
 
 /// Records that a reader may lag behind before it loses some.
 const STREAM_CAPACITY: usize = 8192;
+
+/// Records of one poll that name the nearest rule: under a scan of many ports the policy is not read for each.
+const NEAREST_PER_POLL: u32 = 64;
 
 /// Drops, flows and gaps: the live stream, and what is remembered of it.
 pub struct Telemetry {
@@ -74,7 +77,7 @@ impl Telemetry {
     /// Those of `flows` that live and that `filter` lets through, the oldest first.
     pub fn flows(&self, flows: &[Flow], clock: Clock, filter: &Filter) -> Vec<Record> {
         let names = self.names();
-        let composer = Composer { names: &*names, clock };
+        let composer = Composer { names: &*names, clock, nearest: false };
         let mut live: Vec<&Flow> = flows.iter().filter(|flow| flow.deadline > clock.monotonic_ns).collect();
         live.sort_by_key(|flow| (flow.opened, flow.key));
         live.into_iter()
@@ -92,10 +95,12 @@ impl Telemetry {
     /// Takes what `drain` hands over, and closes folds that are over.
     pub fn take(&self, clock: Clock, drain: impl FnOnce(&mut dyn FnMut(&[u8]))) {
         let names = self.names();
-        let composer = Composer { names: &*names, clock };
         let mut state = self.state();
+        let mut drops = 0;
         drain(&mut |bytes| {
+            let composer = Composer { names: &*names, clock, nearest: drops < NEAREST_PER_POLL };
             for record in state.take(bytes, &composer) {
+                drops += u32::from(record.event == EventKind::Drop);
                 self.send(record);
             }
         });
@@ -118,7 +123,7 @@ impl Telemetry {
             return;
         }
         let names = self.names();
-        let composer = Composer { names: &*names, clock };
+        let composer = Composer { names: &*names, clock, nearest: false };
         flows.iter().for_each(|flow| self.send(Arc::new(composer.ended(flow))));
     }
 
@@ -179,5 +184,66 @@ impl State {
         self.history.push(*event, Arc::clone(&record));
         let early = self.fold.open(event, Arc::clone(&record)).map(Arc::new);
         early.into_iter().chain([record]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use bulkhead_common::abi::event::Event;
+    use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId};
+    use bulkhead_common::verdict::{Pass, Verdict};
+
+    use super::super::label::Label;
+    use super::super::names::DeviceName;
+    use super::*;
+    use crate::telemetry::fixtures::{clock, drop_event};
+
+    /// Knows no name, and counts how often the policy was read.
+    #[derive(Default)]
+    struct Counting(AtomicU32);
+
+    impl Names for Counting {
+        fn device(&self, _: DeviceId) -> Option<DeviceName> {
+            None
+        }
+        fn network(&self, _: NetworkId) -> Option<Label> {
+            None
+        }
+        fn rule(&self, _: RuleId) -> Option<Label> {
+            None
+        }
+        fn interface(&self, _: u32) -> Option<Label> {
+            None
+        }
+        fn revision(&self, _: Generation) -> Option<u64> {
+            None
+        }
+        fn nearest(&self, _: &Event) -> Option<String> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Some("ev/ocpp (port)".to_owned())
+        }
+    }
+
+    #[test]
+    fn a_scan_does_not_make_the_agent_read_the_policy_for_each_port() {
+        let names = Arc::new(Counting::default());
+        let telemetry = Telemetry::new(Arc::clone(&names) as Arc<dyn Names>, clock());
+        let opened = Event { verdict: Verdict::Pass(Pass::Opened).code(), ..drop_event() };
+        telemetry.take(clock(), |each| {
+            (0..1000).for_each(|_| each(bytemuck::bytes_of(&opened)));
+            for port in 0..1000 {
+                let event = Event { destination_port: port, ..drop_event() };
+                (0..3).for_each(|_| each(bytemuck::bytes_of(&event)));
+            }
+        });
+        assert_eq!(names.0.load(Ordering::SeqCst), NEAREST_PER_POLL);
+        let drops = telemetry.drops(&Filter::default(), 2000);
+        let told: Vec<bool> = drops.iter().map(|record| record.nearest.is_some()).collect();
+        assert_eq!(
+            (told.len(), told.iter().filter(|told| **told).count()),
+            (1000, NEAREST_PER_POLL as usize)
+        );
     }
 }

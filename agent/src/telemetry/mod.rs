@@ -21,6 +21,7 @@ pub mod names;
 pub mod record;
 pub mod run;
 pub mod source;
+pub mod view;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -37,3 +38,4 @@ pub use names::{DeviceName, NameTable, Names};
 pub use record::{EventKind, FlowEnd, Gap, Outcome, Record};
 pub use run::Work;
 pub use source::{Counts, Kernel, Source};
+pub use view::View;

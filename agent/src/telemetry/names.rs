@@ -6,6 +6,8 @@ use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId};
 
 use super::label::Label;
+use crate::policy::{Compiled, Name};
+use crate::tables::Host;
 
 /// A device as records name it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,6 +49,40 @@ pub struct NameTable {
     pub interfaces: BTreeMap<u32, Label>,
     /// The first generation of each revision, and the revision.
     pub revisions: BTreeMap<Generation, u64>,
+}
+
+impl NameTable {
+    /// The names of a compiled policy; revisions are the caller's to add.
+    pub fn of(compiled: &Compiled, host: &Host) -> Self {
+        let Compiled { catalogue, tables, .. } = compiled;
+        let segment = |id: &DeviceId| {
+            let profile = catalogue.profiles.get(&tables.devices.get(id)?.profile)?;
+            profile.segment.as_ref().map(|name| Label::from(name.as_str()))
+        };
+        let device = |name: &Name, id| DeviceName { name: name.as_str().into(), segment: segment(id) };
+        Self {
+            devices: catalogue.devices.iter().map(|(id, name)| (*id, device(name, id))).collect(),
+            networks: catalogue.networks.iter().map(|(id, name)| (*id, name.as_str().into())).collect(),
+            rules: catalogue.rules.iter().map(|(id, rule)| (*id, rule.to_string().into())).collect(),
+            interfaces: host.interfaces.iter().map(|(name, i)| (i.ifindex, name.into())).collect(),
+            revisions: BTreeMap::new(),
+        }
+    }
+
+    /// Keeps older names for numbers that have no newer one: flows and events may still carry them.
+    pub fn inherit(&mut self, older: &Self) {
+        inherit(&mut self.devices, &older.devices);
+        inherit(&mut self.networks, &older.networks);
+        inherit(&mut self.rules, &older.rules);
+        inherit(&mut self.interfaces, &older.interfaces);
+        inherit(&mut self.revisions, &older.revisions);
+    }
+}
+
+fn inherit<K: Copy + Ord, V: Clone>(names: &mut BTreeMap<K, V>, older: &BTreeMap<K, V>) {
+    for (number, name) in older {
+        names.entry(*number).or_insert_with(|| name.clone());
+    }
 }
 
 impl Names for NameTable {

@@ -30,9 +30,18 @@ pub struct Considered {
     pub port: bool,
 }
 
+impl Considered {
+    /// The one that came nearest; none if no half of any fits.
+    pub fn nearest(rules: &[Self]) -> Option<&Self> {
+        let near = rules.iter().filter(|rule| rule.address || rule.port);
+        // The first of equals: rules come in the order of the policies.
+        near.rev().max_by_key(|rule| (rule.address, rule.port))
+    }
+}
+
 /// Every rule of the policies that are about these ends, in the order of the policies; an end that
 /// is no device is the packet's address.
-pub fn rules(
+pub fn considered_rules(
     policy: &Policy,
     host: &Host,
     packet: &Packet,

@@ -18,7 +18,7 @@ use bulkhead_common::wire::{ether_type, icmp, ip_proto, l4};
 use ipnet::IpNet;
 
 pub use assumed::{assumed_agent, assumed_host};
-pub use considered::{Considered, rules as considered};
+pub use considered::{Considered, considered_rules};
 pub use trial::run_tests;
 
 use super::agent::{AgentConfig, Role};
@@ -73,9 +73,7 @@ impl Answer {
 
     /// The rule that came nearest to allowing it.
     pub fn nearest(&self) -> Option<&Considered> {
-        let near = self.considered.iter().filter(|rule| rule.address || rule.port);
-        // The first of equals: rules come in the order of the policies.
-        near.rev().max_by_key(|rule| (rule.address, rule.port))
+        Considered::nearest(&self.considered)
     }
 }
 
@@ -110,7 +108,7 @@ impl<'a> Bench<'a> {
             ));
         }
         let ends = [self.known(&question.from), self.known(&question.to).or(self.peer(&case))];
-        let considered = considered::rules(self.policy, self.host, &packet, ends);
+        let considered = considered_rules(self.policy, self.host, &packet, ends);
         Ok(Answer { verdict, case, considered })
     }
 
