@@ -12,6 +12,7 @@ pub mod demo;
 pub mod lab;
 pub mod policy;
 pub mod reconcile;
+pub mod runtime;
 pub mod sink;
 pub mod state;
 pub mod tables;

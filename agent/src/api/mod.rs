@@ -1,3 +1,6 @@
-//! The local API: JSON over a unix socket.
+//! The local API: JSON over a unix socket that only root and the agent's own user may use.
 
+mod peer;
+mod routes;
+pub mod server;
 pub mod types;

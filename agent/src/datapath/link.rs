@@ -124,7 +124,12 @@ fn attach(program: &mut Xdp, pins: &Path, wanted: &Attachment) -> Result<XdpLink
 }
 
 /// Pins a link that the program holds.
-pub(super) fn pin_again(program: &mut Xdp, pins: &Path, id: XdpLinkId, wanted: &Attachment) -> Result<XdpLinkId> {
+pub(super) fn pin_again(
+    program: &mut Xdp,
+    pins: &Path,
+    id: XdpLinkId,
+    wanted: &Attachment,
+) -> Result<XdpLinkId> {
     let link = program.take_link(id)?;
     // aya falls back to a netlink attachment, which dies with the agent: worse than none that looks like one.
     let link = FdLink::try_from(link).map_err(|_| anyhow!("the kernel offers no BPF link for it"))?;

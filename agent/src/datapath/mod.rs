@@ -73,7 +73,9 @@ impl Datapath {
         let program = xdp(&mut self.ebpf)?;
         let (id, attachment) = match (pinned, held) {
             // Somebody removed the pin; the link lives by our descriptor and is pinned again.
-            (None, Some((id, attachment))) => (link::pin_again(program, &self.pins, id, &attachment)?, attachment),
+            (None, Some((id, attachment))) => {
+                (link::pin_again(program, &self.pins, id, &attachment)?, attachment)
+            }
             (Some((_, attachment)), Some((id, _))) => (id, attachment),
             (Some((path, attachment)), None) => (link::adopt(program, &path, interface)?, attachment),
             (None, None) => {

@@ -87,6 +87,15 @@ pub fn parse(files: Vec<SourceFile>, agent: Option<&AgentConfig>) -> Result<Load
     }
 }
 
+/// What is wrong with texts taken one document at a time, before anything is compared with anything.
+///
+/// For a change that is only part of a policy: what it refers to may be in force already.
+pub fn problems_alone(files: Vec<SourceFile>) -> Diagnostics {
+    let mut problems = Diagnostics::default();
+    drafts(files, &mut problems);
+    problems.finish()
+}
+
 fn drafts(files: Vec<SourceFile>, problems: &mut Diagnostics) -> Drafts {
     let mut drafts = Drafts::default();
     if files.is_empty() {

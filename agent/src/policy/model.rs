@@ -195,6 +195,16 @@ pub struct PolicyRules {
     pub tests: Vec<Test>,
 }
 
+impl PolicyRules {
+    /// True if its rules are about a device, at either end.
+    pub fn is_about(&self, device: &Device) -> bool {
+        match &self.subject {
+            Subject::Devices(chosen) => chosen.matches(device),
+            Subject::Between(ends) => ends.initiator.matches(device) || ends.responder.matches(device),
+        }
+    }
+}
+
 /// Whom the rules of a policy are about.
 #[derive(Debug, Clone)]
 pub enum Subject {

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use bulkhead_common::abi::Generation;
 use bulkhead_common::abi::value::TRANSIT_HOST;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::author::Author;
+use super::host;
 use super::in_force::InForce;
 use super::kernel::{Kernel, pins};
-use super::{host, names};
 use crate::api::types::{
     Accepted, AcceptedInterface, ApplyReply, ApplyRequest, Changes, NamedText, Pending, Refusal, RevisionInfo,
 };
@@ -21,7 +22,7 @@ use crate::datapath::Datapath;
 use crate::policy::{self, AgentConfig, Diagnostics, Ids, Policy, SourceFile};
 use crate::state::{Found, Merged, Objects, State, Store};
 use crate::tables::{Host, Tables};
-use crate::telemetry::{Clock, NameTable, Telemetry};
+use crate::telemetry::{Clock, NameTable, Telemetry, View};
 
 /// Why an apply did nothing.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub struct Engine {
     pub(super) in_force: Option<Arc<InForce>>,
     pub(super) kernel: Option<Kernel>,
     telemetry: Arc<Telemetry>,
+    /// Names of everything that records may still refer to.
+    names: NameTable,
     stopped: watch::Receiver<bool>,
     pub(super) since: Timestamp,
     /// What went wrong when the state was read.
@@ -67,6 +70,7 @@ impl Engine {
             in_force: None,
             kernel: None,
             telemetry: Telemetry::new(Arc::new(NameTable::default()), clock),
+            names: NameTable::default(),
             stopped,
             since: Timestamp::now(),
             loss: None,
@@ -92,11 +96,18 @@ impl Engine {
     fn restore(&mut self) -> Result<()> {
         match self.store.load()? {
             Found::Nothing => {
-                tracing::warn!("no policy was ever accepted here: nothing is attached until `bulkhead apply`");
+                tracing::warn!(
+                    "no policy was ever accepted here: nothing is attached until `bulkhead apply`"
+                );
                 Ok(())
             }
             Found::Accepted(state, passed_over) => {
-                self.loss = passed_over.map(|why| format!("the newest state could not be read, r{} is in force: {why}", state.revision.number));
+                self.loss = passed_over.map(|why| {
+                    format!(
+                        "the newest state could not be read, r{} is in force: {why}",
+                        state.revision.number
+                    )
+                });
                 self.enforce_accepted(*state)
             }
             Found::Lost(why) => self.close(why),
@@ -109,7 +120,10 @@ impl Engine {
         let prepared = InForce::prepare(state.objects.files(), &self.agent, &host, &state.ids);
         let in_force = match prepared {
             Ok(in_force) => in_force,
-            Err(problems) => return self.close(format!("the accepted policy is refused now:\n{}", problems.render(false))),
+            Err(problems) => {
+                return self
+                    .close(format!("the accepted policy is refused now:\n{}", problems.render(false)));
+            }
         };
         let generation = self.enforce(&in_force.compiled.tables)?;
         state.published(generation);
@@ -123,14 +137,17 @@ impl Engine {
     /// There was a policy and it is lost: the kernel keeps what it has, or else nothing is forwarded.
     fn close(&mut self, why: String) -> Result<()> {
         tracing::error!("the accepted policy is lost: {why}");
-        self.loss = Some(format!("the accepted policy is lost, so traffic is closed until the next apply: {why}"));
+        self.loss =
+            Some(format!("the accepted policy is lost, so traffic is closed until the next apply: {why}"));
         let host = host::observe()?;
         if Datapath::present(&pins(&self.agent.pin_dir)) {
             self.open_kernel()?;
-            self.loss = Some(format!("the accepted policy is lost; the kernel still enforces what it had: {why}"));
+            self.loss =
+                Some(format!("the accepted policy is lost; the kernel still enforces what it had: {why}"));
             return self.attach(&host);
         }
-        let tables = closed_tables(&self.agent, &host).map_err(|problems| anyhow::anyhow!(problems.render(false)))?;
+        let tables =
+            closed_tables(&self.agent, &host).map_err(|problems| anyhow::anyhow!(problems.render(false)))?;
         self.enforce(&tables).map(|_| ())
     }
 
@@ -167,10 +184,15 @@ impl Engine {
     }
 
     fn adopt(&mut self, in_force: InForce) {
-        let in_force = Arc::new(in_force);
-        let generations = self.accepted.as_ref().map(|state| state.generations.clone()).unwrap_or_default();
-        self.telemetry.rename(Arc::new(names::Known { in_force: Arc::clone(&in_force), generations }));
-        self.in_force = Some(in_force);
+        let mut names = NameTable::of(&in_force.compiled, &in_force.host);
+        let generations = self.accepted.iter().flat_map(|state| &state.generations);
+        names.revisions =
+            generations.map(|(generation, revision)| (Generation(*generation), *revision)).collect();
+        names.inherit(&self.names);
+        self.names = names.clone();
+        let view = View::new(names, Arc::new(in_force.policy.clone()), in_force.host.clone());
+        self.telemetry.rename(Arc::new(view));
+        self.in_force = Some(Arc::new(in_force));
     }
 
     /// Checks a change of policy and, unless only asked, brings it into force and accepts it.
@@ -210,10 +232,14 @@ impl Engine {
         let change = Objects::of(&request.files);
         let before = self.accepted.as_ref().map(|state| state.objects.clone()).unwrap_or_default();
         let merged = before.merged(&change, request.prune);
-        // Documents that cannot be read have no kind or name, so they are in no merge: they are refused here.
-        let readable = policy::readable(files);
-        if readable.has_errors() {
-            return Err(self.refused("the policy is refused", readable));
+        // A document that cannot be read has no kind or name, so no merge would notice it.
+        let problems = if request.prune || self.accepted.is_none() {
+            policy::parse(files, Some(&self.agent)).err().unwrap_or_default()
+        } else {
+            policy::problems_alone(files)
+        };
+        if problems.has_errors() {
+            return Err(self.refused("the policy is refused", problems));
         }
         Ok(merged)
     }
@@ -223,7 +249,10 @@ impl Engine {
             || "nothing is enforced yet".to_owned(),
             |state| format!("r{} stays in force", state.revision.number),
         );
-        Refused::Policy(Refusal { error: format!("{error}; {kept}"), diagnostics: problems.iter().cloned().collect() })
+        Refused::Policy(Refusal {
+            error: format!("{error}; {kept}"),
+            diagnostics: problems.iter().cloned().collect(),
+        })
     }
 
     fn next_revision(&self, request: &ApplyRequest, author: Author) -> RevisionInfo {
@@ -258,7 +287,12 @@ impl Engine {
         reply.revision = state.revision.number;
         reply.generation = applied.generation.0;
         reply.writes = applied.changed;
-        tracing::info!("r{} by {} is in force (generation {})", state.revision.number, state.revision.author, applied.generation.0);
+        tracing::info!(
+            "r{} by {} is in force (generation {})",
+            state.revision.number,
+            state.revision.author,
+            applied.generation.0
+        );
         self.accepted = Some(state);
         self.loss = None;
         self.attach(&in_force.host)?;
@@ -301,7 +335,10 @@ impl Engine {
     fn attach_quietly(&mut self, host: &Host) -> Result<()> {
         let kernel = self.kernel.as_ref().context("the datapath is not open")?;
         let faults = kernel.attach(&self.agent, host);
-        faults.iter().filter(|fault| !self.faults.contains(fault)).for_each(|fault| tracing::error!("{fault}"));
+        faults
+            .iter()
+            .filter(|fault| !self.faults.contains(fault))
+            .for_each(|fault| tracing::error!("{fault}"));
         self.faults = faults;
         let datapath = kernel.datapath();
         self.rates.observe(&datapath.counters().unwrap_or_default());
@@ -320,7 +357,10 @@ impl Engine {
             return None;
         }
         let files = policy::read(std::slice::from_ref(folder)).ok()?;
-        let files = files.iter().map(|f| NamedText { name: f.name().to_owned(), text: f.text().to_owned() }).collect();
+        let files = files
+            .iter()
+            .map(|f| NamedText { name: f.name().to_owned(), text: f.text().to_owned() })
+            .collect();
         let message = Some(format!("from {}", folder.display()));
         Some(ApplyRequest { files, prune: true, message, ..ApplyRequest::default() })
     }
@@ -332,7 +372,9 @@ impl Engine {
                 first: refusal.diagnostics.first().map(ToString::to_string),
                 changes: Changes::default(),
             },
-            Refused::Host(error) => Pending { errors: 1, first: Some(format!("{error:#}")), changes: Changes::default() },
+            Refused::Host(error) => {
+                Pending { errors: 1, first: Some(format!("{error:#}")), changes: Changes::default() }
+            }
         };
         let merged = match self.merge(request) {
             Ok(merged) => merged,
@@ -362,13 +404,17 @@ impl Engine {
         let (state, in_force) = (self.accepted.as_ref()?, self.in_force.as_ref()?);
         let files = state.objects.files();
         let interfaces = in_force.host.interfaces.iter().map(|(name, interface)| {
-            let known = AcceptedInterface { ifindex: interface.ifindex, addresses: interface.addresses.clone() };
+            let known =
+                AcceptedInterface { ifindex: interface.ifindex, addresses: interface.addresses.clone() };
             (name.clone(), known)
         });
         Some(Accepted {
             revision: state.revision.clone(),
             agent: self.config.clone(),
-            files: files.iter().map(|f| NamedText { name: f.name().to_owned(), text: f.text().to_owned() }).collect(),
+            files: files
+                .iter()
+                .map(|f| NamedText { name: f.name().to_owned(), text: f.text().to_owned() })
+                .collect(),
             interfaces: interfaces.collect::<BTreeMap<_, _>>(),
         })
     }

@@ -25,7 +25,12 @@ impl InForce {
     ///
     /// # Errors
     /// Everything that is wrong, at once.
-    pub fn prepare(files: Vec<SourceFile>, agent: &AgentConfig, host: &Host, ids: &Ids) -> Result<Self, Diagnostics> {
+    pub fn prepare(
+        files: Vec<SourceFile>,
+        agent: &AgentConfig,
+        host: &Host,
+        ids: &Ids,
+    ) -> Result<Self, Diagnostics> {
         let loaded = policy::parse(files, Some(agent))?;
         let mut ids = ids.clone();
         let compiled = policy::compile(&loaded.policy, agent, host, &mut ids)?;

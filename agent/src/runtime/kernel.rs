@@ -52,7 +52,9 @@ impl Kernel {
             let name = &interface.name.value;
             let attached = match host.interfaces.get(name) {
                 Some(found) => guard(&mut datapath, name, found.ifindex),
-                None => Err(anyhow::anyhow!("the interface does not exist; it is guarded as soon as it does")),
+                None => {
+                    Err(anyhow::anyhow!("the interface does not exist; it is guarded as soon as it does"))
+                }
             };
             if let Err(error) = attached {
                 problems.push(format!("{name} is not guarded: {error:#}"));

@@ -12,7 +12,6 @@ mod folder;
 mod host;
 mod in_force;
 mod kernel;
-mod names;
 mod report;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,209 @@
+//! One function a question.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use super::peer::Peer;
+use super::types::{ApplyRequest, Refusal, path};
+use crate::datapath::Datapath;
+use crate::policy::TOTAL_BYTES;
+use crate::runtime::{Author, Engine, Refused, Shared, lock};
+use crate::sink::json;
+use crate::telemetry::{Clock, EventId, EventKind, Filter, Record, Telemetry};
+
+/// What every route shares.
+#[derive(Clone)]
+struct Context {
+    engine: Shared,
+    telemetry: Arc<Telemetry>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// The whole API.
+pub(super) fn all(engine: Shared, telemetry: Arc<Telemetry>, stopped: watch::Receiver<bool>) -> Router {
+    Router::new()
+        .route(path::STATUS, get(status))
+        .route(path::APPLY, post(apply))
+        .route(path::OBJECTS, get(objects))
+        .route(&format!("{}/{{name}}", path::DEVICES), get(device))
+        .route(path::ACCEPTED, get(accepted))
+        .route(path::DROPS, get(drops))
+        .route(&format!("{}/{{id}}", path::DROPS), get(drop_by_id))
+        .route(path::FLOWS, get(flows))
+        .route(path::FOLLOW, get(follow))
+        .fallback(async || Failure(StatusCode::NOT_FOUND, "there is no such path in this API".to_owned()))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn(admit))
+        .with_state(Context { engine, telemetry, stopped })
+}
+
+/// Policies and what JSON adds to them.
+const BODY_BYTES: usize = 2 * TOTAL_BYTES as usize;
+/// Remembered drops in one listing if the client names no limit.
+const LISTED: usize = 1_000;
+
+/// An answer that is no answer.
+struct Failure(StatusCode, String);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(Refusal { error: self.1, ..Refusal::default() })).into_response()
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
+    }
+}
+
+/// Only root and the agent's own user get further; the socket's mode says the same.
+async fn admit(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    if peer.may_ask(nix::unistd::geteuid().as_raw()) {
+        return next.run(request).await;
+    }
+    Failure(StatusCode::FORBIDDEN, "only root may ask this agent".to_owned()).into_response()
+}
+
+async fn status(State(context): State<Context>) -> Result<Response, Failure> {
+    ask(&context, |engine| Json(engine.status()).into_response()).await
+}
+
+async fn objects(State(context): State<Context>) -> Result<Response, Failure> {
+    ask(&context, |engine| Json(engine.objects()).into_response()).await
+}
+
+async fn device(State(context): State<Context>, Path(name): Path<String>) -> Result<Response, Failure> {
+    let missing = format!("there is no device {name:?} in the policy in force (see `bulkhead get devices`)");
+    let found = ask(&context, move |engine| engine.device(&name)).await?;
+    found.map(|report| Json(report).into_response()).ok_or(Failure(StatusCode::NOT_FOUND, missing))
+}
+
+async fn accepted(State(context): State<Context>) -> Result<Response, Failure> {
+    let found = ask(&context, |engine| engine.accepted()).await?;
+    let missing = || {
+        Failure(StatusCode::NOT_FOUND, "no policy was accepted yet: run `bulkhead apply -f DIR`".to_owned())
+    };
+    found.map(|accepted| Json(accepted).into_response()).ok_or_else(missing)
+}
+
+async fn apply(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<ApplyRequest>,
+) -> Result<Response, Failure> {
+    let author = peer.0.unwrap_or_else(Author::default);
+    let answer = ask(&context, move |engine| engine.apply(&request, author)).await?;
+    match answer {
+        Ok(reply) => Ok(Json(reply).into_response()),
+        Err(Refused::Policy(refusal)) => {
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(refusal)).into_response())
+        }
+        Err(Refused::Host(error)) => Err(error.into()),
+    }
+}
+
+/// How much of a listing, beside the filter.
+#[derive(Debug, Deserialize)]
+struct Limit {
+    limit: Option<usize>,
+}
+
+async fn drops(
+    State(context): State<Context>,
+    Query(filter): Query<Filter>,
+    Query(limit): Query<Limit>,
+) -> Result<Response, Failure> {
+    let filter = filter.asked_at(Timestamp::now());
+    Ok(lines(&context.telemetry.drops(&filter, limit.limit.unwrap_or(LISTED))))
+}
+
+async fn drop_by_id(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let number: EventId = id
+        .trim_start_matches('#')
+        .parse()
+        .map_err(|error| Failure(StatusCode::BAD_REQUEST, format!("{error}")))?;
+    let missing = || {
+        Failure(
+            StatusCode::NOT_FOUND,
+            format!("drop #{id} is not remembered: the newest drops since the agent started are"),
+        )
+    };
+    let found = context.telemetry.find(number).ok_or_else(missing)?;
+    Ok(Json(found.record).into_response())
+}
+
+async fn flows(State(context): State<Context>, Query(filter): Query<Filter>) -> Result<Response, Failure> {
+    let flows = ask(&context, |engine| engine.flow_table()).await??;
+    let filter = filter.asked_at(Timestamp::now());
+    Ok(lines(&context.telemetry.flows(&flows, Clock::read(Datapath::now_ns()), &filter)))
+}
+
+/// Which half of the stream.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum Events {
+    Drops,
+    Flows,
+}
+
+#[derive(Debug, Deserialize)]
+struct Which {
+    events: Events,
+}
+
+impl Events {
+    fn holds(self, record: &Record) -> bool {
+        match record.event {
+            EventKind::Gap => true,
+            EventKind::Drop => self == Self::Drops,
+            EventKind::FlowOpen | EventKind::FlowEnd | EventKind::Flow => self == Self::Flows,
+        }
+    }
+}
+
+async fn follow(
+    State(context): State<Context>,
+    Query(which): Query<Which>,
+    Query(filter): Query<Filter>,
+) -> Response {
+    let mut stopped = context.stopped.clone();
+    let records = context.telemetry.follow(filter.asked_at(Timestamp::now())).into_stream();
+    let wanted = records.filter(move |record| std::future::ready(which.events.holds(record)));
+    let ended = async move {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    let bytes = wanted.take_until(ended).map(|record| json::line(&record));
+    stream(Body::from_stream(bytes))
+}
+
+fn lines(records: &[Record]) -> Response {
+    let lines: Vec<u8> = records.iter().filter_map(|record| json::line(record).ok()).flatten().collect();
+    stream(Body::from(lines))
+}
+
+fn stream(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+/// Asks the engine on a thread that may block.
+async fn ask<T: Send + 'static>(
+    context: &Context,
+    question: impl FnOnce(&mut Engine) -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let engine = Arc::clone(&context.engine);
+    let answer = tokio::task::spawn_blocking(move || question(&mut lock(&engine))).await;
+    answer.map_err(|error| Failure::from(anyhow!("the agent could not answer: {error}")))
+}

@@ -1,0 +1,214 @@
+//! What the engine says of itself: status, objects, devices.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bulkhead_common::abi::counter::Counters;
+use bulkhead_common::verdict::{DropReason, Verdict};
+
+use super::engine::Engine;
+use crate::api::types::{DeviceReport, EventsStatus, Fill, Health, InterfaceStatus, Object, Status};
+use crate::datapath::{Attachment, Datapath};
+use crate::policy::{Device, Interface, Role, Transit};
+use crate::telemetry::{Clock, Filter, Label};
+
+/// Packets per second by ifindex, between the last two looks.
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    last: BTreeMap<u32, (Instant, u64)>,
+    per_second: BTreeMap<u32, f64>,
+}
+
+impl Rates {
+    pub(super) fn observe(&mut self, counters: &BTreeMap<u32, Counters>) {
+        let now = Instant::now();
+        for (ifindex, counters) in counters {
+            let packets = counters.received.packets;
+            if let Some((then, before)) = self.last.insert(*ifindex, (now, packets)) {
+                let seconds = now.duration_since(then).as_secs_f64();
+                let rate = packets.saturating_sub(before) as f64 / seconds.max(f64::EPSILON);
+                self.per_second.insert(*ifindex, rate);
+            }
+        }
+    }
+}
+
+/// What is read of the kernel for one status.
+#[derive(Default)]
+struct Seen {
+    generation: u32,
+    attachments: Vec<Attachment>,
+    counters: BTreeMap<u32, Counters>,
+    events: EventsStatus,
+    flows: Fill,
+}
+
+impl Engine {
+    /// How agent and datapath are.
+    pub fn status(&self) -> Status {
+        let seen = self.look();
+        let interfaces: Vec<_> = self.agent.interfaces.iter().map(|i| self.interface(i, &seen)).collect();
+        let problems = self.problems(&seen, &interfaces);
+        Status {
+            health: health(&interfaces, &problems, self.accepted.is_some()),
+            problems,
+            revision: self.accepted.as_ref().map(|state| state.revision.clone()),
+            generation: seen.generation,
+            agent_since: self.since,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            interfaces,
+            objects: self.accepted.as_ref().map(|state| state.objects.counts()).unwrap_or_default(),
+            flows: seen.flows,
+            events: seen.events,
+            pending: self.pending.clone(),
+        }
+    }
+
+    fn look(&self) -> Seen {
+        let Some(kernel) = &self.kernel else { return Seen::default() };
+        let datapath = kernel.datapath();
+        let events = datapath.event_counters().unwrap_or_default();
+        let now = Datapath::now_ns();
+        let live = datapath.flows().unwrap_or_default().iter().filter(|flow| flow.deadline > now).count();
+        Seen {
+            generation: datapath.epoch().generation.0,
+            attachments: datapath.attachments().unwrap_or_default(),
+            counters: datapath.counters().unwrap_or_default(),
+            events: EventsStatus { sent: events.sent, suppressed: events.suppressed, lost: events.lost },
+            flows: Fill { used: live as u64, capacity: u64::from(datapath.flow_capacity()) },
+        }
+    }
+
+    fn interface(&self, interface: &Interface, seen: &Seen) -> InterfaceStatus {
+        let name = &interface.name.value;
+        let attached = seen.attachments.iter().find(|a| a.interface == *name && !a.defunct);
+        let counters = attached.and_then(|a| seen.counters.get(&a.ifindex));
+        let rate = attached.and_then(|a| self.rates.per_second.get(&a.ifindex));
+        InterfaceStatus {
+            name: name.clone(),
+            roles: interface.roles.iter().map(|role| role_label(*role).to_owned()).collect(),
+            transit: transit_label(interface.transit).to_owned(),
+            mode: attached.map(|a| a.mode.as_str().to_owned()),
+            received: counters.map_or(0, |c| c.received.packets),
+            passed: counters.map_or(0, |c| c.passed_total().packets),
+            dropped: counters.map_or(0, |c| c.dropped_total().packets),
+            reasons: counters.map(reasons).unwrap_or_default(),
+            packets_per_second: rate.copied().unwrap_or_default(),
+        }
+    }
+
+    fn problems(&self, seen: &Seen, interfaces: &[InterfaceStatus]) -> Vec<String> {
+        let mut problems: Vec<String> = self.loss.iter().cloned().collect();
+        if self.accepted.is_none() && self.loss.is_none() {
+            problems.push("no policy was accepted yet: run `bulkhead apply -f DIR`".to_owned());
+        }
+        problems.extend(self.faults.iter().cloned());
+        let internal = |reason: &&DropReason| {
+            matches!(reason, DropReason::InternalInterface | DropReason::InternalTable)
+        };
+        for reason in DropReason::ALL.iter().filter(internal) {
+            let label = reason.as_str();
+            let count: u64 = interfaces.iter().filter_map(|i| i.reasons.get(label)).sum();
+            if count > 0 {
+                problems.push(format!(
+                    "{count} packets were dropped as {label}, which must never happen: {}",
+                    reason.meaning()
+                ));
+            }
+        }
+        if seen.flows.capacity > 0 && seen.flows.used * 10 >= seen.flows.capacity * 9 {
+            problems.push(format!(
+                "the flow table holds {} of {} flows: raise spec.tables.flows in agent.yaml",
+                seen.flows.used, seen.flows.capacity
+            ));
+        }
+        problems
+    }
+
+    /// Every object in force.
+    pub fn objects(&self) -> Vec<Object> {
+        self.accepted.iter().flat_map(|state| state.objects.iter().cloned()).collect()
+    }
+
+    /// One device, with all that is known of it.
+    pub fn device(&self, name: &str) -> Option<DeviceReport> {
+        let (state, in_force) = (self.accepted.as_ref()?, self.in_force.as_ref()?);
+        let device = in_force.policy.devices().values().find(|device| device.name.as_str() == name)?;
+        let filter = Filter { device: Some(Label::from(name)), ..Filter::default() };
+        let drops = self.telemetry().drops(&filter, usize::MAX);
+        let mut by_reason = BTreeMap::new();
+        for drop in &drops {
+            let reason = drop.reason.as_ref().map(ToString::to_string).unwrap_or_default();
+            *by_reason.entry(reason).or_default() += drop.count.unwrap_or(1);
+        }
+        Some(DeviceReport {
+            name: name.to_owned(),
+            network: device.network.value.to_string(),
+            segment: device.segment.as_ref().map(ToString::to_string),
+            labels: device.labels.clone(),
+            addresses: device.addresses.iter().map(|address| address.value.to_string()).collect(),
+            imsis: device
+                .profiles
+                .iter()
+                .filter_map(|profile| profile.imsi.as_ref())
+                .map(|imsi| imsi.value.clone())
+                .collect(),
+            imei: device.imei.as_ref().map(|imei| imei.value.clone()),
+            rules: self.rules_of(device),
+            written: format!("{}:{}", device.at.file(), device.at.line()),
+            flows: self.live_flows(&filter),
+            drops: by_reason,
+            last_drop: drops.last().and_then(|drop| drop.id.as_ref()).map(ToString::to_string),
+            revision: state.revision.number,
+        })
+    }
+
+    fn rules_of(&self, device: &Device) -> Vec<String> {
+        let Some(in_force) = &self.in_force else { return Vec::new() };
+        let about = in_force.policy.policies().values().filter(|rules| rules.is_about(device));
+        about
+            .flat_map(|rules| rules.rules.iter().map(|rule| format!("{}/{}", rules.name, rule.name)))
+            .collect()
+    }
+
+    fn live_flows(&self, filter: &Filter) -> u64 {
+        let Some(kernel) = &self.kernel else { return 0 };
+        let flows = kernel.datapath().flows().unwrap_or_default();
+        self.telemetry().flows(&flows, Clock::read(Datapath::now_ns()), filter).len() as u64
+    }
+
+    /// The flow table as it is, for listings.
+    pub fn flow_table(&self) -> anyhow::Result<Vec<bulkhead_common::abi::Flow>> {
+        self.kernel.as_ref().map_or_else(|| Ok(Vec::new()), |kernel| kernel.datapath().flows())
+    }
+}
+
+fn health(interfaces: &[InterfaceStatus], problems: &[String], accepted: bool) -> Health {
+    if !accepted || interfaces.iter().all(|interface| interface.mode.is_none()) {
+        Health::NotEnforcing
+    } else if problems.is_empty() && interfaces.iter().all(|interface| interface.mode.is_some()) {
+        Health::Enforcing
+    } else {
+        Health::Degraded
+    }
+}
+
+fn reasons(counters: &Counters) -> BTreeMap<String, u64> {
+    let each =
+        DropReason::ALL.iter().map(|reason| (reason.as_str(), counters.of(Verdict::Drop(*reason)).packets));
+    each.filter(|(_, packets)| *packets > 0).map(|(label, packets)| (label.to_owned(), packets)).collect()
+}
+
+const fn role_label(role: Role) -> &'static str {
+    match role {
+        Role::Access => "access",
+        Role::Core => "core",
+    }
+}
+
+const fn transit_label(transit: Transit) -> &'static str {
+    match transit {
+        Transit::Pass => "pass",
+        Transit::Drop => "drop",
+    }
+}
