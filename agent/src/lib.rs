@@ -7,6 +7,7 @@
 //! ```
 
 pub mod api;
+pub mod cli;
 pub mod datapath;
 pub mod demo;
 pub mod lab;

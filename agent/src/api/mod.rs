@@ -1,5 +1,6 @@
 //! The local API: JSON over a unix socket that only root and the agent's own user may use.
 
+pub mod client;
 mod peer;
 mod routes;
 pub mod server;

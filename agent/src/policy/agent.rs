@@ -6,6 +6,9 @@ use bulkhead_common::abi::map;
 
 use super::location::{Located, Location};
 
+/// Where the agent keeps its pins unless its settings say otherwise.
+pub const PIN_DIR: &str = "/sys/fs/bpf/bulkhead";
+
 /// The settings of one agent, with its defaults filled in.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
@@ -37,7 +40,7 @@ impl AgentConfig {
             auto_apply: false,
             state_dir: PathBuf::from("/var/lib/bulkhead"),
             socket: PathBuf::from("/run/bulkhead/bulkhead.sock"),
-            pin_dir: PathBuf::from("/sys/fs/bpf/bulkhead"),
+            pin_dir: PathBuf::from(PIN_DIR),
             tables: Capacities::default(),
         }
     }

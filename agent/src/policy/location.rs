@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// One text to be read as policy: a file, or what came in by standard input or the API.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Clone)]
 pub struct SourceFile {
     name: String,
     text: String,

@@ -1,0 +1,32 @@
+//! `bulkhead detach`: the one way to stop enforcing.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use super::settings::Settings;
+use crate::datapath::Datapath;
+use crate::runtime;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn exec(_args: &Args, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {
+    let socket = settings.socket()?;
+    if UnixStream::connect(&socket).is_ok() {
+        bail!("an agent runs (it answers at {}) and would attach again: stop it first", socket.display());
+    }
+    let pins = runtime::pins(&settings.pin_dir()?);
+    if !pins.exists() {
+        writeln!(out, "nothing was attached ({} does not exist)", pins.display())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let detached = Datapath::detach(&pins)?;
+    for attachment in &detached {
+        writeln!(out, "{} is NOT ENFORCED any more", attachment.interface)?;
+    }
+    writeln!(out, "detached; tables and flows are gone. `bulkhead run` enforces the accepted policy again")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,136 @@
+//! `bulkhead status`: is everything enforced? Exit code 0 yes, 1 degraded, 2 no.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::settings::Settings;
+use super::{COULD_NOT_RUN, Format, REFUSED};
+use crate::api::client::{Client, Unanswered};
+use crate::api::types::{Health, InterfaceStatus, Pending, Status, path};
+use crate::datapath::{Datapath, attachments};
+use crate::runtime;
+use crate::sink::grouped;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How the answer is printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {
+    let client = match Client::connect(&settings.socket()?) {
+        Ok(client) => client,
+        Err(error) if error.is::<Unanswered>() => return without_agent(&error, settings, out),
+        Err(error) => return Err(error),
+    };
+    let status: Status = client.get(path::STATUS, &())?;
+    if !args.output.machine(out, &status)? {
+        print(&status, out)?;
+    }
+    Ok(match status.health {
+        Health::Enforcing => ExitCode::SUCCESS,
+        Health::Degraded => ExitCode::from(REFUSED),
+        Health::NotEnforcing => ExitCode::from(COULD_NOT_RUN),
+    })
+}
+
+/// No agent answers: the pins tell whether the kernel enforces all the same.
+fn without_agent(error: &anyhow::Error, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {
+    let pins = runtime::pins(&settings.pin_dir()?);
+    if !Datapath::present(&pins) {
+        writeln!(out, "NOT ENFORCING · no agent, nothing attached")?;
+        writeln!(out, "  ! {error}")?;
+        return Ok(ExitCode::from(COULD_NOT_RUN));
+    }
+    writeln!(out, "DEGRADED · no agent; the kernel enforces the last policy it was given")?;
+    writeln!(out, "  ! {error}")?;
+    for attachment in attachments(&pins)? {
+        let state =
+            if attachment.defunct { "GONE, its interface was removed" } else { attachment.mode.as_str() };
+        writeln!(out, "  {} {state}", attachment.interface)?;
+    }
+    Ok(ExitCode::from(REFUSED))
+}
+
+fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
+    let health = match status.health {
+        Health::Enforcing => "ENFORCING",
+        Health::Degraded => "DEGRADED",
+        Health::NotEnforcing => "NOT ENFORCING",
+    };
+    let revision = match &status.revision {
+        Some(revision) => {
+            let why = revision.message.as_ref().map(|why| format!(" “{why}”")).unwrap_or_default();
+            format!("r{} ({} ago by {}){why}", revision.number, since(revision.time), revision.author)
+        }
+        None => "no policy".to_owned(),
+    };
+    let up = since(status.agent_since);
+    writeln!(out, "{health} {revision} · generation {} · agent {up}", status.generation)?;
+    status.problems.iter().try_for_each(|problem| writeln!(out, "  ! {problem}"))?;
+    if let Some(pending) = &status.pending {
+        writeln!(out, "  ! {}", folder(pending))?;
+    }
+    status.interfaces.iter().try_for_each(|interface| print_interface(interface, out))?;
+    let objects: Vec<String> =
+        status.objects.iter().map(|(kind, count)| format!("{kind} {}", grouped(*count as u64))).collect();
+    writeln!(out, "  objects {}", if objects.is_empty() { "none".to_owned() } else { objects.join(" · ") })?;
+    let (used, capacity) = (grouped(status.flows.used), grouped(status.flows.capacity));
+    let events = status.events;
+    let kept =
+        format!("{} over budget, {} lost to a full ring", grouped(events.suppressed), grouped(events.lost));
+    writeln!(out, "  flows {used}/{capacity} · events {} told, {kept}", grouped(events.sent))?;
+    Ok(())
+}
+
+fn print_interface(interface: &InterfaceStatus, out: &mut dyn Write) -> Result<()> {
+    let InterfaceStatus { name, received, passed, dropped, packets_per_second, .. } = interface;
+    let mode = interface.mode.as_deref().unwrap_or("NOT ATTACHED");
+    let roles = interface.roles.join("+");
+    let counts =
+        format!("in {} = passed {} + dropped {}", grouped(*received), grouped(*passed), grouped(*dropped));
+    writeln!(
+        out,
+        "  {name} {roles} {mode} transit {} · {packets_per_second:.0} pps · {counts}",
+        interface.transit
+    )?;
+    if !interface.reasons.is_empty() {
+        let mut reasons: Vec<_> = interface.reasons.iter().collect();
+        reasons.sort_by(|a, b| b.1.cmp(a.1));
+        let each: Vec<String> =
+            reasons.iter().map(|(reason, count)| format!("{reason} {}", grouped(**count))).collect();
+        writeln!(out, "    {}", each.join(" · "))?;
+    }
+    Ok(())
+}
+
+fn folder(pending: &Pending) -> String {
+    match &pending.first {
+        Some(first) => {
+            format!("the policy folder cannot be applied, {} errors; first {first}", pending.errors)
+        }
+        None => {
+            let changes = &pending.changes;
+            let (added, changed, removed) =
+                (changes.added.len(), changes.changed.len(), changes.removed.len());
+            format!(
+                "the policy folder differs: {added} added, {changed} changed, {removed} removed; apply it with --prune"
+            )
+        }
+    }
+}
+
+/// How long ago, in the largest unit that fits.
+fn since(then: Timestamp) -> String {
+    let seconds = Timestamp::now().duration_since(then).as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}min", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
