@@ -3,6 +3,8 @@
 //! The tables lie in memory ([`bulkhead::reconcile::Memory`]) and the engine runs on them as it runs
 //! on the kernel's maps.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use std::sync::Arc;
 
 use bulkhead::reconcile::{Capacity, Memory, Op, Reconciler, Rows, plan};

@@ -34,16 +34,15 @@ pub struct Unanswered {
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let socket = self.socket.display();
-        match self.error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                write!(f, "not allowed to talk to the agent at {socket}: use sudo")
-            }
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => write!(
-                f,
-                "no agent listens at {socket}: start one with `bulkhead run`, or name its socket with --socket"
-            ),
-            _ => write!(f, "cannot reach the agent at {socket}: {}", self.error),
+        let kind = self.error.kind();
+        if kind == io::ErrorKind::PermissionDenied {
+            return write!(f, "not allowed to talk to the agent at {socket}: use sudo");
         }
+        if kind == io::ErrorKind::NotFound || kind == io::ErrorKind::ConnectionRefused {
+            let help = "start one with `bulkhead run`, or name its socket with --socket";
+            return write!(f, "no agent listens at {socket}: {help}");
+        }
+        write!(f, "cannot reach the agent at {socket}: {}", self.error)
     }
 }
 

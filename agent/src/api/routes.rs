@@ -50,7 +50,7 @@ pub(super) fn all(engine: Shared, telemetry: Arc<Telemetry>, stopped: watch::Rec
 }
 
 /// Policies and what JSON adds to them.
-const BODY_BYTES: usize = 2 * TOTAL_BYTES as usize;
+const BODY_BYTES: usize = 2 * TOTAL_BYTES;
 /// Remembered drops in one listing if the client names no limit.
 const LISTED: usize = 1_000;
 

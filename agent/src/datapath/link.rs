@@ -153,9 +153,10 @@ fn keep(program: &mut Xdp, pinned: PinnedLink) -> Result<XdpLinkId> {
 
 /// What the kernel's refusal means.
 fn explain(error: aya::programs::ProgramError, interface: &str) -> anyhow::Error {
-    let code = match &error {
-        aya::programs::ProgramError::SyscallError(call) => call.io_error.raw_os_error(),
-        _ => None,
+    let code = if let aya::programs::ProgramError::SyscallError(call) = &error {
+        call.io_error.raw_os_error()
+    } else {
+        None
     };
     match code {
         Some(libc::EBUSY | libc::EEXIST) => anyhow!(

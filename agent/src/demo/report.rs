@@ -52,7 +52,7 @@ pub(crate) fn print(rows: &[Row], output: Output, out: &mut dyn Write) -> Result
 
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     table.set_header(["", "case", "without", "expected", "observed"]);
     for row in rows {
         let mark = if row.holds { "ok" } else { "DIFFERS" };

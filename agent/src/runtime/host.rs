@@ -54,11 +54,10 @@ fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
 
 /// The kernel leaves the family of a mask empty now and then; the address tells it.
 fn ip_of_mask(mask: &SockaddrStorage, family: AddressFamily) -> Option<IpAddr> {
-    match family {
-        AddressFamily::Inet => Some(ip(mask).unwrap_or(Ipv4Addr::BROADCAST.into())),
-        AddressFamily::Inet6 => Some(ip(mask).unwrap_or(Ipv6Addr::from_bits(u128::MAX).into())),
-        _ => None,
+    if family == AddressFamily::Inet {
+        return Some(ip(mask).unwrap_or(Ipv4Addr::BROADCAST.into()));
     }
+    (family == AddressFamily::Inet6).then(|| ip(mask).unwrap_or(Ipv6Addr::from_bits(u128::MAX).into()))
 }
 
 #[cfg(test)]
