@@ -1,5 +1,6 @@
 //! The harness that every tier of tests shares.
 
+pub mod binary;
 pub mod compare;
 pub mod frame;
 pub mod generate;
