@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use bulkhead::tables::Image;
-use bulkhead_common::verdict::{Pass, Verdict};
+use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 use tests::frame::{SYN, eth};
 use tests::generate::World;
 
@@ -46,4 +46,14 @@ fn issue_2_infrastructure_inside_a_shared_pool_may_answer() {
     assert_eq!(image.judge(&answer, CORE0).0, Verdict::Pass(Pass::Established));
     let begun_by_the_server = eth().ip(DNS, CHARGER).tcp(53, 22).flags(SYN).build();
     assert!(!image.judge(&begun_by_the_server, CORE0).0.passes());
+}
+
+#[test]
+fn issue_2_a_source_route_does_not_lead_around_the_policy() {
+    let world = World::written(SHARED_POOL);
+    let image = Image::new(&world.compiled.tables);
+    // To the DNS server, which a rule allows, and from there to another device.
+    let via = [131, 7, 4, 10, 45, 0, 18];
+    let packet = eth().ip(CHARGER, DNS).ip_options(&via).udp(50_000, 53).build();
+    assert_eq!(image.judge(&packet, ACC0).0, Verdict::Drop(DropReason::UnsupportedExtension));
 }

@@ -156,11 +156,14 @@ fn ipv4<F: Frame + ?Sized>(frame: &F, at: u32, packet: &mut Packet) -> Result<()
     packet.source = header.source();
     packet.destination = header.destination();
     packet.protocol = header.protocol();
+    let window = Window::new(frame, at + header.total_len()).ok_or(DropReason::MalformedIpv4)?;
+    if header.is_source_routed(&window, at) {
+        return Err(DropReason::UnsupportedExtension);
+    }
     if header.is_fragment() {
         packet.kind = Kind::Fragment;
         return Ok(());
     }
-    let window = Window::new(frame, at + header.total_len()).ok_or(DropReason::MalformedIpv4)?;
     let payload = at + header.header_len();
     match header.protocol() {
         ip_proto::ICMP => icmp(&window, payload, packet),

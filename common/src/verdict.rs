@@ -57,7 +57,7 @@ numbered! {
         MalformedNeighbour = 9, "malformed_neighbour", "Neighbour discovery with a wrong hop limit, code or length (RFC 4861 section 7.1).";
         UnsupportedEthertype = 10, "unsupported_ethertype", "Neither IPv4, IPv6, ARP nor a known control protocol.";
         UnsupportedVlanDepth = 11, "unsupported_vlan_depth", "More than two VLAN tags.";
-        UnsupportedExtension = 12, "unsupported_extension", "An IPv6 extension chain that is too long, or a routing header that still names hops.";
+        UnsupportedExtension = 12, "unsupported_extension", "An IPv6 extension chain that is too long, a routing header that still names hops, or an IPv4 source route.";
         UnsupportedProtocol = 13, "unsupported_protocol", "An IP protocol that no rule can name.";
         UnsupportedIcmp = 14, "unsupported_icmp", "An ICMP message that is neither echo nor an error.";
         IcmpError = 15, "icmp_error", "An ICMP error; passing those about live flows is not supported yet.";

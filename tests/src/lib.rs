@@ -4,6 +4,7 @@ pub mod binary;
 pub mod compare;
 pub mod frame;
 pub mod generate;
+pub mod kernel;
 pub mod lies;
 pub mod netns;
 pub mod oracle;

@@ -324,13 +324,36 @@ impl Traffic {
             }
         }
         if !v6 && self.random.chance(12) {
-            frame = frame.ip_options(&vec![1; 1 + self.random.below(39)]);
+            let options = self.options();
+            frame = frame.ip_options(&options);
         }
         match self.random.below(60) {
             0 if v6 => frame.fragment_header(*self.random.pick(&[0, 8, 1480]), self.random.chance(50)),
             0 => frame.fragment(*self.random.pick(&[0, 8, 1480]), self.random.chance(50)),
             _ => frame,
         }
+    }
+
+    /// IPv4 options: padding, router alert, recorded routes, and source routes.
+    fn options(&mut self) -> Vec<u8> {
+        const KNOWN: [&[u8]; 6] = [
+            &[148, 4, 0, 0],
+            &[7, 11, 4, 131, 0, 0, 0, 137, 0, 0, 0],
+            &[68, 8, 5, 0, 1, 1, 1, 1],
+            &[131, 7, 4, 10, 45, 0, 18],
+            &[137, 7, 4, 10, 45, 0, 19],
+            &[7, 40, 4],
+        ];
+        let mut options = vec![1; self.random.below(39)];
+        for _ in 0..self.random.below(4) {
+            let some = if self.random.chance(80) { &KNOWN[..3] } else { &KNOWN[3..] };
+            let known = *self.random.pick(some);
+            let at = self.random.below(options.len() + 1);
+            options.truncate(at);
+            options.extend(known);
+        }
+        options.truncate(40);
+        options
     }
 
     fn neighbour(&mut self) -> (Place, Frame) {

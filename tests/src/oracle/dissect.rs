@@ -121,6 +121,11 @@ fn ipv4(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {
     }
     let packet = bytes.get(..usize::from(number(&fixed[2..4]))).ok_or(BAD)?;
     let payload = packet.get(words * 4..).ok_or(BAD)?;
+    // LSRR and SSRR: the packet goes elsewhere than it says.
+    let routed = packet[20..words * 4].iter().any(|byte| matches!(byte, 131 | 137));
+    if routed && flaw != Some(Flaw::IgnoresSourceRoutes) {
+        return Err("unsupported_extension");
+    }
     let (from, to) = (v4(&fixed[12..16]), v4(&fixed[16..20]));
     let more_or_offset = number(&fixed[6..8]) % 0x4000;
     let what = if more_or_offset != 0 && flaw != Some(Flaw::IgnoresFragments) {

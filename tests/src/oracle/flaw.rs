@@ -9,6 +9,8 @@ pub enum Flaw {
     IgnoresInnerTag,
     /// Believes that every IPv4 header has twenty bytes.
     IgnoresOptions,
+    /// Believes that a packet goes where its header says.
+    IgnoresSourceRoutes,
     /// Takes a fragment for a whole packet.
     IgnoresFragments,
     /// Believes that an IPv6 header is followed by the transport.
@@ -57,10 +59,11 @@ pub enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
+        Self::IgnoresSourceRoutes,
         Self::IgnoresFragments,
         Self::IgnoresExtensions,
         Self::IgnoresUdpLength,
