@@ -1,5 +1,8 @@
 //! `CAP_BPF`: the loaded XDP program and the engine on the host agree on every frame.
 
+#[path = "datapath/stress.rs"]
+mod stress;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};

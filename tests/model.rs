@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bulkhead::reconcile::{Capacity, Memory, Reconciler};
 use bulkhead::tables::Image;
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::Tables as _;
@@ -73,6 +74,58 @@ fn engine_and_oracle_agree() {
     assert!(frames >= 20_000, "too few to be sure");
     let unheard = REASONS.iter().filter(|reason| !reasons.contains_key(*reason)).collect::<Vec<_>>();
     assert!(unheard.is_empty(), "never seen, so never compared: {unheard:?}");
+}
+
+/// Enough for every generated world.
+const CAPACITY: Capacity = Capacity {
+    addresses: 64,
+    device_rows: 128,
+    profiles: 128,
+    rule_sets: 128,
+    ranges: 4096,
+    peers: 1024,
+    ports: 8192,
+};
+
+/// A flow that today's policy allows goes on, one that it does not is cut at its next packet: the
+/// oracle asks the policy for every packet, the engine only where something changed.
+#[test]
+fn live_flows_follow_a_changed_policy() {
+    let mut random = Random::new(seed(11));
+    let mut established = 0;
+    for _ in 0..60 {
+        let first = World::draw(&mut random);
+        let worlds: Vec<World> =
+            (0..5).scan(first, |last, _| Some(std::mem::replace(last, last.redrawn(&mut random)))).collect();
+        established += follow(&worlds, random.next()).unwrap_or_else(|difference| panic!("{difference}"));
+    }
+    eprintln!("{established} packets of live flows under changing policies");
+    assert!(established > 1_000, "too few to be sure");
+}
+
+/// Lets the worlds' policies follow one another under one stream of traffic.
+fn follow(worlds: &[World], seed: u64) -> Result<u32, String> {
+    let first = worlds.first().ok_or("there is no world")?;
+    let mut memory = Memory::new(CAPACITY);
+    let mut reconciler = Reconciler::observe(&mut memory).map_err(|error| format!("{error:#}"))?;
+    let mut oracle = Oracle::new(&first.policy, &first.agent, &first.host);
+    let mut traffic = Traffic::new(first, seed);
+    let mut established = 0;
+    for world in worlds {
+        reconciler.apply(&mut memory, &world.compiled.tables).map_err(|error| format!("{error:#}"))?;
+        oracle.change_policy(&world.policy);
+        for shot in traffic.by_ref().take(80) {
+            memory.set_now(shot.now);
+            let (verdict, case) = memory.judge(&shot.bytes, shot.ifindex);
+            let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
+            let theirs = oracle.judge(&shot.bytes, shot.ifindex, shot.now);
+            established += u32::from(ours.reason == "established");
+            if ours != theirs {
+                return Err(format!("they differ {}\n{}", difference(&shot, &ours, &theirs), world.text));
+            }
+        }
+    }
+    Ok(established)
 }
 
 /// What the frames must have brought about, in numbers large enough to mean something.

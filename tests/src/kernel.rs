@@ -203,7 +203,15 @@ impl Runner<'_> {
     /// # Errors
     /// The kernel's.
     pub fn run(self, frame: &[u8]) -> Result<u32> {
-        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
+        self.repeat(frame, 1)
+    }
+
+    /// Runs it often on one frame; returns the last answer. More than once costs two grace periods.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn repeat(self, frame: &[u8], times: u32) -> Result<u32> {
+        let options = TestRunOptions { data_in: Some(frame), repeat: times, ..TestRunOptions::new() };
         Ok(self.0.test_run(options).context("run the program")?.return_value)
     }
 }

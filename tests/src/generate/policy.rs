@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use bulkhead::policy::{Name, Policy};
+
 use super::Random;
 
 /// Where networks can be seen: interface, tags.
@@ -92,17 +94,46 @@ pub(super) fn draw(random: &mut Random) -> String {
     }
     let names = Names { devices, segments, destinations };
     for number in 0..2 + random.below(5) {
-        let policy =
-            if random.chance(40) { between_text(random, &names) } else { rules_text(random, &names) };
-        document(&mut text, &format!("kind: Policy\nmetadata: {{name: policy-{number}}}\nspec:\n{policy}"));
+        document(&mut text, &policy_text(random, &names, number));
     }
     text
+}
+
+/// Draws some of the policies anew, for the same networks and devices.
+pub(super) fn redraw(random: &mut Random, text: &str, policy: &Policy) -> String {
+    let names = Names::of(policy);
+    let mut redrawn = String::new();
+    for (number, part) in text.split("---\n").enumerate() {
+        let anew = part.contains("kind: Policy") && random.chance(25);
+        match anew {
+            true => document(&mut redrawn, &policy_text(random, &names, number)),
+            false => document(&mut redrawn, part.trim_end()),
+        }
+    }
+    redrawn
+}
+
+fn policy_text(random: &mut Random, names: &Names, number: usize) -> String {
+    let spec = if random.chance(40) { between_text(random, names) } else { rules_text(random, names) };
+    format!("kind: Policy\nmetadata: {{name: policy-{number}}}\nspec:\n{spec}")
 }
 
 struct Names {
     devices: Vec<String>,
     segments: Vec<&'static str>,
     destinations: Vec<String>,
+}
+
+impl Names {
+    fn of(policy: &Policy) -> Self {
+        let plain = |name: &Name| name.to_string();
+        let known = |class: &&str| policy.segments().contains_key(&*format!("{class}s"));
+        Self {
+            devices: policy.devices().keys().map(plain).collect(),
+            segments: CLASSES.into_iter().filter(known).collect(),
+            destinations: policy.destinations().keys().map(plain).collect(),
+        }
+    }
 }
 
 fn document(text: &mut String, document: &str) {

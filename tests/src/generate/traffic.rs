@@ -328,6 +328,11 @@ impl Traffic {
             frame = frame.ip_options(&options);
         }
         match self.random.below(60) {
+            0..4 if v6 && self.random.chance(20) => {
+                let many =
+                    (0..4 + self.random.below(3)).fold(frame, |it, _| it.extension(DESTINATION, &[0; 6]));
+                many.fragment_header(8, true).extension(DESTINATION, &[0; 6])
+            }
             0 if v6 => frame.fragment_header(*self.random.pick(&[0, 8, 1480]), self.random.chance(50)),
             0 => frame.fragment(*self.random.pick(&[0, 8, 1480]), self.random.chance(50)),
             _ => frame,

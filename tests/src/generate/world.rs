@@ -19,6 +19,7 @@ pub struct World {
     pub host: Host,
     /// The policy, compiled for the host.
     pub compiled: Compiled,
+    ids: Ids,
 }
 
 /// Interfaces of every world with their numbers, roles and addresses.
@@ -41,8 +42,9 @@ impl World {
         let mut refused = String::new();
         for _ in 0..20 {
             let text = text::draw(random);
-            match read(&text, &agent, &host) {
-                Ok((policy, compiled)) => return Self { text, policy, agent, host, compiled },
+            let mut ids = Ids::default();
+            match read(&text, &agent, &host, &mut ids) {
+                Ok((policy, compiled)) => return Self { text, policy, agent, host, compiled, ids },
                 Err(problems) => refused = format!("{problems}\n{text}"),
             }
         }
@@ -55,15 +57,37 @@ impl World {
     /// If it is refused.
     pub fn written(text: &str) -> Self {
         let (agent, host) = (agent(&mut Random::new(0)), host());
-        let (policy, compiled) = read(text, &agent, &host).unwrap_or_else(|problems| panic!("{problems}"));
-        Self { text: text.to_owned(), policy, agent, host, compiled }
+        let mut ids = Ids::default();
+        let (policy, compiled) =
+            read(text, &agent, &host, &mut ids).unwrap_or_else(|problems| panic!("{problems}"));
+        Self { text: text.to_owned(), policy, agent, host, compiled, ids }
+    }
+
+    /// The same host, networks and devices under other rules; numbers stay with their names.
+    ///
+    /// # Panics
+    /// If twenty policies in a row are refused.
+    pub fn redrawn(&self, random: &mut Random) -> Self {
+        for _ in 0..20 {
+            let text = text::redraw(random, &self.text, &self.policy);
+            let (agent, host, mut ids) = (self.agent.clone(), self.host.clone(), self.ids.clone());
+            if let Ok((policy, compiled)) = read(&text, &agent, &host, &mut ids) {
+                return Self { text, policy, agent, host, compiled, ids };
+            }
+        }
+        panic!("every other policy was refused");
     }
 }
 
-fn read(text: &str, agent: &AgentConfig, host: &Host) -> Result<(Policy, Compiled), Diagnostics> {
+fn read(
+    text: &str,
+    agent: &AgentConfig,
+    host: &Host,
+    ids: &mut Ids,
+) -> Result<(Policy, Compiled), Diagnostics> {
     let file = SourceFile::new("generated.yaml", text);
     let policy = policy::parse(vec![file], Some(agent))?.policy;
-    let compiled = compile(&policy, agent, host, &mut Ids::default())?;
+    let compiled = compile(&policy, agent, host, ids)?;
     Ok((policy, compiled))
 }
 
