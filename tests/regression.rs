@@ -3,8 +3,9 @@
 use std::net::Ipv4Addr;
 
 use bulkhead::tables::Image;
+use bulkhead_common::parse::Kind;
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
-use tests::frame::{SYN, eth};
+use tests::frame::{DESTINATION, SYN, eth};
 use tests::generate::World;
 
 /// Two private APNs use the same pool, and one has its servers inside it.
@@ -56,4 +57,16 @@ fn issue_2_a_source_route_does_not_lead_around_the_policy() {
     let via = [131, 7, 4, 10, 45, 0, 18];
     let packet = eth().ip(CHARGER, DNS).ip_options(&via).udp(50_000, 53).build();
     assert_eq!(image.judge(&packet, ACC0).0, Verdict::Drop(DropReason::UnsupportedExtension));
+}
+
+#[test]
+fn issue_2_a_fragment_header_ends_the_longest_chain_too() {
+    let world = World::written(SHARED_POOL);
+    let image = Image::new(&world.compiled.tables);
+    let (from, to) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+    let options = (0..5).fold(eth().ipv6(from, to), |frame, _| frame.extension(DESTINATION, &[0; 6]));
+    // What follows belongs to a later part of the packet, so it is not a seventh header.
+    let part = options.fragment_header(8, true).extension(DESTINATION, &[0; 6]);
+    let (_, case) = image.judge(&part.build(), CORE0);
+    assert_eq!(case.packet.kind, Kind::Fragment);
 }

@@ -99,7 +99,8 @@ impl Ipv6 {
             }
             payload = payload.skip(window, step)?;
         }
-        if is_extension(payload.protocol) { Err(DropReason::UnsupportedExtension) } else { Ok(payload) }
+        let unwalked = is_extension(payload.protocol) && !payload.fragment;
+        if unwalked { Err(DropReason::UnsupportedExtension) } else { Ok(payload) }
     }
 }
 
