@@ -16,7 +16,7 @@ use tests::oracle::{Flaw, Oracle};
 const WORLDS: u64 = 150;
 const FRAMES: usize = 400;
 /// Worlds in which a wrong one must have been noticed.
-const PATIENCE: u64 = 60;
+const PATIENCE: u64 = 200;
 
 type Judge<'a> = &'a dyn Fn(&Image, &Shot) -> (Verdict, Case);
 

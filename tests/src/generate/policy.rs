@@ -297,7 +297,7 @@ fn rules_text(random: &mut Random, names: &Names) -> String {
 
 fn between_text(random: &mut Random, names: &Names) -> String {
     let (initiator, responder) = (subject(random, names), subject(random, names));
-    let same = if random.chance(30) { ", sameLabels: [site]" } else { "" };
+    let same = if random.chance(55) { ", sameLabels: [site]" } else { "" };
     let mut text = format!("  between: {{initiator: {initiator}, responder: {responder}{same}}}\n  allow:\n");
     for number in 0..1 + random.below(2) {
         let _ = write!(text, "    - {{name: rule-{number}");
