@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use bulkhead::tables::Image;
 use bulkhead_common::parse::Kind;
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
-use tests::frame::{DESTINATION, SYN, eth};
+use tests::frame::{ACK, DESTINATION, SYN, eth};
 use tests::generate::World;
 
 /// Two private APNs use the same pool, and one has its servers inside it.
@@ -69,4 +69,15 @@ fn issue_2_a_fragment_header_ends_the_longest_chain_too() {
     let part = options.fragment_header(8, true).extension(DESTINATION, &[0; 6]);
     let (_, case) = image.judge(&part.build(), CORE0);
     assert_eq!(case.packet.kind, Kind::Fragment);
+}
+
+#[test]
+fn issue_2_a_rule_s_idle_time_bounds_half_open_connections_too() {
+    let world = World::written(&SHARED_POOL.replace("services: [dns]}", "services: [dns]}, idle: 30s"));
+    let image = Image::new(&world.compiled.tables);
+    let open = eth().ip(CHARGER, DNS).tcp(50_000, 53).flags(SYN).build();
+    assert_eq!(image.judge(&open, ACC0).0, Verdict::Pass(Pass::Opened));
+    image.set_now(31_000_000_000);
+    let answer = eth().ip(DNS, CHARGER).tcp(53, 50_000).flags(SYN | ACK).build();
+    assert_eq!(image.judge(&answer, CORE0).0, Verdict::Drop(DropReason::Unsolicited));
 }

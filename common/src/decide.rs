@@ -450,7 +450,8 @@ pub const fn timeout(protocol: u8, state: u64) -> u64 {
     let configured = state >> 32;
     let transitory = protocol == ip_proto::TCP && (state & STATE_REPLIED == 0 || state & STATE_CLOSING != 0);
     let seconds = if transitory {
-        TCP_TRANSITORY_S
+        // A rule that lets its flows live shorter than this is not overruled by a half-open one.
+        if configured != 0 && configured < TCP_TRANSITORY_S { configured } else { TCP_TRANSITORY_S }
     } else if configured != 0 {
         configured
     } else {

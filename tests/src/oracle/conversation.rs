@@ -265,7 +265,7 @@ impl Conversation {
             Matter::Echo { .. } => return self.idle_seconds.unwrap_or(60),
         };
         match protocol {
-            6 if half_open && (!self.replied || self.closing) => 240,
+            6 if half_open && (!self.replied || self.closing) => self.idle_seconds.unwrap_or(240).min(240),
             17 => self.idle_seconds.unwrap_or(300),
             _ => self.idle_seconds.unwrap_or(7440),
         }
