@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
+use axum::extract::{
+    ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, State,
+};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +16,7 @@ use axum::{Json, Router};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::peer::Peer;
@@ -69,6 +73,30 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+/// Query parameters, whose mistakes are answered like all others.
+struct Asked<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(asked)| Self(asked)).map_err(|error| Failure(error.status(), error.body_text()))
+    }
+}
+
+/// A body, whose mistakes are answered like all others.
+struct Sent<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let body = Json::from_request(request, state).await;
+        body.map(|Json(sent)| Self(sent)).map_err(|error| Failure(error.status(), error.body_text()))
+    }
+}
+
 /// Only root and the agent's own user get further; the socket's mode says the same.
 async fn admit(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
     if peer.may_ask(nix::unistd::geteuid().as_raw()) {
@@ -102,7 +130,7 @@ async fn accepted(State(context): State<Context>) -> Result<Response, Failure> {
 async fn apply(
     State(context): State<Context>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    Json(request): Json<ApplyRequest>,
+    Sent(request): Sent<ApplyRequest>,
 ) -> Result<Response, Failure> {
     let author = peer.0.unwrap_or_else(Author::default);
     let answer = ask(&context, move |engine| engine.apply(&request, author)).await?;
@@ -123,8 +151,8 @@ struct Limit {
 
 async fn drops(
     State(context): State<Context>,
-    Query(filter): Query<Filter>,
-    Query(limit): Query<Limit>,
+    Asked(filter): Asked<Filter>,
+    Asked(limit): Asked<Limit>,
 ) -> Result<Response, Failure> {
     let filter = filter.asked_at(Timestamp::now());
     Ok(lines(&context.telemetry.drops(&filter, limit.limit.unwrap_or(LISTED))))
@@ -145,7 +173,7 @@ async fn drop_by_id(State(context): State<Context>, Path(id): Path<String>) -> R
     Ok(Json(found.record).into_response())
 }
 
-async fn flows(State(context): State<Context>, Query(filter): Query<Filter>) -> Result<Response, Failure> {
+async fn flows(State(context): State<Context>, Asked(filter): Asked<Filter>) -> Result<Response, Failure> {
     let flows = ask(&context, |engine| engine.flow_table()).await??;
     let filter = filter.asked_at(Timestamp::now());
     Ok(lines(&context.telemetry.flows(&flows, Clock::read(Datapath::now_ns()), &filter)))
@@ -176,8 +204,8 @@ impl Events {
 
 async fn follow(
     State(context): State<Context>,
-    Query(which): Query<Which>,
-    Query(filter): Query<Filter>,
+    Asked(which): Asked<Which>,
+    Asked(filter): Asked<Filter>,
 ) -> Response {
     let mut stopped = context.stopped.clone();
     let records = context.telemetry.follow(filter.asked_at(Timestamp::now())).into_stream();

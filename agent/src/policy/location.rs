@@ -11,12 +11,24 @@ use std::sync::Arc;
 pub struct SourceFile {
     name: String,
     text: String,
+    versioned: bool,
 }
 
 impl SourceFile {
     /// Names a text. The name is what messages show; it is not opened.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self { name: name.into(), text: text.into(), versioned: false }
+    }
+
+    /// Names a text that is put together from accepted documents. Their language version was checked when they were
+    /// accepted, and it may have stood in a document that is not part of the text any more.
+    pub fn accepted(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { versioned: true, ..Self::new(name, text) }
+    }
+
+    /// True if no document of the text has to say its version.
+    pub(crate) fn is_versioned(&self) -> bool {
+        self.versioned
     }
 
     /// The name shown in messages: the path as the operator gave it.

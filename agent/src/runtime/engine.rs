@@ -24,6 +24,9 @@ use crate::state::{Found, Merged, Objects, State, Store};
 use crate::tables::{Host, Tables};
 use crate::telemetry::{Clock, NameTable, Telemetry, View};
 
+/// Every how many ticks the kernel's tables are read back: once a minute.
+const DRIFT_EVERY: u64 = 12;
+
 /// Why an apply did nothing.
 #[derive(Debug)]
 pub enum Refused {
@@ -31,6 +34,23 @@ pub enum Refused {
     Policy(Refusal),
     /// The host could not do it; what was in force is in force.
     Host(anyhow::Error),
+}
+
+impl Refused {
+    /// The refusal as the status tells it.
+    fn pending(&self) -> Pending {
+        match self {
+            Self::Policy(refusal) => pending_errors(
+                refusal.diagnostics.len(),
+                refusal.diagnostics.first().map(ToString::to_string),
+            ),
+            Self::Host(error) => pending_errors(1, Some(format!("{error:#}"))),
+        }
+    }
+}
+
+fn pending_errors(errors: usize, first: Option<String>) -> Pending {
+    Pending { errors, first, changes: Changes::default() }
 }
 
 /// The agent's state and what it holds of the kernel.
@@ -52,6 +72,7 @@ pub struct Engine {
     pub(super) faults: Vec<String>,
     pub(super) pending: Option<Pending>,
     pub(super) rates: super::report::Rates,
+    ticks: u64,
 }
 
 impl Engine {
@@ -77,6 +98,7 @@ impl Engine {
             faults: Vec::new(),
             pending: None,
             rates: super::report::Rates::default(),
+            ticks: 0,
         };
         engine.restore()?;
         engine.look_at_folder();
@@ -95,6 +117,10 @@ impl Engine {
 
     fn restore(&mut self) -> Result<()> {
         match self.store.load()? {
+            Found::Nothing if Datapath::present(&pins(&self.agent.pin_dir)) => {
+                let folder = self.agent.state_dir.display();
+                self.close(format!("{folder} holds no policy, but the kernel does"))
+            }
             Found::Nothing => {
                 tracing::warn!(
                     "no policy was ever accepted here: nothing is attached until `bulkhead apply`"
@@ -155,6 +181,7 @@ impl Engine {
     fn enforce(&mut self, tables: &Tables) -> Result<u32> {
         self.open_kernel()?;
         let kernel = self.kernel.as_mut().context("the datapath is not open")?;
+        kernel.release_others(&self.agent)?;
         let applied = kernel.apply(tables)?;
         let host = host::observe()?;
         self.attach(&host)?;
@@ -206,6 +233,7 @@ impl Engine {
         let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
         let in_force = InForce::prepare(merged.objects.files(), &self.agent, &host, &ids)
             .map_err(|problems| self.refused("the policy is refused", problems))?;
+        whole(&merged.objects, &in_force).map_err(Refused::Host)?;
         let mut reply = ApplyReply {
             revision: self.accepted.as_ref().map_or(0, |state| state.revision.number),
             generation: self.kernel.as_ref().map_or(0, |kernel| kernel.datapath().epoch().generation.0),
@@ -328,7 +356,30 @@ impl Engine {
             tracing::info!("the host's interfaces or addresses changed");
             return self.enforce_accepted(state);
         }
-        if self.kernel.is_some() { self.attach_quietly(&host) } else { Ok(()) }
+        if self.kernel.is_none() {
+            return Ok(());
+        }
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(DRIFT_EVERY) {
+            self.repair_drift()?;
+        }
+        self.attach_quietly(&host)
+    }
+
+    /// Reads the kernel's tables back and writes what is not as it should be.
+    fn repair_drift(&mut self) -> Result<()> {
+        let (Some(kernel), Some(in_force)) = (self.kernel.as_mut(), self.in_force.as_ref()) else {
+            return Ok(());
+        };
+        kernel.observe_again()?;
+        let applied = kernel.apply(&in_force.compiled.tables)?;
+        if applied.changed > 0 {
+            tracing::error!(
+                "somebody wrote to the kernel's tables: {} writes put them right",
+                applied.changed
+            );
+        }
+        Ok(())
     }
 
     /// As [`Self::attach`], but tells only what was not told before.
@@ -347,38 +398,34 @@ impl Engine {
 
     /// What the folder would change.
     fn look_at_folder(&mut self) {
-        self.pending = self.folder_request().and_then(|request| self.pending_of(&request));
+        self.pending = match self.folder_request() {
+            Ok(request) => request.and_then(|request| self.pending_of(&request)),
+            Err(problems) => {
+                Some(pending_errors(problems.errors(), problems.iter().next().map(ToString::to_string)))
+            }
+        };
     }
 
-    fn folder_request(&self) -> Option<ApplyRequest> {
+    /// The whole folder as a request; nothing if there is none or it is empty.
+    fn folder_request(&self) -> Result<Option<ApplyRequest>, Diagnostics> {
         let folder = &self.agent.policy_folder;
         let has_files = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
         if !has_files {
-            return None;
+            return Ok(None);
         }
-        let files = policy::read(std::slice::from_ref(folder)).ok()?;
+        let files = policy::read(std::slice::from_ref(folder))?;
         let files = files
             .iter()
             .map(|f| NamedText { name: f.name().to_owned(), text: f.text().to_owned() })
             .collect();
         let message = Some(format!("from {}", folder.display()));
-        Some(ApplyRequest { files, prune: true, message, ..ApplyRequest::default() })
+        Ok(Some(ApplyRequest { files, prune: true, message, ..ApplyRequest::default() }))
     }
 
     fn pending_of(&self, request: &ApplyRequest) -> Option<Pending> {
-        let refused = |refused| match refused {
-            Refused::Policy(refusal) => Pending {
-                errors: refusal.diagnostics.len(),
-                first: refusal.diagnostics.first().map(ToString::to_string),
-                changes: Changes::default(),
-            },
-            Refused::Host(error) => {
-                Pending { errors: 1, first: Some(format!("{error:#}")), changes: Changes::default() }
-            }
-        };
         let merged = match self.merge(request) {
             Ok(merged) => merged,
-            Err(why) => return Some(refused(why)),
+            Err(why) => return Some(why.pending()),
         };
         if merged.changes.is_empty() {
             return None;
@@ -387,13 +434,16 @@ impl Engine {
         let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
         match InForce::prepare(merged.objects.files(), &self.agent, &host, &ids) {
             Ok(_) => Some(Pending { changes: merged.changes, ..Pending::default() }),
-            Err(problems) => Some(refused(self.refused("", problems))),
+            Err(problems) => Some(self.refused("", problems).pending()),
         }
     }
 
     fn apply_folder(&mut self) {
         let clean = self.pending.as_ref().is_some_and(|pending| pending.errors == 0);
-        let Some(request) = self.folder_request().filter(|_| clean) else { return };
+        let Ok(Some(request)) = self.folder_request() else { return };
+        if !clean {
+            return;
+        }
         if let Err(refused) = self.apply(&request, Author::default()) {
             tracing::error!("the policy folder was not applied: {refused:?}");
         }
@@ -418,6 +468,16 @@ impl Engine {
             interfaces: interfaces.collect::<BTreeMap<_, _>>(),
         })
     }
+}
+
+/// Makes sure that what will be kept is what was checked, document by document.
+fn whole(objects: &Objects, in_force: &InForce) -> Result<()> {
+    let (kept, checked) = (objects.iter().count(), in_force.documents());
+    anyhow::ensure!(
+        kept == checked,
+        "{checked} documents were checked and {kept} would be kept: this is a fault of Bulkhead"
+    );
+    Ok(())
 }
 
 /// Tables that forward nothing and leave the host itself reachable.

@@ -43,4 +43,11 @@ impl InForce {
         notes.append(compiled.notes.clone());
         Ok(Self { policy: loaded.policy, compiled, host: host.clone(), ids, tests, notes })
     }
+
+    /// How many documents the policy was read from.
+    pub fn documents(&self) -> usize {
+        let policy = &self.policy;
+        let ground = policy.networks().len() + policy.segments().len() + policy.devices().len();
+        ground + policy.destinations().len() + policy.policies().len()
+    }
 }

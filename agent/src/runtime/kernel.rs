@@ -44,7 +44,20 @@ impl Kernel {
         self.reconciler.apply(&mut *datapath, tables)
     }
 
-    /// Makes exactly the configured interfaces guarded. Returns what stands in the way, interface by interface.
+    /// Lets go of interfaces that the configuration does not name any more; before their rows go, or they would drop
+    /// everything.
+    pub(super) fn release_others(&self, agent: &AgentConfig) -> Result<()> {
+        release_others(&mut self.datapath(), agent)
+    }
+
+    /// Looks at the kernel's tables again: somebody else may have written there.
+    pub(super) fn observe_again(&mut self) -> Result<()> {
+        let mut datapath = self.datapath.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reconciler = Reconciler::observe(&mut *datapath)?;
+        Ok(())
+    }
+
+    /// Guards the configured interfaces. Returns what stands in the way, interface by interface.
     pub(super) fn attach(&self, agent: &AgentConfig, host: &Host) -> Vec<String> {
         let mut problems = Vec::new();
         let mut datapath = self.datapath();
@@ -59,9 +72,6 @@ impl Kernel {
             if let Err(error) = attached {
                 problems.push(format!("{name} is not guarded: {error:#}"));
             }
-        }
-        if let Err(error) = release_others(&mut datapath, agent) {
-            problems.push(format!("{error:#}"));
         }
         problems
     }

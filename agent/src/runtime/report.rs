@@ -184,9 +184,9 @@ impl Engine {
 }
 
 fn health(interfaces: &[InterfaceStatus], problems: &[String], accepted: bool) -> Health {
-    if !accepted || interfaces.iter().all(|interface| interface.mode.is_none()) {
+    if interfaces.iter().all(|interface| interface.mode.is_none()) {
         Health::NotEnforcing
-    } else if problems.is_empty() && interfaces.iter().all(|interface| interface.mode.is_some()) {
+    } else if accepted && problems.is_empty() && interfaces.iter().all(|interface| interface.mode.is_some()) {
         Health::Enforcing
     } else {
         Health::Degraded

@@ -1,7 +1,7 @@
 //! One state file: a line with format and checksum, then JSON.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -13,17 +13,23 @@ use super::accepted::State;
 /// First word of a state file, with the format's number.
 const FORMAT: &str = "bulkhead-state-1";
 
-/// Reads a state; nothing if there is no file.
-pub(super) fn read(path: &Path) -> Result<Option<State>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-    };
-    parse(&bytes).map(Some).with_context(|| format!("{} is damaged", path.display()))
+/// Reads a file; nothing if there is none.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    let mut bytes = Vec::new();
+    match opened.and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
 }
 
-fn parse(bytes: &[u8]) -> Result<State> {
+/// Understands the bytes of a file.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<State> {
+    understand(bytes).with_context(|| format!("{} is damaged", path.display()))
+}
+
+fn understand(bytes: &[u8]) -> Result<State> {
     let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| anyhow!("it has no first line"))?;
     let (head, body) = (&bytes[..end], &bytes[end + 1..]);
     let head = std::str::from_utf8(head).context("its first line is no text")?;

@@ -8,10 +8,10 @@ mod file;
 mod objects;
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
 pub use accepted::State;
@@ -51,8 +51,11 @@ impl Store {
     pub fn open(folder: &Path) -> Result<Self> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.with_context(|| format!("create the state directory {}", folder.display()))?;
+        protect(folder)?;
         let path = folder.join("lock");
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let mut options = fs::OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(&path);
         let file = file.with_context(|| format!("open {}", path.display()))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
             anyhow!(
@@ -66,15 +69,16 @@ impl Store {
     /// Reads the accepted state, or the one before if that is damaged; a damaged file is moved aside.
     ///
     /// # Errors
-    /// A damaged file cannot be moved aside.
+    /// A file cannot be read, or a damaged one cannot be moved aside.
     pub fn load(&self) -> Result<Found> {
         let mut passed_over = None;
         for path in [self.accepted(), self.previous()] {
-            match file::read(&path) {
-                Ok(None) => {}
-                Ok(Some(state)) => return Ok(Found::Accepted(Box::new(state), passed_over)),
+            let Some(bytes) = file::read(&path)? else { continue };
+            match file::parse(&path, &bytes) {
+                Ok(state) => return Ok(Found::Accepted(Box::new(state), passed_over)),
                 Err(error) => {
-                    let aside = path.with_extension("damaged");
+                    let aside =
+                        path.with_extension(format!("damaged-{}", jiff::Timestamp::now().as_nanosecond()));
                     fs::rename(&path, &aside).with_context(|| format!("move {} aside", path.display()))?;
                     let note = format!("{error:#}; it is kept as {}", aside.display());
                     passed_over = Some(passed_over.map_or(note.clone(), |first| format!("{first}; {note}")));
@@ -94,6 +98,8 @@ impl Store {
     /// # Errors
     /// The disk is full or not writable; the accepted state is untouched.
     pub fn stage(&self, state: &State) -> Result<Staged<'_>> {
+        // From here on the kernel may be changed, so a missing state is a loss.
+        fs::write(self.folder.join(ONCE), b"").context("mark that a policy was accepted")?;
         let written = self.folder.join("accepted.new");
         file::write(&written, state)?;
         Ok(Staged { store: self, written })
@@ -108,6 +114,21 @@ impl Store {
     }
 }
 
+/// Makes the directory root's alone: whoever writes in it decides what is enforced.
+fn protect(folder: &Path) -> Result<()> {
+    let found = fs::symlink_metadata(folder).with_context(|| format!("look at {}", folder.display()))?;
+    let owner = nix::unistd::geteuid().as_raw();
+    ensure!(found.is_dir(), "{} is not a directory", folder.display());
+    ensure!(
+        found.uid() == owner,
+        "{} belongs to uid {}, not to the agent's {owner}: chown it",
+        folder.display(),
+        found.uid()
+    );
+    let closed = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(folder, closed).with_context(|| format!("close {} to others", folder.display()))
+}
+
 /// Says that something was accepted once, so that its absence is a loss.
 const ONCE: &str = "once";
 
@@ -118,7 +139,6 @@ impl Staged<'_> {
     /// The directory is not writable; the accepted state is the old one.
     pub fn commit(self) -> Result<()> {
         let (accepted, previous) = (self.store.accepted(), self.store.previous());
-        fs::write(self.store.folder.join(ONCE), b"").context("mark that a policy was accepted")?;
         if accepted.exists() {
             // A second name first: there is an accepted file at every moment.
             let second = self.store.folder.join("previous.new");

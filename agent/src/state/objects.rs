@@ -63,7 +63,7 @@ impl Objects {
                 None => files.push(Assembled::starting(object)),
             }
         }
-        files.into_iter().map(|file| SourceFile::new(file.name, file.text)).collect()
+        files.into_iter().map(|file| SourceFile::accepted(file.name, file.text)).collect()
     }
 
     fn changes_to(&self, after: &Self) -> Changes {
@@ -203,6 +203,18 @@ mod tests {
         {
             assert_eq!(is.get(number), Some(line), "line {}", number + 1);
         }
+    }
+
+    #[test]
+    fn a_document_may_lean_on_a_version_that_is_replaced() {
+        let network =
+            "kind: Network\nmetadata: {name: net}\nspec: {seenOn: [{interface: a}], pools: [10.0.0.0/8]}\n";
+        let segment = "kind: Segment\nmetadata: {name: seg}\nspec: {members: {matchLabels: {a: b}}}\n";
+        let before =
+            Objects::of(&[file("x.yaml", format!("apiVersion: bulkhead/v1\n{network}---\n{segment}"))]);
+        let change = Objects::of(&[file("y.yaml", format!("apiVersion: bulkhead/v1\n{network}"))]);
+        let files = before.merged(&change, false).objects.files();
+        crate::policy::parse(files, None).unwrap();
     }
 
     #[test]

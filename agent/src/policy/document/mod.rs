@@ -82,7 +82,7 @@ pub(crate) fn read(source: &Arc<SourceFile>, problems: &mut Diagnostics, drafts:
     drafts.lost |= documents.lost;
     let mut reader = Reader::new(source, problems);
     // The first document of a file says the version, if it could be read.
-    let mut versioned = documents.lost;
+    let mut versioned = documents.lost || source.is_versioned();
     for root in &documents.roots {
         document(&mut reader, root, versioned, drafts);
         versioned = true;
