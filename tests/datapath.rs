@@ -22,7 +22,7 @@ use tests::lies::TableLie;
 const WORLDS: usize = 220;
 const FRAMES: usize = 500;
 /// Worlds on an emulated processor, which `cargo xtask vm` has.
-const WORLDS_EMULATED: usize = 20;
+const WORLDS_EMULATED: usize = 10;
 /// Room for every flow of a world.
 const ROOM: u32 = 1024;
 /// Too little room for most worlds.
