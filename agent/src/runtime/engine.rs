@@ -181,7 +181,7 @@ impl Engine {
     fn enforce(&mut self, tables: &Tables) -> Result<u32> {
         self.open_kernel()?;
         let kernel = self.kernel.as_mut().context("the datapath is not open")?;
-        kernel.release_others(&self.agent)?;
+        kernel.release_others(&self.agent, &host::observe()?)?;
         let applied = kernel.apply(tables)?;
         let host = host::observe()?;
         self.attach(&host)?;
