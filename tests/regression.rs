@@ -81,3 +81,47 @@ fn issue_2_a_rule_s_idle_time_bounds_half_open_connections_too() {
     let answer = eth().ip(DNS, CHARGER).tcp(53, 50_000).flags(SYN | ACK).build();
     assert_eq!(image.judge(&answer, CORE0).0, Verdict::Drop(DropReason::Unsolicited));
 }
+
+/// `blue` has its devices where `acme` says that a meter is.
+const SERVICE_IN_A_FOREIGN_POOL: &str = r"
+apiVersion: bulkhead/v1
+kind: Network
+metadata: {name: acme}
+spec:
+  seenOn: [{interface: acc0}, {interface: core0}]
+  pools: [10.45.0.0/16]
+  infrastructure: [10.99.0.0/24]
+  services: {meter: {addresses: [10.47.0.7], ports: [udp/502]}}
+---
+kind: Network
+metadata: {name: blue}
+spec: {seenOn: [{interface: acc0, vlan: 7}, {interface: core0, vlan: 7}], pools: [10.47.0.0/16]}
+---
+kind: Device
+metadata: {name: charger}
+spec: {network: acme, addresses: [10.45.0.17]}
+---
+kind: Device
+metadata: {name: pump}
+spec: {network: blue, addresses: [10.47.0.7]}
+---
+kind: Policy
+metadata: {name: base}
+spec: {subject: {device: charger}, allow: [{name: read, to: {services: [meter]}}]}
+";
+
+#[test]
+fn issue_2_a_service_does_not_reach_another_network_s_device() {
+    let refused =
+        World::read(SERVICE_IN_A_FOREIGN_POOL).expect_err("udp 10.45.0.17 -> 10.47.0.7:502 would pass");
+    let text = refused.render(false);
+    assert!(text.contains("meter names 10.47.0.7") && text.contains("pools of blue"), "{text}");
+    // What the network itself calls infrastructure is its own, whatever others have there.
+    let own = SERVICE_IN_A_FOREIGN_POOL.replace("[10.99.0.0/24]", "[10.47.0.7/32]");
+    let image = Image::new(&World::written(&own).compiled.tables);
+    let meter = Ipv4Addr::new(10, 47, 0, 7);
+    let read = eth().ip(CHARGER, meter).udp(50_000, 502).build();
+    assert_eq!(image.judge(&read, ACC0).0, Verdict::Pass(Pass::Opened));
+    let answer = eth().ip(meter, CHARGER).udp(502, 50_000).build();
+    assert_eq!(image.judge(&answer, CORE0).0, Verdict::Pass(Pass::Established));
+}
