@@ -2,6 +2,8 @@
 
 #[path = "enforcement/core.rs"]
 mod core;
+#[path = "enforcement/links.rs"]
+mod links;
 #[path = "enforcement/networks.rs"]
 mod networks;
 #[path = "enforcement/telemetry.rs"]

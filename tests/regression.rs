@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use bulkhead::tables::Image;
 use bulkhead_common::parse::Kind;
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
-use tests::frame::{ACK, DESTINATION, SYN, eth};
+use tests::frame::{ACK, DESTINATION, RST, SYN, eth};
 use tests::generate::World;
 
 /// Two private APNs use the same pool, and one has its servers inside it.
@@ -80,4 +80,99 @@ fn issue_2_a_rule_s_idle_time_bounds_half_open_connections_too() {
     image.set_now(31_000_000_000);
     let answer = eth().ip(DNS, CHARGER).tcp(53, 50_000).flags(SYN | ACK).build();
     assert_eq!(image.judge(&answer, CORE0).0, Verdict::Drop(DropReason::Unsolicited));
+}
+
+/// `blue` has its devices where `acme` says that a meter is.
+const SERVICE_IN_A_FOREIGN_POOL: &str = r"
+apiVersion: bulkhead/v1
+kind: Network
+metadata: {name: acme}
+spec:
+  seenOn: [{interface: acc0}, {interface: core0}]
+  pools: [10.45.0.0/16]
+  infrastructure: [10.99.0.0/24]
+  services: {meter: {addresses: [10.47.0.7], ports: [udp/502]}}
+---
+kind: Network
+metadata: {name: blue}
+spec: {seenOn: [{interface: acc0, vlan: 7}, {interface: core0, vlan: 7}], pools: [10.47.0.0/16]}
+---
+kind: Device
+metadata: {name: charger}
+spec: {network: acme, addresses: [10.45.0.17]}
+---
+kind: Device
+metadata: {name: pump}
+spec: {network: blue, addresses: [10.47.0.7]}
+---
+kind: Policy
+metadata: {name: base}
+spec: {subject: {device: charger}, allow: [{name: read, to: {services: [meter]}}]}
+";
+
+#[test]
+fn issue_2_a_service_does_not_reach_another_network_s_device() {
+    let refused =
+        World::read(SERVICE_IN_A_FOREIGN_POOL).expect_err("udp 10.45.0.17 -> 10.47.0.7:502 would pass");
+    let text = refused.render(false);
+    assert!(text.contains("meter names 10.47.0.7") && text.contains("pools of blue"), "{text}");
+    // What the network itself calls infrastructure is its own, whatever others have there.
+    let own = SERVICE_IN_A_FOREIGN_POOL.replace("[10.99.0.0/24]", "[10.47.0.7/32]");
+    let image = Image::new(&World::written(&own).compiled.tables);
+    let meter = Ipv4Addr::new(10, 47, 0, 7);
+    let read = eth().ip(CHARGER, meter).udp(50_000, 502).build();
+    assert_eq!(image.judge(&read, ACC0).0, Verdict::Pass(Pass::Opened));
+    let answer = eth().ip(meter, CHARGER).udp(502, 50_000).build();
+    assert_eq!(image.judge(&answer, CORE0).0, Verdict::Pass(Pass::Established));
+}
+
+#[test]
+fn issue_2_a_redundant_gateway_may_answer_for_its_virtual_mac() {
+    let world = World::written(SHARED_POOL);
+    let image = Image::new(&world.compiled.tables);
+    let (gateway, host) = (Ipv4Addr::new(192, 0, 2, 2), Ipv4Addr::new(192, 0, 2, 1));
+    // GLBP and NLB: the frame's sender is one station, the address belongs to another's MAC.
+    let answer = |sender, target| eth().arp(2, sender, target).set(8, &[0, 7, 0xb4, 0, 1, 2]).build();
+    assert_eq!(image.judge(&answer(gateway, host), CORE0).0, Verdict::Pass(Pass::Neighbour));
+    let of_a_device = answer(CHARGER, Ipv4Addr::new(10, 45, 0, 1));
+    assert_eq!(image.judge(&of_a_device, ACC0).0, Verdict::Drop(DropReason::SpoofedNeighbour));
+    assert_eq!(image.judge(&of_a_device, CORE0).0, Verdict::Drop(DropReason::SpoofedNeighbour));
+}
+
+/// Two devices of one network that may speak to each other.
+const CAMERAS: &str = r"
+apiVersion: bulkhead/v1
+kind: Network
+metadata: {name: acme}
+spec: {seenOn: [{interface: acc0}, {interface: core0}], pools: [10.45.0.0/16]}
+---
+kind: Device
+metadata: {name: nvr}
+spec: {network: acme, addresses: [10.45.0.17]}
+---
+kind: Device
+metadata: {name: camera}
+spec: {network: acme, addresses: [10.45.0.18]}
+---
+kind: Policy
+metadata: {name: pull}
+spec:
+  between: {initiator: {device: nvr}, responder: {device: camera}}
+  allow: [{name: rtsp, ports: [tcp/554]}]
+";
+
+#[test]
+fn issue_2_what_comes_back_from_the_core_is_counted_once_and_closes_nothing() {
+    let image = Image::new(&World::written(CAMERAS).compiled.tables);
+    let camera = Ipv4Addr::new(10, 45, 0, 18);
+    let pull = |flags| eth().ip(CHARGER, camera).tcp(50_000, 554).flags(flags).build();
+    assert_eq!(image.judge(&pull(SYN), ACC0).0, Verdict::Pass(Pass::Opened));
+    assert_eq!(image.judge(&pull(SYN), CORE0).0, Verdict::Pass(Pass::Established));
+    assert_eq!(image.flows()[0].sent[0], 1, "one packet, though it was seen twice");
+    let answer = eth().ip(camera, CHARGER).tcp(554, 50_000).flags(SYN | ACK).build();
+    assert_eq!(image.judge(&answer, ACC0).0, Verdict::Pass(Pass::Established));
+    // A reset that somebody at the core makes up would leave an established connection four minutes.
+    let (before, reset) = (image.flows()[0], pull(RST));
+    assert_eq!(image.judge(&reset, CORE0).0, Verdict::Pass(Pass::Established));
+    assert_eq!(image.flows()[0], before);
 }

@@ -271,6 +271,10 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             }
         }
         self.case.evidence.rule.0 = update.decision as u32;
+        if matches!(self.case.course, Course::Returning) {
+            // Counted at the sender's access interface; what the core claims must not keep a flow alive or close it.
+            return Ok(Some(Pass::Established));
+        }
         update.state = next_state(update.state, from_initiator, self.tcp_flags());
         update.deadline = self.now + timeout(key.protocol, update.state);
         self.tables.update(handle, key, &update);

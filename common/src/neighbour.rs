@@ -22,6 +22,11 @@ pub fn judge<T: Tables>(tables: &T, case: &mut Case, place: &Place) -> Result<Pa
     if matches!(packet.kind, Kind::RouterOnly) {
         return router(&packet, place);
     }
+    // Who claims another station's MAC address would poison its neighbours' caches. Redundant gateways do
+    // it rightfully (GLBP answers for its other forwarders), and they are on the core's side.
+    if packet.foreign_mac != 0 && place.is_access() {
+        return Err(DropReason::SpoofedNeighbour);
+    }
     may_claim(tables, case, place, packet.source)?;
     if matches!(packet.kind, Kind::RouterSolicitation) {
         return Ok(Pass::Neighbour);

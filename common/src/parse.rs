@@ -92,8 +92,8 @@ pub struct Packet {
     pub protocol: u8,
     /// TCP flags, or the ICMP type.
     pub detail: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// 1 if an ARP sender names another MAC address than the frame's, else 0.
+    pub foreign_mac: u8,
 }
 
 impl Packet {
@@ -111,7 +111,7 @@ impl Packet {
         kind: Kind::OtherProtocol,
         protocol: 0,
         detail: 0,
-        _pad: 0,
+        foreign_mac: 0,
     };
 }
 
@@ -146,8 +146,8 @@ fn arp<F: Frame + ?Sized>(frame: &F, at: u32, packet: &mut Packet) -> Result<(),
     packet.kind = Kind::Arp;
     packet.source = arp.sender();
     packet.destination = arp.target();
-    // A sender that claims another station's MAC address would poison its neighbours' caches.
-    if arp.sender_mac() == packet.source_mac { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
+    packet.foreign_mac = u8::from(arp.sender_mac() != packet.source_mac);
+    Ok(())
 }
 
 #[inline(always)]

@@ -9,6 +9,7 @@ mod link;
 mod load;
 mod maps;
 mod mmap;
+mod offload;
 mod pod;
 mod rows;
 
@@ -29,6 +30,7 @@ use bytemuck::Zeroable;
 pub use grace::wait_for_packets;
 pub use link::{Attachment, Mode};
 pub use load::{OBJECT, PINNED, PROGRAM, Sizes};
+pub use offload::keep_vlan_tags;
 
 use maps::Maps;
 use pod::Abi;
@@ -66,8 +68,8 @@ impl Datapath {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub fn attach(&mut self, interface: &str, ifindex: u32, generic_allowed: bool) -> Result<Attachment> {
-        self.count_on(ifindex)?;
         self.drop_defunct()?;
+        self.count_on(ifindex)?;
         let pinned = link::pinned(&self.pins)?.into_iter().find(|(_, a)| a.ifindex == ifindex);
         let held = self.links.remove(&ifindex);
         let program = xdp(&mut self.ebpf)?;
@@ -237,11 +239,20 @@ impl Datapath {
     }
 
     /// Removes pins of links whose interface is gone: a new interface of that number could not be pinned.
+    ///
+    /// Their counters go too. An interface that comes and goes has a new number each time, and the table
+    /// of counters, once full, would let no new one be guarded.
     fn drop_defunct(&mut self) -> Result<()> {
         for (path, attachment) in link::pinned(&self.pins)? {
             if attachment.defunct {
                 link::unpin(&path)?;
                 self.release(attachment.ifindex)?;
+                match self.maps.counters.remove(&attachment.ifindex) {
+                    Err(error) if !maps::is_absent(&error) => {
+                        return Err(error).context("forget the counters of an interface that is gone");
+                    }
+                    Ok(()) | Err(_) => {}
+                }
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use bulkhead_common::abi::Generation;
-use bulkhead_common::abi::value::TRANSIT_HOST;
+use bulkhead_common::abi::value::{TRANSIT_HOST, TRANSIT_PASS};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -181,7 +181,7 @@ impl Engine {
     fn enforce(&mut self, tables: &Tables) -> Result<u32> {
         self.open_kernel()?;
         let kernel = self.kernel.as_mut().context("the datapath is not open")?;
-        kernel.release_others(&self.agent)?;
+        kernel.release_others(&self.agent, &host::observe()?)?;
         let applied = kernel.apply(tables)?;
         let host = host::observe()?;
         self.attach(&host)?;
@@ -307,7 +307,14 @@ impl Engine {
         // If nothing has to change in the kernel, the generation stays and the next one is this revision's too.
         state.published(kernel.datapath().epoch().generation.0 + 1);
         let staged = self.store.stage(&state).context("keep the policy on disk; nothing was changed")?;
-        let applied = kernel.apply(&in_force.compiled.tables)?;
+        let applied = match kernel.apply(&in_force.compiled.tables) {
+            Ok(applied) => applied,
+            Err(error) => {
+                // It may have failed behind the flip: what is not accepted must not stay in force.
+                self.undo();
+                return Err(error);
+            }
+        };
         if let Err(error) = staged.commit() {
             self.undo();
             return Err(error).context("accept the policy; what was in force is in force again");
@@ -480,10 +487,51 @@ fn whole(objects: &Objects, in_force: &InForce) -> Result<()> {
     Ok(())
 }
 
-/// Tables that forward nothing and leave the host itself reachable.
+/// Tables that forward nothing and leave the host itself reachable, where it was reachable before.
+///
+/// Without a policy there are no pools, so a device's packet looks like anybody's: where the
+/// configuration lets no transit pass, the host must not be opened to it now.
 fn closed_tables(agent: &AgentConfig, host: &Host) -> Result<Tables, Diagnostics> {
     let compiled = policy::compile(&Policy::default(), agent, host, &mut Ids::default())?;
     let mut tables = compiled.tables;
-    tables.subinterfaces.values_mut().for_each(|facts| facts.transit = TRANSIT_HOST);
+    let passing = tables.subinterfaces.values_mut().filter(|facts| facts.transit == TRANSIT_PASS);
+    passing.for_each(|facts| facts.transit = TRANSIT_HOST);
     Ok(tables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::{HostInterface, Image};
+    use bulkhead_common::parse::{Kind, Packet};
+    use bulkhead_common::verdict::{DropReason, Pass, Verdict};
+
+    #[test]
+    fn a_host_that_lost_its_policy_is_open_to_the_operator_and_not_to_devices() {
+        let text = "apiVersion: bulkhead/v1\nkind: Agent\nmetadata: {name: core}\nspec:\n  interfaces:\n  \
+                    - {name: acc0, roles: [access], transit: drop}\n  - {name: n6, roles: [core], transit: pass}\n";
+        let agent = policy::parse_agent(vec![SourceFile::new("agent.yaml", text)]).unwrap();
+        let mut host = Host::default();
+        for (name, ifindex, address) in [("acc0", 3, "10.45.0.1/16"), ("n6", 4, "192.0.2.1/24")] {
+            let addresses = vec![address.parse().unwrap()];
+            host.interfaces.insert(name.to_owned(), HostInterface { ifindex, addresses });
+        }
+        let image = Image::new(&closed_tables(&agent, &host).unwrap());
+        let ssh = |source: [u8; 4], destination: [u8; 4], ifindex| {
+            let packet = Packet {
+                source: bulkhead_common::abi::Addr::from_v4(source),
+                destination: bulkhead_common::abi::Addr::from_v4(destination),
+                source_port: 50_000,
+                destination_port: 22,
+                kind: Kind::Ports,
+                protocol: 6,
+                detail: 2,
+                ..Packet::EMPTY
+            };
+            image.judge_packet(packet, ifindex).0
+        };
+        assert_eq!(ssh([192, 0, 2, 9], [192, 0, 2, 1], 4), Verdict::Pass(Pass::Transit));
+        assert_eq!(ssh([192, 0, 2, 9], [10, 45, 0, 17], 4), Verdict::Drop(DropReason::TransitDenied));
+        assert_eq!(ssh([10, 45, 0, 17], [10, 45, 0, 1], 3), Verdict::Drop(DropReason::SpoofedSource));
+    }
 }

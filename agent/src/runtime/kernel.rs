@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 
-use crate::datapath::{Datapath, EventRing, Sizes};
+use crate::datapath::{self, Attachment, Datapath, EventRing, Sizes};
 use crate::policy::AgentConfig;
 use crate::reconcile::{Applied, Reconciler};
 use crate::tables::{Host, Tables};
@@ -46,8 +46,8 @@ impl Kernel {
 
     /// Lets go of interfaces that the configuration does not name any more; before their rows go, or they would drop
     /// everything.
-    pub(super) fn release_others(&self, agent: &AgentConfig) -> Result<()> {
-        release_others(&mut self.datapath(), agent)
+    pub(super) fn release_others(&self, agent: &AgentConfig, host: &Host) -> Result<()> {
+        release_others(&mut self.datapath(), agent, host)
     }
 
     /// Looks at the kernel's tables again: somebody else may have written there.
@@ -64,13 +64,17 @@ impl Kernel {
         for interface in &agent.interfaces {
             let name = &interface.name.value;
             let attached = match host.interfaces.get(name) {
-                Some(found) => guard(&mut datapath, name, found.ifindex),
+                Some(found) => {
+                    // Before the first packet; and a link that cannot do it is guarded all the same.
+                    let tags = keep_vlan_tags(name);
+                    guard(&mut datapath, name, found.ifindex).and(tags)
+                }
                 None => {
                     Err(anyhow::anyhow!("the interface does not exist; it is guarded as soon as it does"))
                 }
             };
             if let Err(error) = attached {
-                problems.push(format!("{name} is not guarded: {error:#}"));
+                problems.push(format!("{name} is not guarded as it should be: {error:#}"));
             }
         }
         problems
@@ -87,17 +91,33 @@ fn guard(datapath: &mut Datapath, name: &str, ifindex: u32) -> Result<()> {
     Ok(())
 }
 
+/// Looked at on every tick: a driver may bring its offloads back with a reset.
+fn keep_vlan_tags(name: &str) -> Result<()> {
+    if datapath::keep_vlan_tags(name)? {
+        tracing::warn!("switched receive VLAN offload of {name} off: it hides VLAN tags from the program");
+    }
+    Ok(())
+}
+
 /// Lets go of interfaces that the configuration does not name any more.
-fn release_others(datapath: &mut Datapath, agent: &AgentConfig) -> Result<()> {
+fn release_others(datapath: &mut Datapath, agent: &AgentConfig, host: &Host) -> Result<()> {
     let attachments = datapath.attachments().context("list the pinned links")?;
     for attachment in attachments.into_iter().filter(|attachment| !attachment.defunct) {
-        if agent.interfaces.iter().any(|interface| interface.name.value == attachment.interface) {
+        if is_configured(&attachment, agent, host) {
             continue;
         }
         datapath.detach_interface(attachment.ifindex)?;
         tracing::warn!("{} is no longer configured and no longer guarded", attachment.interface);
     }
     Ok(())
+}
+
+/// By name, and by number too: an interface that was renamed is still pinned under its old name.
+fn is_configured(attachment: &Attachment, agent: &AgentConfig, host: &Host) -> bool {
+    agent.interfaces.iter().map(|interface| &interface.name.value).any(|name| {
+        *name == attachment.interface
+            || host.interfaces.get(name).is_some_and(|found| found.ifindex == attachment.ifindex)
+    })
 }
 
 /// Where this version keeps its pins: another layout lies beside, never on top.
@@ -114,5 +134,31 @@ fn sizes(agent: &AgentConfig) -> Sizes {
         ranges: tables.ranges,
         ports: tables.ports,
         flows: tables.flows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datapath::Mode;
+    use crate::policy::{SourceFile, parse_agent};
+    use crate::tables::HostInterface;
+
+    #[test]
+    fn a_renamed_interface_stays_guarded_under_its_new_name() {
+        let text = "apiVersion: bulkhead/v1\nkind: Agent\nmetadata: {name: core}\n\
+                    spec: {interfaces: [{name: wan0, roles: [core], transit: pass}]}\n";
+        let agent = parse_agent(vec![SourceFile::new("agent.yaml", text)]).unwrap();
+        let mut host = Host::default();
+        host.interfaces.insert("wan0".into(), HostInterface { ifindex: 7, ..HostInterface::default() });
+        let pinned = |interface: &str, ifindex| Attachment {
+            interface: interface.into(),
+            ifindex,
+            mode: Mode::Native,
+            defunct: false,
+        };
+        assert!(is_configured(&pinned("eth0", 7), &agent, &host));
+        assert!(is_configured(&pinned("wan0", 7), &agent, &host));
+        assert!(!is_configured(&pinned("eth0", 8), &agent, &host));
     }
 }

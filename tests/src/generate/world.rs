@@ -63,6 +63,15 @@ impl World {
         Self { text: text.to_owned(), policy, agent, host, compiled, ids }
     }
 
+    /// What a policy that a person wrote becomes on the same host, or why it is refused.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it.
+    pub fn read(text: &str) -> Result<Compiled, Diagnostics> {
+        let (agent, host) = (agent(&mut Random::new(0)), host());
+        read(text, &agent, &host, &mut Ids::default()).map(|(_, compiled)| compiled)
+    }
+
     /// The same host, networks and devices under other rules; numbers stay with their names.
     ///
     /// # Panics

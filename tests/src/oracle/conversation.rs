@@ -145,13 +145,17 @@ impl<'p> Oracle<'p> {
                 return Err(reason);
             }
         };
+        subject.rule = Some(permission.rule.clone());
+        // Coming back from the core, it was heard at the sender's access interface already.
+        if talk.peer.is_some() && !talk.enters {
+            return Ok("established");
+        }
         let half_open = !self.has(Flaw::ForgetsHalfOpen);
         let known = &mut self.conversations.0[at];
         known.entries[side] = known.entries[side].or(entry);
         known.idle_seconds = permission.idle_seconds;
         known.hear(by_caller, flags);
         known.count(side, subject, half_open);
-        subject.rule = Some(permission.rule);
         Ok("established")
     }
 

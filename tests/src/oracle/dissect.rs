@@ -48,6 +48,8 @@ pub enum What {
     Unknown,
     /// ARP request or reply.
     Arp,
+    /// The same, about another station's MAC address than the frame's.
+    ArpOfAnother,
     /// Neighbour solicitation.
     NeighbourAsked,
     /// Neighbour advertisement.
@@ -106,10 +108,8 @@ fn arp(bytes: &[u8], mac: [u8; 6]) -> Result<Layer, Refusal> {
     if !ethernet_ipv4 || !(1..=2).contains(&operation) {
         return Err("malformed_arp");
     }
-    if packet[8..14] != mac {
-        return Err("spoofed_neighbour");
-    }
-    Ok((v4(&packet[14..18]), v4(&packet[24..28]), What::Arp))
+    let what = if packet[8..14] == mac { What::Arp } else { What::ArpOfAnother };
+    Ok((v4(&packet[14..18]), v4(&packet[24..28]), what))
 }
 
 fn ipv4(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {

@@ -206,7 +206,8 @@ impl<'p> Intent<'p> {
     /// True where rules reach that name a service, or a destination inside infrastructure.
     fn is_inside(&self, device: &Device, address: IpAddr) -> bool {
         let network = self.policy.networks().get(&device.network.value);
-        !is_special(address) && !network.is_some_and(|network| self.is_pool(network, address))
+        let own = network.is_some_and(|network| self.is_infrastructure(network, address));
+        !is_special(address) && (own || !self.is_pool_anywhere(address))
     }
 
     fn holds(&self, prefix: IpNet, address: IpAddr) -> bool {

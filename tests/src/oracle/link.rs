@@ -22,6 +22,9 @@ impl<'p> Oracle<'p> {
                 _ => Err("spoofed_neighbour"),
             };
         }
+        if what == What::ArpOfAnother && is_access(place.interface) {
+            return Err("spoofed_neighbour");
+        }
         self.claim(place, subject, from)?;
         match what {
             What::RouterAsked => {}

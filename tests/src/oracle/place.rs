@@ -27,9 +27,12 @@ impl<'p> Oracle<'p> {
         match subject.frame.what {
             What::LinkControl if is_core(interface) && is_transit(interface) => Ok("link_control"),
             What::LinkControl => Err("unsupported_ethertype"),
-            What::Arp | What::NeighbourAsked | What::NeighbourTold | What::RouterAsked | What::RouterTold => {
-                self.neighbour(&place, subject)
-            }
+            What::Arp
+            | What::ArpOfAnother
+            | What::NeighbourAsked
+            | What::NeighbourTold
+            | What::RouterAsked
+            | What::RouterTold => self.neighbour(&place, subject),
             What::Ports { .. }
             | What::Ping(_)
             | What::Pong(_)

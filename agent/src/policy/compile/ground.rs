@@ -70,9 +70,12 @@ impl<'a> Ground<'a> {
     }
 
     /// What is left of a prefix that says it reaches infrastructure, or is a service's.
+    ///
+    /// Nobody's pool is: another network's device would be reached past every `between`. Only what
+    /// the network itself lists as infrastructure may lie where another network has its devices.
     pub(in crate::policy) fn open_inside(&self, prefix: IpNet, network: &Name) -> RangeSet {
-        let open = self.usable(prefix);
-        self.own_pools.get(network).map_or(open.clone(), |pools| open.without(pools))
+        let own = self.policy.networks.get(network).map(|network| infrastructure(network, &self.host));
+        self.usable(prefix).without(&self.pools.without(&own.unwrap_or_default()))
     }
 
     /// A prefix without special addresses; IPv6 without the place where IPv4 is kept.

@@ -1,0 +1,46 @@
+//! What a link must be like, and what is left when one goes.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use bulkhead::datapath::keep_vlan_tags;
+use nix::net::if_::if_nametoindex;
+
+use crate::core::Core;
+
+#[test]
+fn a_driver_that_hides_vlan_tags_is_told_to_leave_them_in_the_frame() -> Result<()> {
+    let Some(core) = Core::start()? else { return Ok(()) };
+    let kept = core.lab.namespace("core")?.run(|| -> Result<[bool; 3]> {
+        ip("link add tags0 type veth peer name tags1")?;
+        Ok([keep_vlan_tags("tags0")?, keep_vlan_tags("tags0")?, keep_vlan_tags("tags1")?])
+    })??;
+    assert_eq!(kept, [true, false, true], "on by default, off at once, and off for good");
+    let error = core.lab.namespace("core")?.run(|| keep_vlan_tags("tags7"))?.expect_err("there is none");
+    assert!(format!("{error:#}").contains("tags7"), "{error:#}");
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_comes_and_goes_leaves_no_counters_behind() -> Result<()> {
+    let Some(mut core) = Core::start()? else { return Ok(()) };
+    let known = core.datapath()?.counters()?.len();
+    let lab = std::sync::Arc::clone(&core.lab);
+    for _ in 0..3 {
+        let (datapath, _) = core.datapath.as_mut().context("no agent")?;
+        lab.namespace("core")?.run(|| -> Result<()> {
+            ip("link add gone0 type veth peer name gone1")?;
+            datapath.attach("gone0", if_nametoindex("gone0")?, false)?;
+            ip("link del gone0")
+        })??;
+    }
+    // The last one is forgotten when the next interface is attached.
+    assert!(core.datapath()?.counters()?.len() <= known + 1, "{:?}", core.datapath()?.counters()?.keys());
+    Ok(())
+}
+
+fn ip(command: &str) -> Result<()> {
+    let status = Command::new("ip").args(command.split(' ')).status().context("run ip")?;
+    ensure!(status.success(), "ip {command}: {status}");
+    Ok(())
+}
