@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -46,11 +46,14 @@ pub(super) fn all(engine: Shared, telemetry: Arc<Telemetry>, stopped: watch::Rec
         .fallback(async || Failure(StatusCode::NOT_FOUND, "there is no such path in this API".to_owned()))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(middleware::from_fn(admit))
+        .layer(middleware::map_response(in_json))
         .with_state(Context { engine, telemetry, stopped })
 }
 
 /// Policies and what JSON adds to them.
 const BODY_BYTES: usize = 2 * TOTAL_BYTES;
+/// Longest refusal of the framework's own that is passed on.
+const REFUSAL_BYTES: usize = 16 << 10;
 /// Remembered drops in one listing if the client names no limit.
 const LISTED: usize = 1_000;
 
@@ -71,10 +74,30 @@ impl From<anyhow::Error> for Failure {
 
 /// Only root and the agent's own user get further; the socket's mode says the same.
 async fn admit(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    if peer.may_ask(nix::unistd::geteuid().as_raw()) {
-        return next.run(request).await;
+    if !peer.may_ask(nix::unistd::geteuid().as_raw()) {
+        return Failure(StatusCode::FORBIDDEN, "only root may ask this agent".to_owned()).into_response();
     }
-    Failure(StatusCode::FORBIDDEN, "only root may ask this agent".to_owned()).into_response()
+    // Said beforehand, it need not be read first.
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES as u64) {
+        let limit = format!("a request takes at most {} MiB", BODY_BYTES >> 20);
+        return Failure(StatusCode::PAYLOAD_TOO_LARGE, limit).into_response();
+    }
+    next.run(request).await
+}
+
+/// Makes the framework's own refusals, which are plain text, look like ours.
+async fn in_json(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let refused = status.is_client_error() || status.is_server_error();
+    if !refused || kind.is_some_and(|kind| kind == "application/json") {
+        return response;
+    }
+    let text = to_bytes(response.into_body(), REFUSAL_BYTES).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    Failure(status, if text.is_empty() { status.to_string() } else { text.into_owned() }).into_response()
 }
 
 async fn status(State(context): State<Context>) -> Result<Response, Failure> {
