@@ -3,11 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use axum::body::Body;
-use axum::extract::{
-    ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, State,
-};
-use axum::http::request::Parts;
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +13,6 @@ use axum::{Json, Router};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::peer::Peer;
@@ -50,11 +46,14 @@ pub(super) fn all(engine: Shared, telemetry: Arc<Telemetry>, stopped: watch::Rec
         .fallback(async || Failure(StatusCode::NOT_FOUND, "there is no such path in this API".to_owned()))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(middleware::from_fn(admit))
+        .layer(middleware::map_response(in_json))
         .with_state(Context { engine, telemetry, stopped })
 }
 
 /// Policies and what JSON adds to them.
 const BODY_BYTES: usize = 2 * TOTAL_BYTES;
+/// Longest refusal of the framework's own that is passed on.
+const REFUSAL_BYTES: usize = 16 << 10;
 /// Remembered drops in one listing if the client names no limit.
 const LISTED: usize = 1_000;
 
@@ -73,36 +72,32 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// Query parameters, whose mistakes are answered like all others.
-struct Asked<T>(T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let query = Query::from_request_parts(parts, state).await;
-        query.map(|Query(asked)| Self(asked)).map_err(|error| Failure(error.status(), error.body_text()))
-    }
-}
-
-/// A body, whose mistakes are answered like all others.
-struct Sent<T>(T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let body = Json::from_request(request, state).await;
-        body.map(|Json(sent)| Self(sent)).map_err(|error| Failure(error.status(), error.body_text()))
-    }
-}
-
 /// Only root and the agent's own user get further; the socket's mode says the same.
 async fn admit(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    if peer.may_ask(nix::unistd::geteuid().as_raw()) {
-        return next.run(request).await;
+    if !peer.may_ask(nix::unistd::geteuid().as_raw()) {
+        return Failure(StatusCode::FORBIDDEN, "only root may ask this agent".to_owned()).into_response();
     }
-    Failure(StatusCode::FORBIDDEN, "only root may ask this agent".to_owned()).into_response()
+    // Said beforehand, it need not be read first.
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES as u64) {
+        let limit = format!("a request takes at most {} MiB", BODY_BYTES >> 20);
+        return Failure(StatusCode::PAYLOAD_TOO_LARGE, limit).into_response();
+    }
+    next.run(request).await
+}
+
+/// Makes the framework's own refusals, which are plain text, look like ours.
+async fn in_json(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let refused = status.is_client_error() || status.is_server_error();
+    if !refused || kind.is_some_and(|kind| kind == "application/json") {
+        return response;
+    }
+    let text = to_bytes(response.into_body(), REFUSAL_BYTES).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    Failure(status, if text.is_empty() { status.to_string() } else { text.into_owned() }).into_response()
 }
 
 async fn status(State(context): State<Context>) -> Result<Response, Failure> {
@@ -130,7 +125,7 @@ async fn accepted(State(context): State<Context>) -> Result<Response, Failure> {
 async fn apply(
     State(context): State<Context>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    Sent(request): Sent<ApplyRequest>,
+    Json(request): Json<ApplyRequest>,
 ) -> Result<Response, Failure> {
     let author = peer.0.unwrap_or_else(Author::default);
     let answer = ask(&context, move |engine| engine.apply(&request, author)).await?;
@@ -151,8 +146,8 @@ struct Limit {
 
 async fn drops(
     State(context): State<Context>,
-    Asked(filter): Asked<Filter>,
-    Asked(limit): Asked<Limit>,
+    Query(filter): Query<Filter>,
+    Query(limit): Query<Limit>,
 ) -> Result<Response, Failure> {
     let filter = filter.asked_at(Timestamp::now());
     Ok(lines(&context.telemetry.drops(&filter, limit.limit.unwrap_or(LISTED))))
@@ -173,7 +168,7 @@ async fn drop_by_id(State(context): State<Context>, Path(id): Path<String>) -> R
     Ok(Json(found.record).into_response())
 }
 
-async fn flows(State(context): State<Context>, Asked(filter): Asked<Filter>) -> Result<Response, Failure> {
+async fn flows(State(context): State<Context>, Query(filter): Query<Filter>) -> Result<Response, Failure> {
     let flows = ask(&context, |engine| engine.flow_table()).await??;
     let filter = filter.asked_at(Timestamp::now());
     Ok(lines(&context.telemetry.flows(&flows, Clock::read(Datapath::now_ns()), &filter)))
@@ -204,8 +199,8 @@ impl Events {
 
 async fn follow(
     State(context): State<Context>,
-    Asked(which): Asked<Which>,
-    Asked(filter): Asked<Filter>,
+    Query(which): Query<Which>,
+    Query(filter): Query<Filter>,
 ) -> Response {
     let mut stopped = context.stopped.clone();
     let records = context.telemetry.follow(filter.asked_at(Timestamp::now())).into_stream();

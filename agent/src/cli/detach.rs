@@ -23,7 +23,11 @@ pub(super) fn exec(_args: &Args, settings: &Settings, out: &mut dyn Write) -> Re
         writeln!(out, "nothing was attached ({} does not exist)", pins.display())?;
         return Ok(ExitCode::SUCCESS);
     }
+    // An agent may run whose socket is lost.
+    let _claim = runtime::Claim::take(&pins)?;
     let detached = Datapath::detach(&pins)?;
+    // It stays if pins of another version lie beside.
+    let _ = std::fs::remove_dir(settings.pin_dir()?);
     for attachment in &detached {
         writeln!(out, "{} is NOT ENFORCED any more", attachment.interface)?;
     }

@@ -68,6 +68,8 @@ impl Datapath {
     /// # Errors
     /// What stands in the way, and what to do about it.
     pub fn attach(&mut self, interface: &str, ifindex: u32, generic_allowed: bool) -> Result<Attachment> {
+        // Before a link is let go of to be pinned: a pin that fails takes the link with it.
+        make_folder(&self.pins.join("links"))?;
         self.drop_defunct()?;
         self.count_on(ifindex)?;
         let pinned = link::pinned(&self.pins)?.into_iter().find(|(_, a)| a.ifindex == ifindex);

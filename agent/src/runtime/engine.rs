@@ -19,7 +19,7 @@ use crate::api::types::{
     Accepted, AcceptedInterface, ApplyReply, ApplyRequest, Changes, NamedText, Pending, Refusal, RevisionInfo,
 };
 use crate::datapath::Datapath;
-use crate::policy::{self, AgentConfig, Diagnostics, Ids, Policy, SourceFile};
+use crate::policy::{self, AgentConfig, Diagnostic, Diagnostics, Ids, Policy, Severity, SourceFile};
 use crate::state::{Found, Merged, Objects, State, Store};
 use crate::tables::{Host, Tables};
 use crate::telemetry::{Clock, NameTable, Telemetry, View};
@@ -40,17 +40,21 @@ impl Refused {
     /// The refusal as the status tells it.
     fn pending(&self) -> Pending {
         match self {
-            Self::Policy(refusal) => pending_errors(
-                refusal.diagnostics.len(),
-                refusal.diagnostics.first().map(ToString::to_string),
-            ),
-            Self::Host(error) => pending_errors(1, Some(format!("{error:#}"))),
+            Self::Policy(refusal) => not_applicable(&refusal.diagnostics),
+            Self::Host(error) => {
+                Pending { errors: 1, first: Some(format!("{error:#}")), changes: Changes::default() }
+            }
         }
     }
 }
 
-fn pending_errors(errors: usize, first: Option<String>) -> Pending {
-    Pending { errors, first, changes: Changes::default() }
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Policy(refusal) => write!(f, "{}", refusal.error),
+            Self::Host(error) => write!(f, "{error:#}"),
+        }
+    }
 }
 
 /// The agent's state and what it holds of the kernel.
@@ -68,6 +72,10 @@ pub struct Engine {
     pub(super) since: Timestamp,
     /// What went wrong when the state was read.
     pub(super) loss: Option<String>,
+    /// Why the accepted policy is not what the kernel holds, and what it holds instead.
+    pub(super) held: Option<String>,
+    /// The host for which everything is closed, if it is.
+    closed: Option<Host>,
     /// What the last tick could not put right.
     pub(super) faults: Vec<String>,
     pub(super) pending: Option<Pending>,
@@ -95,6 +103,8 @@ impl Engine {
             stopped,
             since: Timestamp::now(),
             loss: None,
+            held: None,
+            closed: None,
             faults: Vec::new(),
             pending: None,
             rates: super::report::Rates::default(),
@@ -117,9 +127,19 @@ impl Engine {
 
     fn restore(&mut self) -> Result<()> {
         match self.store.load()? {
+            Found::Accepted(state, passed_over) => {
+                let newest = |why| {
+                    format!("the newest state could not be read, r{} is used: {why}", state.revision.number)
+                };
+                self.loss = passed_over.map(newest);
+                self.enforce_accepted(*state)
+            }
+            Found::Lost(why) => self.hold(&format!("the accepted policy is lost: {why}")),
             Found::Nothing if Datapath::present(&pins(&self.agent.pin_dir)) => {
-                let folder = self.agent.state_dir.display();
-                self.close(format!("{folder} holds no policy, but the kernel does"))
+                let folder = self.agent.state_dir.display().to_string();
+                self.hold(&format!(
+                    "the accepted policy is lost: {folder} holds none, and the kernel has one"
+                ))
             }
             Found::Nothing => {
                 tracing::warn!(
@@ -127,28 +147,19 @@ impl Engine {
                 );
                 Ok(())
             }
-            Found::Accepted(state, passed_over) => {
-                self.loss = passed_over.map(|why| {
-                    format!(
-                        "the newest state could not be read, r{} is in force: {why}",
-                        state.revision.number
-                    )
-                });
-                self.enforce_accepted(*state)
-            }
-            Found::Lost(why) => self.close(why),
         }
     }
 
-    /// Brings the accepted state into force. A state that does not compile any more keeps what the kernel has.
+    /// Brings the accepted state into force; what it no longer says for this host is held back.
     fn enforce_accepted(&mut self, mut state: State) -> Result<()> {
         let host = host::observe()?;
-        let prepared = InForce::prepare(state.objects.files(), &self.agent, &host, &state.ids);
-        let in_force = match prepared {
+        let in_force = match InForce::compile(state.objects.files(), &self.agent, &host, &state.ids) {
             Ok(in_force) => in_force,
             Err(problems) => {
-                return self
-                    .close(format!("the accepted policy is refused now:\n{}", problems.render(false)));
+                let why = format!("r{} is refused on this host: {}", state.revision.number, first(&problems));
+                // Kept all the same: the next apply changes it, and does not start from nothing.
+                self.accepted = Some(state);
+                return self.hold(&why);
             }
         };
         let generation = self.enforce(&in_force.compiled.tables)?;
@@ -156,25 +167,41 @@ impl Engine {
         state.ids = in_force.ids.clone();
         tracing::info!("enforcing r{} (generation {generation})", state.revision.number);
         self.accepted = Some(state);
+        self.held = None;
+        self.closed = None;
         self.adopt(in_force);
         Ok(())
     }
 
-    /// There was a policy and it is lost: the kernel keeps what it has, or else nothing is forwarded.
-    fn close(&mut self, why: String) -> Result<()> {
-        tracing::error!("the accepted policy is lost: {why}");
-        self.loss =
-            Some(format!("the accepted policy is lost, so traffic is closed until the next apply: {why}"));
+    /// No policy can be brought into force: the kernel keeps what it has, or else nothing is forwarded.
+    fn hold(&mut self, why: &str) -> Result<()> {
         let host = host::observe()?;
-        if Datapath::present(&pins(&self.agent.pin_dir)) {
+        if self.closed.is_none() && Datapath::present(&pins(&self.agent.pin_dir)) {
+            self.tell_held(format!("the kernel still enforces what it had: {why}"));
             self.open_kernel()?;
-            self.loss =
-                Some(format!("the accepted policy is lost; the kernel still enforces what it had: {why}"));
             return self.attach(&host);
         }
-        let tables =
-            closed_tables(&self.agent, &host).map_err(|problems| anyhow::anyhow!(problems.render(false)))?;
-        self.enforce(&tables).map(|_| ())
+        self.tell_held(format!("traffic is closed until the next apply: {why}"));
+        self.close(host)
+    }
+
+    fn tell_held(&mut self, held: String) {
+        if self.held.as_ref() != Some(&held) {
+            tracing::error!("{held}");
+        }
+        self.held = Some(held);
+    }
+
+    /// Forwards nothing, and leaves the host itself reachable.
+    fn close(&mut self, host: Host) -> Result<()> {
+        if self.closed.as_ref() == Some(&host) {
+            return self.attach(&host);
+        }
+        let tables = closed_tables(&self.agent, &host);
+        let tables = tables.map_err(|problems| anyhow::anyhow!(problems.render(false)))?;
+        self.enforce(&tables)?;
+        self.closed = Some(host);
+        Ok(())
     }
 
     /// Makes the kernel hold `tables` and guards the interfaces; returns the generation in force.
@@ -188,10 +215,13 @@ impl Engine {
         Ok(applied.generation.0)
     }
 
+    /// Guards the interfaces; tells only what it did not tell before.
     fn attach(&mut self, host: &Host) -> Result<()> {
         let kernel = self.kernel.as_ref().context("the datapath is not open")?;
-        self.faults = kernel.attach(&self.agent, host);
-        self.faults.iter().for_each(|fault| tracing::error!("{fault}"));
+        let faults = kernel.attach(&self.agent, host);
+        let new = faults.iter().filter(|fault| !self.faults.contains(fault));
+        new.for_each(|fault| tracing::error!("{fault}"));
+        self.faults = faults;
         Ok(())
     }
 
@@ -237,7 +267,7 @@ impl Engine {
         let mut reply = ApplyReply {
             revision: self.accepted.as_ref().map_or(0, |state| state.revision.number),
             generation: self.kernel.as_ref().map_or(0, |kernel| kernel.datapath().epoch().generation.0),
-            unchanged: merged.changes.is_empty() && self.accepted.is_some(),
+            unchanged: merged.changes.is_empty() && self.in_force.is_some() && !self.is_troubled(),
             dry_run: request.dry_run,
             changes: merged.changes,
             writes: 0,
@@ -251,6 +281,11 @@ impl Engine {
         }
         reply.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(reply)
+    }
+
+    /// An apply of what is accepted already settles a loss: the operator has seen it.
+    const fn is_troubled(&self) -> bool {
+        self.loss.is_some() || self.held.is_some()
     }
 
     /// The request's files alone first, so that their own mistakes are told in their own terms.
@@ -329,7 +364,7 @@ impl Engine {
             applied.generation.0
         );
         self.accepted = Some(state);
-        self.loss = None;
+        (self.loss, self.held, self.closed) = (None, None, None);
         self.attach(&in_force.host)?;
         self.adopt(in_force);
         self.look_at_folder();
@@ -338,8 +373,13 @@ impl Engine {
 
     /// Puts the old tables back after a change that could not be kept on disk.
     fn undo(&mut self) {
-        let (Some(kernel), Some(in_force)) = (self.kernel.as_mut(), self.in_force.as_ref()) else { return };
-        if let Err(error) = kernel.apply(&in_force.compiled.tables) {
+        let undone = match (self.in_force.clone(), self.closed.take()) {
+            (Some(in_force), _) => self.enforce(&in_force.compiled.tables).map(|_| ()),
+            (None, Some(host)) => self.close(host),
+            // Nothing was attached, so nothing was in force.
+            (None, None) => Ok(()),
+        };
+        if let Err(error) = undone {
             tracing::error!("the old policy could not be put back: {error:#}");
         }
     }
@@ -347,8 +387,11 @@ impl Engine {
     /// Compares kernel and host with what they should be, and puts right what differs.
     pub fn tick(&mut self) {
         if let Err(error) = self.reconcile() {
-            tracing::error!("reconcile: {error:#}");
-            self.faults.push(format!("{error:#}"));
+            let fault = format!("what was to be repaired could not be: {error:#}");
+            if !self.faults.contains(&fault) {
+                tracing::error!("{fault}");
+                self.faults.push(fault);
+            }
         }
         self.look_at_folder();
         if self.agent.auto_apply {
@@ -358,19 +401,24 @@ impl Engine {
 
     fn reconcile(&mut self) -> Result<()> {
         let host = host::observe()?;
-        let stale = self.in_force.as_ref().is_some_and(|in_force| in_force.host != host);
-        if let (true, Some(state)) = (stale, self.accepted.clone()) {
-            tracing::info!("the host's interfaces or addresses changed");
-            return self.enforce_accepted(state);
+        let fits = self.in_force.as_ref().is_some_and(|in_force| in_force.host == host);
+        match self.accepted.clone().filter(|_| !fits) {
+            Some(state) => {
+                tracing::debug!("the host's interfaces or addresses changed");
+                self.enforce_accepted(state)?;
+            }
+            None if self.closed.is_some() => self.close(host)?,
+            None if self.kernel.is_some() => self.attach(&host)?,
+            None => return Ok(()),
         }
-        if self.kernel.is_none() {
-            return Ok(());
+        if let Some(kernel) = &self.kernel {
+            self.rates.observe(&kernel.datapath().counters().unwrap_or_default());
         }
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(DRIFT_EVERY) {
             self.repair_drift()?;
         }
-        self.attach_quietly(&host)
+        Ok(())
     }
 
     /// Reads the kernel's tables back and writes what is not as it should be.
@@ -389,27 +437,11 @@ impl Engine {
         Ok(())
     }
 
-    /// As [`Self::attach`], but tells only what was not told before.
-    fn attach_quietly(&mut self, host: &Host) -> Result<()> {
-        let kernel = self.kernel.as_ref().context("the datapath is not open")?;
-        let faults = kernel.attach(&self.agent, host);
-        faults
-            .iter()
-            .filter(|fault| !self.faults.contains(fault))
-            .for_each(|fault| tracing::error!("{fault}"));
-        self.faults = faults;
-        let datapath = kernel.datapath();
-        self.rates.observe(&datapath.counters().unwrap_or_default());
-        Ok(())
-    }
-
     /// What the folder would change.
     fn look_at_folder(&mut self) {
         self.pending = match self.folder_request() {
             Ok(request) => request.and_then(|request| self.pending_of(&request)),
-            Err(problems) => {
-                Some(pending_errors(problems.errors(), problems.iter().next().map(ToString::to_string)))
-            }
+            Err(problems) => Some(not_applicable(&problems.iter().cloned().collect::<Vec<_>>())),
         };
     }
 
@@ -452,7 +484,7 @@ impl Engine {
             return;
         }
         if let Err(refused) = self.apply(&request, Author::default()) {
-            tracing::error!("the policy folder was not applied: {refused:?}");
+            tracing::error!("the policy folder was not applied: {refused}");
         }
     }
 
@@ -485,6 +517,19 @@ fn whole(objects: &Objects, in_force: &InForce) -> Result<()> {
         "{checked} documents were checked and {kept} would be kept: this is a fault of Bulkhead"
     );
     Ok(())
+}
+
+fn not_applicable(problems: &[Diagnostic]) -> Pending {
+    let errors = || problems.iter().filter(|problem| problem.severity == Severity::Error);
+    Pending {
+        errors: errors().count(),
+        first: errors().next().map(ToString::to_string),
+        changes: Changes::default(),
+    }
+}
+
+fn first(problems: &Diagnostics) -> String {
+    not_applicable(&problems.iter().cloned().collect::<Vec<_>>()).first.unwrap_or_default()
 }
 
 /// Tables that forward nothing and leave the host itself reachable, where it was reachable before.

@@ -3,7 +3,7 @@
 use crate::policy::{self, AgentConfig, Compiled, Diagnostics, Ids, Policy, SourceFile};
 use crate::tables::Host;
 
-/// A policy that compiled and whose tests held.
+/// A policy that compiled for this host.
 #[derive(Clone, Debug)]
 pub struct InForce {
     /// The policy.
@@ -14,14 +14,16 @@ pub struct InForce {
     pub host: Host,
     /// The book of numbers after it was compiled.
     pub ids: Ids,
-    /// How many in-file tests held.
+    /// How many in-file tests there are.
     pub tests: usize,
+    /// Those that do not hold.
+    pub failed: Diagnostics,
     /// Warnings and notes.
     pub notes: Diagnostics,
 }
 
 impl InForce {
-    /// Reads, compiles and tests.
+    /// Prepares a change of policy, which every in-file test gates.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
@@ -31,17 +33,29 @@ impl InForce {
         host: &Host,
         ids: &Ids,
     ) -> Result<Self, Diagnostics> {
+        let in_force = Self::compile(files, agent, host, ids)?;
+        if in_force.failed.has_errors() { Err(in_force.failed) } else { Ok(in_force) }
+    }
+
+    /// Prepares what was accepted before: its tests gated that, and a host that changed since must not stay open for
+    /// one that fails now.
+    ///
+    /// # Errors
+    /// What does not compile any more.
+    pub fn compile(
+        files: Vec<SourceFile>,
+        agent: &AgentConfig,
+        host: &Host,
+        ids: &Ids,
+    ) -> Result<Self, Diagnostics> {
         let loaded = policy::parse(files, Some(agent))?;
         let mut ids = ids.clone();
         let compiled = policy::compile(&loaded.policy, agent, host, &mut ids)?;
         let failed = policy::run_tests(&loaded.policy, agent, host, &compiled);
-        if failed.has_errors() {
-            return Err(failed);
-        }
         let tests = loaded.policy.policies().values().map(|rules| rules.tests.len()).sum();
         let mut notes = loaded.warnings;
         notes.append(compiled.notes.clone());
-        Ok(Self { policy: loaded.policy, compiled, host: host.clone(), ids, tests, notes })
+        Ok(Self { policy: loaded.policy, compiled, host: host.clone(), ids, tests, failed, notes })
     }
 
     /// How many documents the policy was read from.

@@ -1,9 +1,11 @@
 //! The datapath with its reconciler: what is attached, and what the tables say.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::datapath::{self, Attachment, Datapath, EventRing, Sizes};
 use crate::policy::AgentConfig;
@@ -14,14 +16,40 @@ use crate::tables::{Host, Tables};
 pub(super) struct Kernel {
     datapath: Arc<Mutex<Datapath>>,
     reconciler: Reconciler,
+    _claim: Claim,
+}
+
+/// A pin directory that nobody else changes while this value lives; it goes with the process, however that ends.
+#[derive(Debug)]
+pub struct Claim {
+    _lock: Flock<File>,
+}
+
+impl Claim {
+    /// Claims a pin directory that exists.
+    ///
+    /// # Errors
+    /// An agent holds it.
+    pub fn take(pins: &Path) -> Result<Self> {
+        let folder =
+            File::open(pins).with_context(|| format!("open the pin directory {}", pins.display()))?;
+        let lock = Flock::lock(folder, FlockArg::LockExclusiveNonblock);
+        let lock = lock.map_err(|(_, error)| {
+            anyhow!("another agent holds {} ({error}): stop it first", pins.display())
+        })?;
+        Ok(Self { _lock: lock })
+    }
 }
 
 impl Kernel {
     /// Opens the datapath and looks at what it holds.
     pub(super) fn open(agent: &AgentConfig) -> Result<Self> {
-        let mut datapath = Datapath::open(&pins(&agent.pin_dir), &sizes(agent))?;
+        let pins = pins(&agent.pin_dir);
+        let mut datapath = Datapath::open(&pins, &sizes(agent))?;
+        // Looking at the tables erases what an interrupted apply staged: never under an agent that applies.
+        let claim = Claim::take(&pins)?;
         let reconciler = Reconciler::observe(&mut datapath)?;
-        Ok(Self { datapath: Arc::new(Mutex::new(datapath)), reconciler })
+        Ok(Self { datapath: Arc::new(Mutex::new(datapath)), reconciler, _claim: claim })
     }
 
     /// The datapath, shared with telemetry.

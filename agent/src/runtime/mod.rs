@@ -20,14 +20,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 pub use author::Author;
 pub use engine::{Engine, Refused};
 pub use in_force::InForce;
-pub use kernel::pins;
+pub use kernel::{Claim, pins};
 
 use crate::api;
 use crate::api::types::NamedText;
@@ -39,6 +40,9 @@ pub const CONFIG: &str = "/etc/bulkhead/agent.yaml";
 /// How often the kernel is compared with what it should be.
 const TICK: Duration = Duration::from_secs(5);
 
+/// How long clients get to let go when the agent stops.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// The engine as tasks share it.
 pub type Shared = Arc<Mutex<Engine>>;
 
@@ -49,21 +53,39 @@ pub type Shared = Arc<Mutex<Engine>>;
 pub async fn run(config: &Path) -> Result<ExitCode> {
     let (agent, text) = read_config(config)?;
     let socket = agent.socket.clone();
+    let signals = Signals::listen()?;
+    // Before anything is touched: it tells whether another agent runs.
+    let listener = api::server::bind(&socket)?;
+    let ended = enforce(agent, text, listener, signals).await;
+    let _ = std::fs::remove_file(&socket);
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn enforce(
+    agent: policy::AgentConfig,
+    text: NamedText,
+    listener: UnixListener,
+    signals: Signals,
+) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let engine = tokio::task::spawn_blocking(move || Engine::start(agent, text, stopped)).await??;
     let telemetry = engine.telemetry();
     let engine: Shared = Arc::new(Mutex::new(engine));
-    let server = api::server::bind(&socket)?;
-    tracing::info!("listening on {}", socket.display());
-    let serving = tokio::spawn(api::server::serve(server, Arc::clone(&engine), telemetry, stop.subscribe()));
+    let serving =
+        tokio::spawn(api::server::serve(listener, Arc::clone(&engine), telemetry, stop.subscribe()));
     let ticking = tokio::spawn(tick(Arc::clone(&engine), stop.subscribe()));
-    wait_for_signal().await?;
+    tracing::info!("ready");
+    signals.wait().await;
     tracing::info!("stopping; the datapath goes on enforcing");
     let _ = stop.send(true);
     ticking.await.context("stop the reconcile loop")?;
-    serving.await.context("stop the API")??;
-    let _ = std::fs::remove_file(&socket);
-    Ok(ExitCode::SUCCESS)
+    match tokio::time::timeout(LAST_WORDS, serving).await {
+        Ok(served) => served.context("stop the API")?,
+        Err(_) => {
+            tracing::warn!("a client does not let go and is cut off");
+            Ok(())
+        }
+    }
 }
 
 /// Takes the engine, whatever happened to whoever had it before.
@@ -99,12 +121,24 @@ async fn tick(engine: Shared, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-async fn wait_for_signal() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What ends the agent in order.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on neither signal kills.
+    fn listen() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        Ok(Self { terminate, interrupt })
     }
-    Ok(())
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

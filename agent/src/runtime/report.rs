@@ -50,7 +50,7 @@ impl Engine {
         let interfaces: Vec<_> = self.agent.interfaces.iter().map(|i| self.interface(i, &seen)).collect();
         let problems = self.problems(&seen, &interfaces);
         Status {
-            health: health(&interfaces, &problems, self.accepted.is_some()),
+            health: health(&interfaces, &problems),
             problems,
             revision: self.accepted.as_ref().map(|state| state.revision.clone()),
             generation: seen.generation,
@@ -81,7 +81,9 @@ impl Engine {
 
     fn interface(&self, interface: &Interface, seen: &Seen) -> InterfaceStatus {
         let name = &interface.name.value;
-        let attached = seen.attachments.iter().find(|a| a.interface == *name && !a.defunct);
+        // By number: a link stays on an interface that gets another name.
+        let ifindex = nix::net::if_::if_nametoindex(name.as_str()).ok();
+        let attached = seen.attachments.iter().find(|a| Some(a.ifindex) == ifindex && !a.defunct);
         let counters = attached.and_then(|a| seen.counters.get(&a.ifindex));
         let rate = attached.and_then(|a| self.rates.per_second.get(&a.ifindex));
         InterfaceStatus {
@@ -98,11 +100,15 @@ impl Engine {
     }
 
     fn problems(&self, seen: &Seen, interfaces: &[InterfaceStatus]) -> Vec<String> {
-        let mut problems: Vec<String> = self.loss.iter().cloned().collect();
-        if self.accepted.is_none() && self.loss.is_none() {
+        let mut problems: Vec<String> = self.held.iter().chain(&self.loss).cloned().collect();
+        if self.accepted.is_none() && problems.is_empty() {
             problems.push("no policy was accepted yet: run `bulkhead apply -f DIR`".to_owned());
         }
+        problems.extend(self.failed_tests());
         problems.extend(self.faults.iter().cloned());
+        if self.kernel.is_some() {
+            problems.extend(interfaces.iter().filter_map(|interface| self.unguarded(interface)));
+        }
         let internal = |reason: &&DropReason| {
             matches!(reason, DropReason::InternalInterface | DropReason::InternalTable)
         };
@@ -123,6 +129,24 @@ impl Engine {
             ));
         }
         problems
+    }
+
+    /// What the next round will see, if the last one did not.
+    fn unguarded(&self, interface: &InterfaceStatus) -> Option<String> {
+        let told = format!("{} is not guarded", interface.name);
+        let is_told = self.faults.iter().any(|fault| fault.starts_with(&told));
+        let seconds = super::TICK.as_secs();
+        (interface.mode.is_none() && !is_told)
+            .then(|| format!("{told}: it has just changed, and is looked at every {seconds} s"))
+    }
+
+    fn failed_tests(&self) -> Option<String> {
+        let failed = &self.in_force.as_ref()?.failed;
+        let first = failed.iter().next()?;
+        let count = failed.errors();
+        Some(format!(
+            "{count} tests of the policy fail since the host changed; it is enforced all the same; first: {first}"
+        ))
     }
 
     /// Every object in force.
@@ -183,10 +207,10 @@ impl Engine {
     }
 }
 
-fn health(interfaces: &[InterfaceStatus], problems: &[String], accepted: bool) -> Health {
+fn health(interfaces: &[InterfaceStatus], problems: &[String]) -> Health {
     if interfaces.iter().all(|interface| interface.mode.is_none()) {
         Health::NotEnforcing
-    } else if accepted && problems.is_empty() && interfaces.iter().all(|interface| interface.mode.is_some()) {
+    } else if problems.is_empty() && interfaces.iter().all(|interface| interface.mode.is_some()) {
         Health::Enforcing
     } else {
         Health::Degraded

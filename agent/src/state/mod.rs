@@ -40,7 +40,6 @@ pub enum Found {
 #[must_use = "staged state is lost unless it is committed"]
 pub struct Staged<'s> {
     store: &'s Store,
-    written: PathBuf,
 }
 
 impl Store {
@@ -93,24 +92,45 @@ impl Store {
         Ok(if once { Found::Lost(lost()) } else { Found::Nothing })
     }
 
-    /// Writes a state beside the accepted one.
+    /// Writes a state beside the accepted one, and all else that takes room: a commit only renames.
     ///
     /// # Errors
     /// The disk is full or not writable; the accepted state is untouched.
     pub fn stage(&self, state: &State) -> Result<Staged<'_>> {
-        // From here on the kernel may be changed, so a missing state is a loss.
-        fs::write(self.folder.join(ONCE), b"").context("mark that a policy was accepted")?;
-        let written = self.folder.join("accepted.new");
-        file::write(&written, state)?;
-        Ok(Staged { store: self, written })
+        if let Err(error) = self.write_beside(state) {
+            // What could not be written whole takes room that is needed.
+            NAMES.iter().for_each(|name| drop(fs::remove_file(self.beside(name))));
+            return Err(error);
+        }
+        Ok(Staged { store: self })
+    }
+
+    fn write_beside(&self, state: &State) -> Result<()> {
+        file::write(&self.beside(ACCEPTED), state)?;
+        if self.accepted().exists() {
+            // A second name for it: there is an accepted file at every moment.
+            drop(fs::remove_file(self.beside(PREVIOUS)));
+            fs::hard_link(self.accepted(), self.beside(PREVIOUS)).context("keep the previous state")?;
+        }
+        fs::write(self.beside(ONCE), b"").context("mark that a policy was accepted")
     }
 
     fn accepted(&self) -> PathBuf {
-        self.folder.join("accepted")
+        self.folder.join(ACCEPTED)
     }
 
     fn previous(&self) -> PathBuf {
-        self.folder.join("previous")
+        self.folder.join(PREVIOUS)
+    }
+
+    /// Where a file is written before it takes its name.
+    fn beside(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.new"))
+    }
+
+    fn rename(&self, name: &str) -> Result<()> {
+        let path = self.folder.join(name);
+        fs::rename(self.beside(name), &path).with_context(|| format!("replace {}", path.display()))
     }
 }
 
@@ -129,8 +149,11 @@ fn protect(folder: &Path) -> Result<()> {
     fs::set_permissions(folder, closed).with_context(|| format!("close {} to others", folder.display()))
 }
 
+const ACCEPTED: &str = "accepted";
+const PREVIOUS: &str = "previous";
 /// Says that something was accepted once, so that its absence is a loss.
 const ONCE: &str = "once";
+const NAMES: [&str; 3] = [ACCEPTED, PREVIOUS, ONCE];
 
 impl Staged<'_> {
     /// Makes the staged state the accepted one, by one rename.
@@ -138,16 +161,16 @@ impl Staged<'_> {
     /// # Errors
     /// The directory is not writable; the accepted state is the old one.
     pub fn commit(self) -> Result<()> {
-        let (accepted, previous) = (self.store.accepted(), self.store.previous());
-        if accepted.exists() {
-            // A second name first: there is an accepted file at every moment.
-            let second = self.store.folder.join("previous.new");
-            let _ = fs::remove_file(&second);
-            fs::hard_link(&accepted, &second).context("keep the previous state")?;
-            fs::rename(&second, &previous).context("keep the previous state")?;
+        let store = self.store;
+        if store.beside(PREVIOUS).exists() {
+            store.rename(PREVIOUS)?;
         }
-        fs::rename(&self.written, &accepted).with_context(|| format!("replace {}", accepted.display()))?;
-        file::sync_folder(&self.store.folder)
+        store.rename(ACCEPTED)?;
+        // It is accepted now, whatever becomes of the rest.
+        if let Err(error) = store.rename(ONCE).and_then(|()| file::sync_folder(&store.folder)) {
+            tracing::warn!("the policy is accepted, but a power cut may lose it: {error:#}");
+        }
+        Ok(())
     }
 }
 

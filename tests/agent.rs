@@ -1,0 +1,22 @@
+//! Root: the real agent in the lab, and every fault that its promises name, really caused.
+
+#[path = "agent/apply.rs"]
+mod apply;
+#[path = "agent/crash.rs"]
+mod crash;
+#[path = "agent/folder.rs"]
+mod folder;
+#[path = "agent/host.rs"]
+mod host;
+#[path = "agent/interfaces.rs"]
+mod interfaces;
+#[path = "agent/limits.rs"]
+mod limits;
+#[path = "agent/socket.rs"]
+mod socket;
+#[path = "agent/state.rs"]
+mod state;
+#[path = "agent/stop.rs"]
+mod stop;
+#[path = "agent/traffic.rs"]
+mod traffic;
