@@ -46,6 +46,8 @@ pub(super) struct Explanation {
     /// What to do about a denial.
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<String>,
+    #[serde(skip)]
+    ruled: bool,
 }
 
 /// One end.
@@ -110,6 +112,7 @@ impl Explanation {
                     Some(remedy::remedy(basis, *reason, &scene(basis, answer, network, ends)))
                 }
             },
+            ruled,
         }
     }
 }
@@ -151,17 +154,19 @@ impl fmt::Display for Explanation {
         write!(f, "  {} → {} {}\n  {}", self.from, self.to, self.port, self.meaning)?;
         if let Some(never) = &self.never {
             write!(f, "\n  never yes: {never}")?;
-        } else if !self.considered.is_empty() {
-            write!(f, "\n  never no")?;
+        } else if self.ruled {
+            let none =
+                if self.considered.is_empty() { " · rules about these two, this way: none" } else { "" };
+            write!(f, "\n  never no{none}")?;
         }
         let width = self.considered.iter().map(|rule| rule.rule.len()).max().unwrap_or_default();
-        self.considered.iter().try_for_each(|rule| rule.write(f, width, self.verdict == "deny"))?;
+        self.considered.iter().try_for_each(|rule| rule.write(f, width))?;
         self.advice.iter().try_for_each(|advice| write!(f, "\n  {advice}"))
     }
 }
 
 impl Weighed {
-    fn write(&self, f: &mut fmt::Formatter<'_>, width: usize, denied: bool) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
         let yes = |fits| if fits { "yes" } else { "no" };
         let (address, port) = (yes(self.address), yes(self.port));
         write!(
@@ -169,7 +174,11 @@ impl Weighed {
             "\n  {:width$}  address {address} ({}) · port {port} ({})",
             self.rule, self.names, self.opens
         )?;
-        if self.nearest && denied { write!(f, "  ← nearest, {}", self.written) } else { Ok(()) }
+        match (self.nearest, self.address && self.port) {
+            (true, true) => write!(f, "  ← would allow it, {}", self.written),
+            (true, false) => write!(f, "  ← nearest, {}", self.written),
+            (false, _) => Ok(()),
+        }
     }
 }
 
@@ -227,7 +236,7 @@ fn port_text(packet: &Packet) -> String {
 }
 
 fn weighed(basis: &Basis, answer: &Answer, network: Option<&Network>) -> Vec<Weighed> {
-    let nearest = answer.nearest();
+    let nearest = answer.nearest().filter(|_| !answer.verdict.passes());
     let one = |considered: &Considered| {
         let policy = basis.policy.policies().get(&considered.policy)?;
         let rule = policy.rules.iter().find(|rule| rule.name == considered.rule)?;

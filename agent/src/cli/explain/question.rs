@@ -40,7 +40,19 @@ pub(super) fn ask(basis: &Basis, from: &str, to: &str, port: Port) -> Result<Ans
         }
         _ => return stranger(basis, &from, &to, port),
     };
-    Bench::new(&basis.policy, &basis.agent, &basis.host, &basis.compiled).ask(&question)
+    let answer = Bench::new(&basis.policy, &basis.agent, &basis.host, &basis.compiled).ask(&question)?;
+    Ok(exact(basis, answer, from.address, to.address))
+}
+
+/// Asks again where an address was typed and another one of the same device was taken.
+fn exact(basis: &Basis, answer: Answer, from: Option<IpAddr>, to: Option<IpAddr>) -> Answer {
+    let taken = answer.case.packet;
+    let packet = Packet {
+        source: from.map_or(taken.source, Into::into),
+        destination: to.map_or(taken.destination, Into::into),
+        ..taken
+    };
+    if packet == taken { answer } else { judge(basis, packet, answer.case.ifindex) }
 }
 
 /// Asks the engine about one packet that enters by an interface.

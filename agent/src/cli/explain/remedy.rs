@@ -31,10 +31,11 @@ pub(super) struct Scene<'a> {
 pub(super) fn remedy(basis: &Basis, reason: DropReason, scene: &Scene<'_>) -> String {
     use DropReason as Reason;
     match reason {
-        Reason::UnknownDevice => {
-            stranger(basis, scene, scene.source.filter(|a| pool(basis, *a).is_some()), true)
-        }
-        Reason::UnknownPeer => stranger(basis, scene, scene.destination, false),
+        Reason::UnknownDevice => stranger(basis, scene),
+        Reason::UnknownPeer => match scene.destination.and_then(|to| Some((to, pool(basis, to)?))) {
+            Some((address, network)) => called(address, network),
+            None => stranger(basis, scene),
+        },
         Reason::SpoofedSource => spoofed(basis, scene),
         Reason::SpoofedNeighbour => format!("{}; {}", expected(basis, scene), suspect(scene)),
         Reason::UnknownVlan => unknown_vlan(basis, scene),
@@ -101,19 +102,27 @@ fn sender(scene: &Scene<'_>) -> String {
     scene.mac.as_ref().map(|mac| format!(" (MAC {mac} on {})", scene.place)).unwrap_or_default()
 }
 
-fn stranger(basis: &Basis, scene: &Scene<'_>, address: Option<IpAddr>, calls: bool) -> String {
-    let Some(address) = address.or(scene.destination) else {
-        return "add the device to the policy (kind: Device)".to_owned();
-    };
-    let pool = pool(basis, address).map(|network| format!(" a pool of network {}", network.name));
-    let whose = if calls {
-        format!("find out whose SIM it is{}", sender(scene))
-    } else {
-        "nobody answers there".to_owned()
-    };
+/// An address of a pool that no device has.
+fn stranger(basis: &Basis, scene: &Scene<'_>) -> String {
+    let in_pool = |address: IpAddr| pool(basis, address).map(|network| (address, network));
+    if let Some((address, network)) = scene.source.and_then(in_pool) {
+        return format!(
+            "{address} is of network {} and no Device has it: find out whose SIM it is{}; if it is yours, add a Device \
+             with this address",
+            network.name,
+            sender(scene)
+        );
+    }
+    match scene.destination.and_then(in_pool) {
+        Some((address, network)) => called(address, network),
+        None => "no Device has the address: if it should be known, add one".to_owned(),
+    }
+}
+
+fn called(address: IpAddr, network: &Network) -> String {
     format!(
-        "{address} lies in{} and no device has it: add it to `addresses` of a Device if it should be known; {whose}",
-        pool.unwrap_or_else(|| " a pool".to_owned())
+        "nobody is at {address}: no Device of network {} has it; check the address, or add the Device",
+        network.name
     )
 }
 
