@@ -40,7 +40,7 @@ impl Tier {
             Self::Unit => &["policy", "model", "regression"],
             Self::Cli => &["cli"],
             Self::Kernel => &["verifier", "datapath"],
-            Self::Netns => &["enforcement", "demo"],
+            Self::Netns => &["enforcement", "demo", "online"],
         }
     }
 
