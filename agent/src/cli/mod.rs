@@ -4,16 +4,23 @@
 //! their whole chain. A reader that closes the pipe has seen enough: that is success.
 
 mod apply;
+mod basis;
 mod census;
 mod check;
 mod completions;
+mod describe;
 mod detach;
+mod explain;
 mod format;
+mod get;
+mod identity;
 mod out;
 mod run;
 mod settings;
 mod status;
+mod table;
 mod tail;
+mod words;
 
 use std::process::ExitCode;
 
@@ -57,6 +64,12 @@ enum Command {
     Diff(apply::DiffArgs),
     /// Say whether everything is enforced; exit code 1 if degraded, 2 if not.
     Status(status::Args),
+    /// List the objects in force.
+    Get(get::Args),
+    /// Tell all that is known of one object.
+    Describe(describe::Args),
+    /// Say which rule decides a packet, or why none does and which came nearest.
+    Explain(explain::Args),
     /// List live flows, or follow them with -f.
     Flows(tail::Args),
     /// List remembered drops, or follow them with -f.
@@ -106,6 +119,9 @@ fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Command::Apply(args) => apply::exec(&args, settings, out),
         Command::Diff(args) => apply::diff(&args, settings, out),
         Command::Status(args) => status::exec(&args, settings, out),
+        Command::Get(args) => get::exec(&args, settings, out),
+        Command::Describe(args) => describe::exec(&args, settings, out),
+        Command::Explain(args) => explain::exec(&args, settings, out),
         Command::Flows(args) => tail::exec(&args, tail::Kind::Flows, settings, out),
         Command::Drops(args) => tail::exec(&args, tail::Kind::Drops, settings, out),
         Command::Detach(args) => detach::exec(&args, settings, out),

@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// An agent that runs in the lab's core, with files of its own.
 #[derive(Debug)]
-pub(crate) struct Agent<'a> {
+pub struct Agent<'a> {
     core: &'a Namespace,
     program: PathBuf,
     files: Files,
@@ -25,13 +25,23 @@ pub(crate) struct Agent<'a> {
 }
 
 impl<'a> Agent<'a> {
-    /// Starts the agent and waits until it answers on its socket.
-    pub(crate) fn start(lab: &'a Lab, files: &Files) -> Result<Self> {
+    /// Starts this program as the agent and waits until it answers on its socket.
+    ///
+    /// # Errors
+    /// As [`Self::start_program`].
+    pub fn start(lab: &'a Lab, files: &Files) -> Result<Self> {
+        Self::start_program(std::env::current_exe().context("find this program")?, lab, files)
+    }
+
+    /// Starts `program` as the agent and waits until it answers on its socket.
+    ///
+    /// # Errors
+    /// It cannot be started, ends, or does not answer; the end of its log is in the error.
+    pub fn start_program(program: PathBuf, lab: &'a Lab, files: &Files) -> Result<Self> {
         let core = lab.namespace("core")?;
         let log = File::options().create(true).append(true).open(&files.log);
         let log = log.with_context(|| format!("open {}", files.log.display()))?;
         let errors = log.try_clone().context("share the agent's log")?;
-        let program = std::env::current_exe().context("find this program")?;
         let mut command = Command::new(&program);
         command.args(["run", "-c"]).arg(&files.config).stdin(Stdio::null()).stdout(log).stderr(errors);
         let process = core.spawn(&mut command)?;
@@ -41,19 +51,25 @@ impl<'a> Agent<'a> {
     }
 
     /// Prepares `bulkhead ARGUMENTS` against this agent.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--socket").arg(&self.files.socket).stdin(Stdio::null());
         command
     }
 
     /// Starts a prepared command beside the agent.
-    pub(crate) fn spawn(&self, command: &mut Command) -> Result<Child> {
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(&self, command: &mut Command) -> Result<Child> {
         self.core.spawn(command)
     }
 
-    /// Applies the folder of policies with the CLI; its words are in the error when it refuses.
-    pub(crate) fn apply(&self) -> Result<String> {
+    /// Applies the folder of policies with the CLI.
+    ///
+    /// # Errors
+    /// It is refused; its words are in the error.
+    pub fn apply(&self) -> Result<String> {
         let policies = self.files.policies.to_string_lossy();
         let mut command = self.command(&["apply", "-f", &policies]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -64,7 +80,10 @@ impl<'a> Agent<'a> {
     }
 
     /// Kills the agent with SIGKILL, which leaves it no time for anything.
-    pub(crate) fn kill(mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// It cannot be killed or waited for.
+    pub fn kill(mut self) -> Result<()> {
         self.process.kill().context("kill the agent")?;
         self.process.wait().context("wait for the killed agent")?;
         Ok(())

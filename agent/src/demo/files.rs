@@ -27,22 +27,25 @@ pub(crate) const NEW_PORT: u16 = 9443;
 
 /// Where the demo keeps its files; everything lies in the lab's own directory but for the pins.
 #[derive(Clone, Debug)]
-pub(crate) struct Files {
+pub struct Files {
     /// The agent's settings.
-    pub(crate) config: PathBuf,
+    pub config: PathBuf,
     /// The folder that is applied.
-    pub(crate) policies: PathBuf,
+    pub policies: PathBuf,
     /// The agent's API.
-    pub(crate) socket: PathBuf,
+    pub socket: PathBuf,
     /// What the agent prints.
-    pub(crate) log: PathBuf,
+    pub log: PathBuf,
     /// The agent's pins on bpffs.
-    pub(crate) pins: PathBuf,
+    pub pins: PathBuf,
 }
 
 impl Files {
     /// Writes policies and settings into the lab's directory.
-    pub(crate) fn write(lab: &Lab) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The directory is not there or not writable.
+    pub fn write(lab: &Lab) -> Result<Self> {
         let root = lab.directory();
         let files = Self {
             config: root.join("agent.yaml"),

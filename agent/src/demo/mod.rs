@@ -3,10 +3,10 @@
 //! Every case is performed twice, without Bulkhead and with it, so that "nothing arrived" means something. What was
 //! observed comes from both ends: what the client saw, what the receiver's kernel counted, and what the agent said.
 
-mod agent;
+pub mod agent;
 mod case;
 mod crash;
-mod files;
+pub mod files;
 mod judge;
 mod keep;
 mod perform;

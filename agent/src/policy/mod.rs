@@ -42,12 +42,14 @@ pub use excerpt::Excerpt;
 pub use judge::{
     Answer, Bench, Considered, End, Question, assumed_agent, assumed_host, considered_rules, run_tests,
 };
+pub(crate) use judge::{first_packet, host as host_in};
 pub use location::{Located, Location, SourceFile};
 pub use model::{
     Between, Binding, Destination, Device, Direction, Labels, Network, Policy, PolicyRules, Remotes, Rule,
     Segment, Selector, Service, SimProfile, Subinterface, Subject, Test, TestDevice, TestRemote, carries,
 };
 pub use name::Name;
+pub(crate) use name::nearest as nearest_name;
 pub use ports::{NotAPort, Port, Protocol};
 pub use source::{FILE_BYTES, STANDARD_INPUT, TOTAL_BYTES, read};
 

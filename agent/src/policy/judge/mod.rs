@@ -144,7 +144,7 @@ impl<'a> Bench<'a> {
                 return Err("neither end is a device; name one".to_owned());
             }
         };
-        let mut packet = packet(from, to, question.port)?;
+        let mut packet = first_packet(from, to, question.port)?;
         packet.outer_vlan = place.outer_vlan;
         packet.inner_vlan = place.inner_vlan;
         packet.source_mac = mac;
@@ -208,14 +208,15 @@ impl<'a> Bench<'a> {
 }
 
 /// A host inside a device's prefix: the address itself, or `::1` of a /64.
-fn host(net: IpNet) -> IpAddr {
+pub(crate) fn host(net: IpNet) -> IpAddr {
     match net {
         IpNet::V6(v6) if v6.prefix_len() < 128 => IpAddr::V6(Ipv6Addr::from_bits(v6.network().to_bits() | 1)),
         IpNet::V4(_) | IpNet::V6(_) => net.addr(),
     }
 }
 
-fn packet(from: IpAddr, to: IpAddr, port: Port) -> Result<Packet, String> {
+/// The first packet of a conversation, untagged and from no particular MAC address.
+pub(crate) fn first_packet(from: IpAddr, to: IpAddr, port: Port) -> Result<Packet, String> {
     let packet = Packet {
         source: from.into(),
         destination: to.into(),

@@ -1,0 +1,99 @@
+//! The policy that a question is about: written in files, or in force in the agent.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use bulkhead_common::abi::DeviceId;
+
+use super::settings::Settings;
+use crate::api::client::Client;
+use crate::api::types::{Accepted, AcceptedInterface, NamedText, RevisionInfo, path};
+use crate::policy::{
+    self, AgentConfig, Compiled, Device, Diagnostics, Ids, Name, Policy, SourceFile, nearest_name,
+};
+use crate::tables::{Host, HostInterface};
+
+/// A policy, the host it is compiled for, and what the engine makes of both.
+#[derive(Debug)]
+pub(super) struct Basis {
+    /// The host's settings.
+    pub(super) agent: AgentConfig,
+    /// The policy.
+    pub(super) policy: Policy,
+    /// Interfaces and their addresses.
+    pub(super) host: Host,
+    /// The engine's tables.
+    pub(super) compiled: Compiled,
+    /// The revision; none if the policy is only written.
+    pub(super) revision: Option<RevisionInfo>,
+}
+
+impl Basis {
+    /// Takes what is written, for the host that the settings describe or for one imagined from the policies.
+    ///
+    /// In-file tests are not run: whoever asks may be looking for why one fails.
+    pub(super) fn written(paths: &[PathBuf], settings: &Settings) -> Result<Self, Diagnostics> {
+        let agent = settings.agent_if_any()?;
+        let files = policy::read(paths)?;
+        let agent = match agent {
+            Some(agent) => agent,
+            None => policy::assumed_agent(&policy::parse(files.clone(), None)?.policy),
+        };
+        let host = policy::assumed_host(&agent);
+        Self::compile(files, agent, host, None)
+    }
+
+    /// Asks the agent for what it enforces, and compiles it again here.
+    pub(super) fn in_force(client: &Client) -> Result<Self> {
+        let Accepted { revision, agent, files, interfaces } = client.get(path::ACCEPTED, &())?;
+        let agent = policy::parse_agent(vec![source(agent)])?;
+        let interfaces = interfaces.into_iter().map(|(name, AcceptedInterface { ifindex, addresses })| {
+            (name, HostInterface { ifindex, addresses })
+        });
+        let host = Host { interfaces: interfaces.collect() };
+        let files = files.into_iter().map(source).collect();
+        Ok(Self::compile(files, agent, host, Some(revision))?)
+    }
+
+    fn compile(
+        files: Vec<SourceFile>,
+        agent: AgentConfig,
+        host: Host,
+        revision: Option<RevisionInfo>,
+    ) -> Result<Self, Diagnostics> {
+        let policy = policy::parse(files, Some(&agent))?.policy;
+        let compiled = policy::compile(&policy, &agent, &host, &mut Ids::default())?;
+        Ok(Self { agent, policy, host, compiled, revision })
+    }
+
+    /// The device behind a number of the tables.
+    pub(super) fn device(&self, id: DeviceId) -> Option<&Device> {
+        self.policy.devices().get(self.compiled.catalogue.devices.get(&id)?)
+    }
+
+    /// The device with a name that was typed.
+    pub(super) fn device_named(&self, typed: &str) -> Result<&Device, String> {
+        let found = Name::new(typed).and_then(|name| self.policy.devices().get(&name));
+        found.ok_or_else(|| missing("device", typed, self.policy.devices().keys()))
+    }
+
+    /// The name of an interface by the kernel's number.
+    pub(super) fn interface(&self, ifindex: u32) -> Option<&str> {
+        let mut interfaces = self.host.interfaces.iter();
+        interfaces.find(|(_, interface)| interface.ifindex == ifindex).map(|(name, _)| name.as_str())
+    }
+}
+
+/// Says that there is no such thing, and what was probably meant.
+pub(super) fn missing<'a>(kind: &str, typed: &str, names: impl IntoIterator<Item = &'a Name>) -> String {
+    let nearest = nearest_name(typed, names.into_iter().map(Name::as_str));
+    let help = match nearest {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("`bulkhead get {kind}` lists what is in force"),
+    };
+    format!("there is no {kind} {typed:?}; {help}")
+}
+
+fn source(text: NamedText) -> SourceFile {
+    SourceFile::new(text.name, text.text)
+}

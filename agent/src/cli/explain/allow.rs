@@ -1,0 +1,104 @@
+//! What it would take to allow a packet that rules deny.
+
+use std::net::IpAddr;
+
+use bulkhead_common::verdict::{DropReason, Verdict};
+
+use crate::cli::basis::Basis;
+use crate::cli::words::list;
+use crate::policy::{Answer, Device, Network, Policy, PolicyRules, Port, Subject};
+
+/// The `never` lists that name a port for one of the devices, and where they are written.
+pub(super) fn never(
+    policy: &Policy,
+    network: Option<&Network>,
+    ends: [Option<&Device>; 2],
+    port: Port,
+) -> Option<String> {
+    let names = |never: &[Port]| never.iter().any(|never| never.covers(&port));
+    let network = network.filter(|network| names(&network.never));
+    let network = network.map(|network| format!("network {} ({})", network.name, network.at));
+    let segments = ends.into_iter().flatten().filter_map(|device| device.segment.as_ref());
+    let segments = segments.filter_map(|name| policy.segments().get(name)).filter(|s| names(&s.never));
+    let mut lists: Vec<String> =
+        network.into_iter().chain(segments.map(|s| format!("segment {} ({})", s.name, s.at))).collect();
+    lists.dedup();
+    (!lists.is_empty()).then(|| list(lists))
+}
+
+/// What to do about a denial.
+pub(super) fn advice(
+    basis: &Basis,
+    answer: &Answer,
+    network: Option<&Network>,
+    ends: [Option<&Device>; 2],
+) -> Option<String> {
+    match (answer.verdict, ends) {
+        (Verdict::Drop(DropReason::FlowTableFull), _) => {
+            Some("raise spec.tables.flows in agent.yaml, or find out who opens so many flows".to_owned())
+        }
+        (Verdict::Drop(DropReason::Never), _) => Some(
+            "`never` beats every rule: to allow, take the port out of that list, for all its devices"
+                .to_owned(),
+        ),
+        (_, [Some(from), Some(to)]) => Some(between(basis, answer, from, to)),
+        (_, [Some(device), None]) => {
+            let to = answer.case.packet.destination.to_ip();
+            Some(outside(basis, answer, device, "a rule") + &inside(basis, network, to))
+        }
+        (_, [None, Some(device)]) => Some(outside(basis, answer, device, "an inbound rule")),
+        (_, [None, None]) => None,
+    }
+}
+
+fn outside(basis: &Basis, answer: &Answer, device: &Device, rule: &str) -> String {
+    let policies = basis.policy.policies();
+    let about = |rules: &&PolicyRules| matches!(&rules.subject, Subject::Devices(who) if who.matches(device));
+    let nearest = answer.nearest().and_then(|near| policies.get(&near.policy));
+    match nearest.or_else(|| policies.values().find(about)) {
+        Some(rules) => format!("to allow: add {rule} to policy {}, file {}", rules.name, rules.at),
+        None => format!(
+            "to allow: no policy is about {0}; write one with {1} and {rule}",
+            device.name,
+            subject(device)
+        ),
+    }
+}
+
+fn between(basis: &Basis, answer: &Answer, from: &Device, to: &Device) -> String {
+    if from.network.value != to.network.value {
+        return format!(
+            "{} is in network {} and {} in {}: devices of two networks never meet",
+            from.name, from.network.value, to.name, to.network.value
+        );
+    }
+    let named = answer.considered.iter().find(|rule| rule.address);
+    match named.and_then(|rule| basis.policy.policies().get(&rule.policy)) {
+        Some(rules) => format!("to allow: add the port to policy {}, file {}", rules.name, rules.at),
+        None => format!(
+            "to allow: no policy lets {} open anything to {}; write one with \
+             `between: {{initiator: {{device: {}}}, responder: {{device: {}}}}}`, or with segments",
+            from.name, to.name, from.name, to.name
+        ),
+    }
+}
+
+fn subject(device: &Device) -> String {
+    match &device.segment {
+        Some(segment) => format!("`subject: {{segment: {segment}}}`"),
+        None => format!("`subject: {{device: {}}}`", device.name),
+    }
+}
+
+/// Rules do not reach infrastructure by accident, so a plain rule would not help there.
+fn inside(basis: &Basis, network: Option<&Network>, to: IpAddr) -> String {
+    let hosts = basis.host.interfaces.values().flat_map(|interface| &interface.addresses);
+    let own = hosts.map(|address| address.addr()).any(|address| address == to);
+    let listed = network.is_some_and(|n| n.infrastructure.iter().any(|prefix| prefix.value.contains(&to)));
+    match own || listed {
+        true => format!(
+            "\n  {to} is infrastructure: the rule must name a service, or a destination with `reaches: infrastructure`"
+        ),
+        false => String::new(),
+    }
+}

@@ -1,0 +1,145 @@
+//! A drop that the agent remembers: what it was, and what would become of it under the policy in force.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bulkhead_common::verdict::DropReason;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::explanation::Explanation;
+use super::packet::{packet, reason};
+use super::question::judge;
+use super::remedy::{Scene, remedy};
+use crate::api::client::Client;
+use crate::api::types::{Refusal, path};
+use crate::cli::basis::Basis;
+use crate::cli::settings::Settings;
+use crate::cli::{Format, REFUSED};
+use crate::policy::{Name, Subinterface};
+use crate::sink::Text;
+use crate::telemetry::{EventId, Record};
+
+/// The answer for programs.
+#[derive(Serialize)]
+struct Told {
+    /// The drop as it was remembered.
+    record: Record,
+    /// What the policy in force would do, against what was done.
+    comparison: String,
+    /// The same packet under the policy in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<Explanation>,
+    /// What to do, where the packet could not be judged again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+pub(super) fn exec(
+    id: EventId,
+    output: Format,
+    settings: &Settings,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
+    let client = Client::connect(&settings.socket()?)?;
+    let record: Record = match client.get(&format!("{}/{id}", path::DROPS), &()) {
+        Ok(record) => record,
+        Err(error) => {
+            let refusal: Refusal = error.downcast()?;
+            anstream::eprintln!("{}; `bulkhead drops` lists them", refusal.error);
+            return Ok(ExitCode::from(REFUSED));
+        }
+    };
+    let told = tell(&Basis::in_force(&client)?, record);
+    if !output.machine(out, &told)? {
+        print(&told, out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(basis: &Basis, record: Record) -> Told {
+    let reason = reason(&record);
+    let now = reason.filter(|reason| can_change(*reason)).and_then(|_| again(basis, &record));
+    let comparison = comparison(basis, &record, now.as_ref());
+    let advice = match (&now, reason) {
+        (None, Some(reason)) => {
+            Some(format!("{}\n  {}", reason.meaning(), remedy(basis, reason, &scene(basis, &record))))
+        }
+        _ => None,
+    };
+    Told { record, comparison, now, advice }
+}
+
+fn print(told: &Told, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "{}", Text::plain(TimeZone::system()).line(&told.record))?;
+    writeln!(out, "{}", told.comparison)?;
+    told.now.iter().try_for_each(|now| writeln!(out, "{now}"))?;
+    told.advice.iter().try_for_each(|advice| writeln!(out, "  {advice}"))?;
+    Ok(())
+}
+
+/// Judges the packet again, alone and with an empty flow table.
+fn again(basis: &Basis, record: &Record) -> Option<Explanation> {
+    let interface = basis.host.interfaces.get(record.interface.as_deref()?)?;
+    Some(Explanation::of(basis, &judge(basis, packet(record)?, interface.ifindex)))
+}
+
+fn comparison(basis: &Basis, record: &Record, now: Option<&Explanation>) -> String {
+    let number = basis.revision.as_ref().map_or(0, |revision| revision.number);
+    let then = record.revision.map_or_else(|| "An earlier policy".to_owned(), |then| format!("r{then}"));
+    let same = record.revision == Some(number);
+    let Some(now) = now else {
+        return format!("{then} dropped it, and no rule decides this");
+    };
+    let verdict = match (&now.rule, now.verdict) {
+        (Some(rule), _) => format!("ALLOW it by {rule}"),
+        (None, "allow") => format!("ALLOW it ({})", now.reason),
+        _ if record.reason.as_deref() == Some(now.reason) => "drop it too".to_owned(),
+        _ => format!("drop it as {}", now.reason),
+    };
+    match (same, now.verdict) {
+        (true, "deny") if record.reason.as_deref() == Some(now.reason) => {
+            format!("{then} dropped it and is still in force")
+        }
+        (true, _) => format!("{then} dropped it and is still in force; alone and now, it would {verdict}"),
+        (false, _) => format!("{then} dropped it; r{number} is in force now and would {verdict}"),
+    }
+}
+
+/// True if policy, or what the host is, can make another verdict of it.
+fn can_change(reason: DropReason) -> bool {
+    use DropReason as Reason;
+    matches!(
+        reason,
+        Reason::UnknownVlan
+            | Reason::UnknownDevice
+            | Reason::UnknownPeer
+            | Reason::SpoofedSource
+            | Reason::NoRule
+            | Reason::Never
+            | Reason::SegmentDenied
+            | Reason::Unsolicited
+            | Reason::FlowTableFull
+            | Reason::TransitDenied
+    )
+}
+
+fn scene<'a>(basis: &'a Basis, record: &Record) -> Scene<'a> {
+    let name = |label: &Option<crate::telemetry::Label>| label.as_deref().and_then(Name::new);
+    let interface = record.interface.as_deref().unwrap_or_default().to_owned();
+    let place = Subinterface {
+        interface: interface.clone(),
+        vlan: record.vlan.unwrap_or_default(),
+        inner_vlan: record.inner_vlan.unwrap_or_default(),
+    };
+    Scene {
+        network: name(&record.network).and_then(|name| basis.policy.networks().get(&name)),
+        device: name(&record.device).and_then(|name| basis.policy.devices().get(&name)),
+        source: record.source,
+        destination: record.destination,
+        interface,
+        place: place.to_string(),
+        mac: record.source_mac.as_deref().map(str::to_owned),
+    }
+}

@@ -1,0 +1,82 @@
+//! `bulkhead explain`: which rule decides a packet, or why nothing matched and what came nearest.
+//!
+//! The verdict is the engine's own, from the tables that the kernel gets; the agent is only asked
+//! for the policy in force and for drops that it remembers.
+
+mod allow;
+mod dropped;
+mod explanation;
+mod packet;
+mod question;
+mod remedy;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+
+use super::basis::Basis;
+use super::settings::Settings;
+use super::{COULD_NOT_RUN, Format, REFUSED, check, draw};
+use crate::api::client::Client;
+use crate::policy::{Diagnostics, Port};
+use crate::telemetry::EventId;
+use explanation::Explanation;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "bulkhead explain ID\n       \
+                      bulkhead explain --from WHO --to WHO --port PORT [-f PATH...]",
+    after_help = "WHO is a device by name, or an IP address; one of the two must be a device or lie in a pool.\n\
+                  Exit codes: 0 explained, whatever the verdict; 1 no such drop, or the policy in -f is refused; \
+                  2 could not run."
+)]
+pub(super) struct Args {
+    /// The id of a drop, like d7kq2, from `bulkhead drops`.
+    #[arg(required_unless_present = "from", conflicts_with_all = ["from", "to", "port", "file"])]
+    id: Option<EventId>,
+    /// Who calls.
+    #[arg(long, value_name = "WHO", requires = "to", requires = "port")]
+    from: Option<String>,
+    /// Who is called.
+    #[arg(long, value_name = "WHO", requires = "from")]
+    to: Option<String>,
+    /// The port that is called, like tcp/443, udp/53 or icmp/echo.
+    #[arg(long, value_name = "PORT", requires = "from")]
+    port: Option<Port>,
+    /// Explain by these files or folders, and not by what is in force; needs no agent.
+    #[arg(short, long, num_args = 1.., value_name = "PATH")]
+    file: Vec<PathBuf>,
+    /// How the answer is printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {
+    if let Some(id) = args.id {
+        return dropped::exec(id, args.output, settings, out);
+    }
+    let (Some(from), Some(to), Some(port)) = (&args.from, &args.to, args.port) else {
+        return Err(anyhow!("name both ends and the port: --from WHO --to WHO --port tcp/443"));
+    };
+    let basis = match args.file.is_empty() {
+        true => Basis::in_force(&Client::connect(&settings.socket()?)?)?,
+        false => match Basis::written(&args.file, settings) {
+            Ok(basis) => basis,
+            Err(problems) => return Ok(refused(&problems)),
+        },
+    };
+    let answer = question::ask(&basis, from, to, port).map_err(|why| anyhow!(why))?;
+    let explanation = Explanation::of(&basis, &answer);
+    if !args.output.machine(out, &explanation)? {
+        writeln!(out, "{explanation}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn refused(problems: &Diagnostics) -> ExitCode {
+    draw(problems);
+    anstream::eprintln!("{}", check::verdict(problems));
+    ExitCode::from(if problems.is_unreadable() { COULD_NOT_RUN } else { REFUSED })
+}

@@ -1,0 +1,39 @@
+//! IMSI, IMEI and ICCID: shown only in part unless somebody asks for them.
+
+use crate::policy::Device;
+
+/// Digits that stay at the front (PLMN of an IMSI, the TAC's first of an IMEI) and at the end.
+const KEPT: (usize, usize) = (5, 3);
+
+/// `24201…017`; a short number is not shown at all.
+pub(super) fn masked(number: &str) -> String {
+    let (front, back) = KEPT;
+    let digits: Vec<char> = number.chars().collect();
+    if digits.len() < front + back + 3 {
+        return "…".to_owned();
+    }
+    let text = |digits: &[char]| digits.iter().collect::<String>();
+    format!("{}…{}", text(&digits[..front]), text(&digits[digits.len() - back..]))
+}
+
+/// A document with the identities of a device masked wherever they stand.
+pub(super) fn masked_in(text: &str, device: &Device) -> String {
+    let profiles = device.profiles.iter().flat_map(|profile| [&profile.iccid, &profile.imsi]);
+    let mut numbers: Vec<&str> =
+        profiles.chain([&device.imei]).flatten().map(|number| number.value.as_str()).collect();
+    // An ICCID may hold an IMSI: the longest first.
+    numbers.sort_by_key(|number| std::cmp::Reverse(number.len()));
+    numbers.iter().fold(text.to_owned(), |text, number| text.replace(number, &masked(number)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_is_hidden() {
+        assert_eq!(masked("242017000000017"), "24201…017");
+        assert_eq!(masked("24201700"), "…");
+        assert_eq!(masked(""), "…");
+    }
+}

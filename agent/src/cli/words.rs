@@ -1,0 +1,123 @@
+//! How parts of a policy are said in one line.
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+use crate::api::types::RevisionInfo;
+use crate::policy::{
+    Binding, Direction, Labels, Located, Network, Port, Remotes, Rule, Selector, Service, Subject, plain,
+};
+
+/// Joins what can be written.
+pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// As [`list`], with `-` for nothing.
+pub(super) fn list_or_dash<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    or_dash(list(items))
+}
+
+/// `-` for nothing.
+pub(super) fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+/// `10.45.0.0/16, fd00:45::/32`.
+pub(super) fn prefixes(prefixes: &[Located<ipnet::IpNet>]) -> String {
+    list_or_dash(prefixes.iter().map(|prefix| plain(&prefix.value)))
+}
+
+/// `class=ev-charger, site=oslo-12`.
+pub(super) fn labels(labels: &Labels) -> String {
+    list_or_dash(labels.iter().map(|(key, value)| format!("{key}={value}")))
+}
+
+/// `r412 (02:58 kari via sudo)`; the day too if it is not today's.
+pub(super) fn revision(revision: &RevisionInfo) -> String {
+    format!("r{} ({} {})", revision.number, time(revision.time, &Zoned::now()), revision.author)
+}
+
+fn time(time: Timestamp, now: &Zoned) -> String {
+    let zone: TimeZone = now.time_zone().clone();
+    let time = time.to_zoned(zone);
+    let form = if time.date() == now.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+    time.strftime(form).to_string()
+}
+
+/// Whom a policy is about: `segment ev-chargers`, `segment recorders → segment cameras, same site`.
+pub(super) fn subject(subject: &Subject) -> String {
+    match subject {
+        Subject::Devices(selector) => self::selector(selector),
+        Subject::Between(ends) => {
+            let labels = list(&ends.same_labels);
+            let same = if labels.is_empty() { String::new() } else { format!(", same {labels}") };
+            format!("{} → {}{same}", selector(&ends.initiator), selector(&ends.responder))
+        }
+    }
+}
+
+fn selector(selector: &Selector) -> String {
+    match selector {
+        Selector::Segment(name) => format!("segment {}", name.value),
+        Selector::Device(name) => format!("device {}", name.value),
+        Selector::Labels(wanted) => format!("devices with {}", labels(&wanted.value)),
+    }
+}
+
+/// Whom a rule names at the far end.
+pub(super) fn far_end(rule: &Rule, about: &Subject) -> String {
+    match &rule.direction {
+        Direction::Outbound(remotes) => format!("to {}", self::remotes(remotes)),
+        Direction::Inbound(remotes) => format!("from {}", self::remotes(remotes)),
+        Direction::Peer => subject(about),
+    }
+}
+
+fn remotes(remotes: &Remotes) -> String {
+    let services = remotes.services.iter().map(|name| format!("service {}", name.value));
+    let destinations = remotes.destinations.iter().map(|name| name.value.to_string());
+    let cidrs = remotes.cidrs.iter().map(|cidr| plain(&cidr.value));
+    list(services.chain(destinations).chain(cidrs))
+}
+
+/// The ports that a rule opens in a network, those of its services too.
+pub(super) fn opens(rule: &Rule, network: Option<&Network>) -> String {
+    let mut ports: Vec<Port> = rule.ports.clone();
+    if let (Direction::Outbound(remotes), Some(network)) = (&rule.direction, network) {
+        let services = remotes.services.iter().filter_map(|name| network.services.get(&name.value));
+        ports.extend(services.flat_map(|service: &Service| service.ports.iter().copied()));
+    }
+    if ports.is_empty() { "the service's ports".to_owned() } else { list(ports) }
+}
+
+/// Where a device's frames must enter: `acc0 vlan 101.7, MAC 02:00:00:00:00:11`.
+pub(super) fn binding(binding: &Binding) -> String {
+    let vlan = match (binding.vlan, binding.inner_vlan) {
+        (Some(outer), Some(inner)) => Some(format!("vlan {outer}.{inner}")),
+        (Some(outer), None) => Some(format!("vlan {outer}")),
+        (None, Some(inner)) => Some(format!("inner vlan {inner}")),
+        (None, None) => None,
+    };
+    let mac = binding.mac.map(|mac| format!("MAC {}", self::mac(mac)));
+    let place = [binding.interface.clone(), vlan].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    list((!place.is_empty()).then_some(place).into_iter().chain(mac))
+}
+
+/// `02:00:00:00:00:11`.
+pub(super) fn mac(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_of_today_has_only_its_time() {
+        let now: Zoned = "2026-12-01T03:12:04[UTC]".parse().unwrap();
+        let at = |text: &str| time(text.parse().unwrap(), &now);
+        assert_eq!(at("2026-12-01T02:58:00Z"), "02:58");
+        assert_eq!(at("2026-11-30T23:58:00Z"), "2026-11-30 23:58");
+    }
+}
