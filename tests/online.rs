@@ -144,7 +144,7 @@ fn questions(online: &Online<'_>) -> Result<()> {
 
 fn flows(online: &Online<'_>) -> Result<()> {
     let servers = Servers::new();
-    servers.start(online.lab.namespace("dn")?, &[Endpoint::tcp(SERVER.v4.into(), 443)])?;
+    servers.start(online.lab.namespace("dn")?, &[Endpoint::tcp(SERVER.v4, 443)])?;
     let connected = online.client("charger-1")?.connect(SocketAddr::new(SERVER.v4.into(), 443))?;
     let mut open = connected.map_err(|outcome| anyhow::anyhow!("the allowed server: {outcome:?}"))?;
     ensure!(open.is_alive()?);

@@ -95,5 +95,5 @@ pub(super) fn missing<'a>(kind: &str, typed: &str, names: impl IntoIterator<Item
 }
 
 fn source(text: NamedText) -> SourceFile {
-    SourceFile::new(text.name, text.text)
+    SourceFile::accepted(text.name, text.text)
 }
