@@ -136,7 +136,7 @@ fn explain_names_the_nearest_rule_and_where_to_add_one() -> Result<()> {
     let parts = [
         "DENY no_rule · fleet · up acc0 · ",
         "no rule allows this destination and port",
-        "address yes (to cloud) · port no (tcp/443, icmp/echo)  ← nearest, ",
+        "address yes (to cloud [203.0.113.10, 2001:db8:cafe::10]) · port no (tcp/443, icmp/echo)  ← nearest, ",
         "to allow: add a rule to policy chargers, file ",
         "40-chargers.yaml:5\n",
     ];

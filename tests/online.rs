@@ -40,6 +40,10 @@ impl<'a> Online<'a> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = self.agent.spawn(&mut command)?.wait_with_output()?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        eprintln!(
+            "$ {arguments:?}\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
         Ok((output.status.code(), text(output.stdout), text(output.stderr)))
     }
 
@@ -157,7 +161,8 @@ fn flows(online: &Online<'_>) -> Result<()> {
 /// Provokes drops, and returns the id of one for want of a rule.
 fn drops(online: &Online<'_>) -> Result<String> {
     let forbidden = SocketAddr::new(FORBIDDEN.v4.into(), 443);
-    online.client("charger-1")?.tcp(forbidden, b"anybody there?")?;
+    let closed = SocketAddr::new(SERVER.v4.into(), 80);
+    online.client("charger-1")?.tcp(closed, b"anybody there?")?;
     let id = online.dropped("no_rule", "charger-1")?;
     let parts = [
         "DROP no_rule up acc0 charger-1",
@@ -199,12 +204,13 @@ fn changes(online: &Online<'_>, id: &str) -> Result<()> {
     assert!(err.contains("r1 stays in force"), "{err}");
     assert_eq!(online.revision()?, 1);
 
-    let more = "ports: [tcp/8443]}\n    - {name: more, to: {cidrs: [198.51.100.9/32]}, ports: [tcp/443]}";
-    fs::write(&path, written.replace("ports: [tcp/8443]}", more))?;
+    fs::write(&path, written.replace("ports: [tcp/8443]", "ports: [tcp/8443, tcp/80]"))?;
     let (code, out, err) = online.say(&["diff", "-f", &folder])?;
     assert_eq!((code, out.as_str()), (Some(1), "~ policy/firmware\n"), "{err}");
     online.tells(&["apply", "-f", &folder, "-m", "let it through"], &["APPLIED r2"])?;
-    let parts =
-        ["r1 dropped it; r2 is in force now and would ALLOW it by firmware/more", "ALLOW by firmware/more"];
+    let parts = [
+        "r1 dropped it; r2 is in force now and would ALLOW it by firmware/download",
+        "ALLOW by firmware/download",
+    ];
     online.tells(&["explain", id], &parts)
 }

@@ -166,8 +166,11 @@ fn rules(policy: &Policy, rules: &PolicyRules) -> Found {
     facts.extend(rules.rules.iter().map(|rule| {
         let idle = rule.idle.map(|idle| format!(" · idle {}s", idle.as_secs())).unwrap_or_default();
         let opens = words::opens(rule, None);
-        let (far, at) = (far_end(rule, &rules.subject), &rule.at);
-        fact(format!("rule {}", rule.name), format!("{far} · {opens}{idle} · {at}"))
+        let far = match &rule.direction {
+            Direction::Peer => String::new(),
+            Direction::Outbound(_) | Direction::Inbound(_) => far_end(policy, rule, &rules.subject) + " · ",
+        };
+        fact(format!("rule {}", rule.name), format!("{far}{opens}{idle} · {}", rule.at))
     }));
     facts.push(fact("tests", rules.tests.len().to_string()));
     (rules.at.to_string(), facts)

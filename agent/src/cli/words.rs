@@ -5,7 +5,8 @@ use jiff::{Timestamp, Zoned};
 
 use crate::api::types::RevisionInfo;
 use crate::policy::{
-    Binding, Direction, Labels, Located, Network, Port, Remotes, Rule, Selector, Service, Subject, plain,
+    Binding, Direction, Labels, Located, Name, Network, Policy, Port, Remotes, Rule, Selector, Service,
+    Subject, plain,
 };
 
 /// Joins what can be written.
@@ -65,20 +66,33 @@ fn selector(selector: &Selector) -> String {
     }
 }
 
-/// Whom a rule names at the far end.
-pub(super) fn far_end(rule: &Rule, about: &Subject) -> String {
+/// Whom a rule names at the far end, with the addresses of its destinations.
+pub(super) fn far_end(policy: &Policy, rule: &Rule, about: &Subject) -> String {
     match &rule.direction {
-        Direction::Outbound(remotes) => format!("to {}", self::remotes(remotes)),
-        Direction::Inbound(remotes) => format!("from {}", self::remotes(remotes)),
+        Direction::Outbound(remotes) => format!("to {}", self::remotes(policy, remotes)),
+        Direction::Inbound(remotes) => format!("from {}", self::remotes(policy, remotes)),
         Direction::Peer => subject(about),
     }
 }
 
-fn remotes(remotes: &Remotes) -> String {
+fn remotes(policy: &Policy, remotes: &Remotes) -> String {
     let services = remotes.services.iter().map(|name| format!("service {}", name.value));
-    let destinations = remotes.destinations.iter().map(|name| name.value.to_string());
+    let destinations = remotes.destinations.iter().map(|name| destination(policy, &name.value));
     let cidrs = remotes.cidrs.iter().map(|cidr| plain(&cidr.value));
     list(services.chain(destinations).chain(cidrs))
+}
+
+/// `cloud [203.0.113.10, 2001:db8:cafe::10]`.
+fn destination(policy: &Policy, name: &Name) -> String {
+    const SHOWN: usize = 3;
+    let Some(destination) = policy.destinations().get(name) else { return name.to_string() };
+    let mut cidrs: Vec<String> = destination.cidrs.iter().map(|cidr| plain(&cidr.value)).collect();
+    if cidrs.len() > SHOWN {
+        let more = cidrs.len() - SHOWN;
+        cidrs.truncate(SHOWN);
+        cidrs.push(format!("{more} more"));
+    }
+    format!("{name} [{}]", list(cidrs))
 }
 
 /// The ports that a rule opens in a network, those of its services too.

@@ -243,7 +243,7 @@ fn weighed(basis: &Basis, answer: &Answer, network: Option<&Network>) -> Vec<Wei
         Some(Weighed {
             rule: format!("{}/{}", considered.policy, considered.rule),
             address: considered.address,
-            names: words::far_end(rule, &policy.subject),
+            names: words::far_end(&basis.policy, rule, &policy.subject),
             port: considered.port,
             opens: words::opens(rule, network),
             written: considered.at.to_string(),
