@@ -51,12 +51,13 @@ struct Fact {
 pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {
     let client = Client::connect(&settings.socket()?)?;
     let basis = Basis::in_force(&client)?;
-    let described = match args.kind {
-        Kind::Devices => match basis.device_named(&args.name) {
+    let described = if args.kind == Kind::Devices {
+        match basis.device_named(&args.name) {
             Ok(device) => return report(args, &client, &basis, device, out),
             Err(missing) => Err(missing),
-        },
-        kind => describe(&basis, kind, &args.name),
+        }
+    } else {
+        describe(&basis, args.kind, &args.name)
     };
     match described {
         Ok(description) => {

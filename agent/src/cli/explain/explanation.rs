@@ -218,21 +218,18 @@ fn place(basis: &Basis, packet: &Packet, ifindex: u32) -> String {
 
 /// The port that is called, as a rule would name it.
 pub(super) fn port(packet: &Packet) -> Option<Port> {
-    match packet.kind {
-        Kind::Ports => {
-            let protocol = Protocol::ALL.into_iter().find(|p| p.number() == packet.protocol)?;
-            Some(Port::single(protocol, packet.destination_port))
-        }
-        Kind::EchoRequest => Some(Port::Echo),
-        _ => None,
+    if packet.kind == Kind::Ports {
+        let protocol = Protocol::ALL.into_iter().find(|p| p.number() == packet.protocol)?;
+        return Some(Port::single(protocol, packet.destination_port));
     }
+    (packet.kind == Kind::EchoRequest).then_some(Port::Echo)
 }
 
 fn port_text(packet: &Packet) -> String {
-    match packet.kind {
-        Kind::EchoReply => "icmp echo reply".to_owned(),
-        _ => port(packet).map_or_else(|| "no port".to_owned(), |port| port.to_string()),
+    if packet.kind == Kind::EchoReply {
+        return "icmp echo reply".to_owned();
     }
+    port(packet).map_or_else(|| "no port".to_owned(), |port| port.to_string())
 }
 
 fn weighed(basis: &Basis, answer: &Answer, network: Option<&Network>) -> Vec<Weighed> {

@@ -26,18 +26,14 @@ pub(super) fn packet(record: &Record) -> Option<Packet> {
         source_mac: record.source_mac.as_deref().and_then(mac).unwrap_or_default(),
         ..first
     };
-    match first.kind {
-        Kind::Ports => {
-            packet.source_port = record.source_port?;
-            if first.protocol == ip_proto::TCP {
-                packet.detail = flags(record);
-            }
+    if first.kind == Kind::Ports {
+        packet.source_port = record.source_port?;
+        if first.protocol == ip_proto::TCP {
+            packet.detail = flags(record);
         }
-        _ if is_reply(record) => {
-            packet.kind = Kind::EchoReply;
-            packet.detail = record.icmp_type?;
-        }
-        _ => {}
+    } else if is_reply(record) {
+        packet.kind = Kind::EchoReply;
+        packet.detail = record.icmp_type?;
     }
     Some(packet)
 }
