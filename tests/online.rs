@@ -40,10 +40,6 @@ impl<'a> Online<'a> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = self.agent.spawn(&mut command)?.wait_with_output()?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        eprintln!(
-            "$ {arguments:?}\n{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
         Ok((output.status.code(), text(output.stdout), text(output.stderr)))
     }
 
