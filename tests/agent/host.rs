@@ -213,6 +213,13 @@ impl Host {
         }
     }
 
+    /// Makes the agent compare now instead of within its five seconds: it watches the folder.
+    pub(crate) fn nudge(&self) -> Result<()> {
+        let path = self.folder.join("nudge");
+        fs::write(&path, "")?;
+        Ok(fs::remove_file(path)?)
+    }
+
     pub(crate) fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(&self.log)?)
     }

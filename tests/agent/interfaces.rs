@@ -1,7 +1,7 @@
 //! Interfaces come, go and change; pins are removed; strangers are in the way.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bulkhead::datapath::{Datapath, Sizes};
@@ -56,12 +56,21 @@ fn a_renamed_interface_stays_closed_until_it_has_its_name_again() -> Result<()> 
     let status = host.await_status(REPAIR, |status| status.code == DEGRADED)?;
     assert!(status.text.contains("acc1 is not guarded"), "{}", status.text);
     assert_eq!(status.mode("acc1"), None, "nothing of that name is attached: {}", status.text);
-    assert!(!host.reaches("camera-1", FORBIDDEN.v4.into(), 443)?, "nothing passes under a foreign name");
+    host.nudge()?;
+    host.await_status(REPAIR, |status| status.generation() > 1)?;
+    for server in [SERVER.v4, FORBIDDEN.v4] {
+        assert!(!host.reaches("camera-1", server.into(), 443)?, "nothing passes under a foreign name");
+    }
     assert!(host.is_guarded()?);
     host.ip("core", &["link set other down", "link set other name acc1", "link set acc1 up"])?;
+    host.nudge()?;
     host.ip("core", &["route add 10.45.0.31/32 via 10.99.2.2"])?;
     host.await_status(REPAIR, |status| status.code == ENFORCING)?;
-    assert!(host.camera_is_guarded()?);
+    // Neighbours that got no answer while it was closed ask again a second later.
+    let until = Instant::now() + REPAIR;
+    while !host.camera_is_guarded()? {
+        assert!(Instant::now() < until, "{}", host.log()?);
+    }
     Ok(())
 }
 
@@ -76,6 +85,7 @@ fn pins_that_somebody_removed_are_back_and_nothing_passed_meanwhile() -> Result<
     host.await_status(REPAIR, |status| status.code == ENFORCING && first.exists())?;
     // The whole folder, too: the links live by the agent's descriptors until it is there again.
     fs::remove_dir_all(&links)?;
+    host.nudge()?;
     host.await_status(REPAIR, |status| status.code == ENFORCING && first.exists())?;
     assert_eq!(host.attachments()?.len(), 3);
     host.kill()?;
@@ -117,6 +127,7 @@ fn strangers(host: &mut Host, stranger: &std::path::Path) -> Result<()> {
     // The stranger leaves: its place is taken.
     let ours = core.run(|| if_nametoindex("acc0"))??;
     theirs.detach_interface(ours)?;
+    host.nudge()?;
     host.await_status(REPAIR, |status| status.code == ENFORCING)?;
     assert!(host.is_guarded()?);
     Ok(())
@@ -139,6 +150,7 @@ fn every_address_that_the_host_gets_is_infrastructure() -> Result<()> {
     assert!(!host.allows()?, "a device reaches nothing of the host");
     assert_eq!(local.received(listening).connections, 0);
     host.ip("core", &[&format!("addr del {}/32 dev lo", SERVER.v4)])?;
+    host.nudge()?;
     host.await_status(PATIENCE, |status| status.generation() > generation + 1)?;
     assert!(host.allows()?, "and gets its destination back");
     Ok(())

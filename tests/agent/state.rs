@@ -87,6 +87,7 @@ fn a_lost_state_and_an_empty_kernel_are_closed_but_for_the_host() -> Result<()> 
     host.ip("core", &[&format!("link add n6 type veth peer name n6 netns {}-dn", host.lab.prefix())])?;
     host.ip("core", &["link set n6 up", "addr add 10.99.3.1/30 dev n6"])?;
     host.ip("dn", &["link set n6 up", "addr add 10.99.3.2/30 dev n6"])?;
+    host.nudge()?;
     host.await_status(super::host::REPAIR, |status| status.mode("n6").is_some())?;
     assert!(host.host_answers()?, "{}", host.log()?);
     host.ip("core", &["route add default via 10.99.3.2"])?;

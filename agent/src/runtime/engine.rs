@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use bulkhead_common::abi::Generation;
+use bulkhead_common::abi::counter::Counters;
 use bulkhead_common::abi::value::{TRANSIT_HOST, TRANSIT_PASS};
+use bulkhead_common::verdict::{DropReason, Verdict};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -80,6 +82,8 @@ pub struct Engine {
     pub(super) faults: Vec<String>,
     pub(super) pending: Option<Pending>,
     pub(super) rates: super::report::Rates,
+    /// Packets by ifindex that found no entry before the tables followed the host: closed, and no fault.
+    pub(super) excused: BTreeMap<u32, u64>,
     ticks: u64,
 }
 
@@ -108,6 +112,7 @@ impl Engine {
             faults: Vec::new(),
             pending: None,
             rates: super::report::Rates::default(),
+            excused: BTreeMap::new(),
             ticks: 0,
         };
         engine.restore()?;
@@ -212,7 +217,14 @@ impl Engine {
         let applied = kernel.apply(tables)?;
         let host = host::observe()?;
         self.attach(&host)?;
+        self.excuse();
         Ok(applied.generation.0)
+    }
+
+    fn excuse(&mut self) {
+        let counters = self.kernel.as_ref().and_then(|kernel| kernel.datapath().counters().ok());
+        let internal = |counters: Counters| counters.of(Verdict::Drop(DropReason::InternalInterface)).packets;
+        self.excused = counters.into_iter().flatten().map(|(ifindex, c)| (ifindex, internal(c))).collect();
     }
 
     /// Guards the interfaces; tells only what it did not tell before.
@@ -366,6 +378,7 @@ impl Engine {
         self.accepted = Some(state);
         (self.loss, self.held, self.closed) = (None, None, None);
         self.attach(&in_force.host)?;
+        self.excuse();
         self.adopt(in_force);
         self.look_at_folder();
         Ok(())
@@ -549,7 +562,7 @@ mod tests {
     use super::*;
     use crate::tables::{HostInterface, Image};
     use bulkhead_common::parse::{Kind, Packet};
-    use bulkhead_common::verdict::{DropReason, Pass, Verdict};
+    use bulkhead_common::verdict::Pass;
 
     #[test]
     fn a_host_that_lost_its_policy_is_open_to_the_operator_and_not_to_devices() {

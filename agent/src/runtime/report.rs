@@ -114,7 +114,7 @@ impl Engine {
         };
         for reason in DropReason::ALL.iter().filter(internal) {
             let label = reason.as_str();
-            let count: u64 = interfaces.iter().filter_map(|i| i.reasons.get(label)).sum();
+            let count = self.internal(*reason, seen);
             if count > 0 {
                 problems.push(format!(
                     "{count} packets were dropped as {label}, which must never happen: {}",
@@ -129,6 +129,18 @@ impl Engine {
             ));
         }
         problems
+    }
+
+    /// Packets that an internal fault dropped on configured interfaces.
+    fn internal(&self, reason: DropReason, seen: &Seen) -> u64 {
+        let names = self.agent.interfaces.iter().map(|interface| interface.name.value.as_str());
+        let counted = names.filter_map(|name| nix::net::if_::if_nametoindex(name).ok()).map(|ifindex| {
+            let counters = seen.counters.get(&ifindex);
+            let count = counters.map_or(0, |counters| counters.of(Verdict::Drop(reason)).packets);
+            let excused = self.excused.get(&ifindex).filter(|_| reason == DropReason::InternalInterface);
+            count.saturating_sub(excused.copied().unwrap_or_default())
+        });
+        counted.sum()
     }
 
     /// What the next round will see, if the last one did not.
