@@ -28,7 +28,10 @@ const SOURCES: [&str; 8] = [
 ];
 
 fn main() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    // Asked when it runs: a build folder that was copied would else embed the program of the tree it was copied from.
+    let here = env::var_os("CARGO_MANIFEST_DIR")
+        .ok_or_else(|| Error::other("cargo has not set CARGO_MANIFEST_DIR"))?;
+    let root = Path::new(&here).join("..").canonicalize()?;
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }

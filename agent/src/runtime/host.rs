@@ -31,7 +31,43 @@ pub(super) fn observe() -> Result<Host> {
         interface.addresses.sort_unstable();
         interface.addresses.dedup();
     }
+    // Absent where the kernel has no VLAN interface.
+    add_vlan_names(&mut host, &std::fs::read_to_string(VLANS).unwrap_or_default());
     Ok(host)
+}
+
+/// The VLAN interfaces of this thread's network namespace.
+const VLANS: &str = "/proc/thread-self/net/vlan/config";
+
+/// Makes VLAN interfaces known as `parent.number` too, however they are called: the policy compiler looks
+/// for them there, and without their prefixes the neighbours on such a link could not be resolved.
+fn add_vlan_names(host: &mut Host, config: &str) {
+    let vlans: Vec<[&str; 3]> = config.lines().filter_map(vlan).collect();
+    for [name, ..] in &vlans {
+        let plain = plain_name(name, &vlans);
+        if let Some(interface) = host.interfaces.get(*name).filter(|_| plain != *name).cloned() {
+            host.interfaces.entry(plain).or_insert(interface);
+        }
+    }
+}
+
+/// Name, number and parent of a line like `uplink  | 100  | eth0`.
+fn vlan(line: &str) -> Option<[&str; 3]> {
+    let mut fields = line.split('|').map(str::trim);
+    let vlan = [fields.next()?, fields.next()?, fields.next()?];
+    vlan[1].parse::<u16>().is_ok().then_some(vlan)
+}
+
+/// `eth0.100.7` for VLAN 7 on an interface of VLAN 100 on eth0.
+fn plain_name(name: &str, vlans: &[[&str; 3]]) -> String {
+    let found = |name: &str| vlans.iter().find(|vlan| vlan[0] == name);
+    match found(name) {
+        Some([_, number, parent]) => match found(parent) {
+            Some([_, outer, interface]) => format!("{interface}.{outer}.{number}"),
+            None => format!("{parent}.{number}"),
+        },
+        None => name.to_owned(),
+    }
 }
 
 /// An address with its prefix; link-local IPv6 is left out: every link has it, and it names no host.
@@ -62,6 +98,22 @@ fn ip_of_mask(mask: &SockaddrStorage, family: AddressFamily) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn vlan_interfaces_are_found_whatever_they_are_called() {
+        let config = "VLAN Dev name\t | VLAN ID\nName-Type: VLAN_NAME_TYPE_RAW_PLUS_VID_NO_PAD\n\
+                      uplink         | 100  | eth0\ncustomer       | 7  | uplink\neth0.9         | 9  | eth0\n";
+        let mut host = Host::default();
+        for (name, ifindex) in [("eth0", 2), ("uplink", 3), ("customer", 4), ("eth0.9", 5)] {
+            host.interfaces.insert(name.to_owned(), HostInterface { ifindex, ..HostInterface::default() });
+        }
+        add_vlan_names(&mut host, config);
+        let number = |name: &str| host.interfaces.get(name).map(|interface| interface.ifindex);
+        assert_eq!([number("eth0.100"), number("eth0.100.7"), number("eth0.9")], [Some(3), Some(4), Some(5)]);
+        assert_eq!(host.interfaces.len(), 6);
+    }
+
     #[test]
     fn loopback_is_always_there() {
         let host = super::observe().unwrap();

@@ -36,14 +36,32 @@ pub(super) fn check(tables: &Tables, limits: &Capacities, problems: &mut Diagnos
     }
 }
 
-/// Port ranges as they are stored: equal lists once.
+/// Port ranges as they are stored: each rule set keeps its own, equal lists of one set once.
 fn ports(rules: &BTreeSet<&Rules>) -> usize {
-    let mut lists = BTreeSet::new();
-    for rules in rules {
-        let remotes = rules.outbound.iter().chain(&rules.inbound);
-        lists.extend(remotes.map(|Remote { ports, .. }| ports));
-        lists.extend(rules.peers.iter().map(|(_, ports)| ports));
-        lists.insert(&rules.never);
-    }
+    rules.iter().map(|rules| ports_of(rules)).sum()
+}
+
+fn ports_of(rules: &Rules) -> usize {
+    let remotes = rules.outbound.iter().chain(&rules.inbound);
+    let mut lists: BTreeSet<_> = remotes.map(|Remote { ports, .. }| ports).collect();
+    lists.extend(rules.peers.iter().map(|(_, ports)| ports));
+    lists.insert(&rules.never);
     lists.into_iter().map(Vec::len).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkhead_common::abi::{Addr, PortRange};
+
+    #[test]
+    fn ports_are_counted_as_they_are_stored() {
+        let ports = vec![PortRange::default(); 3];
+        let remote =
+            |last| Remote { first: Addr::default(), last: Addr::from_bits(last), ports: ports.clone() };
+        let one = Rules { outbound: vec![remote(1), remote(2)], ..Rules::default() };
+        let other = Rules { outbound: vec![remote(3)], ..Rules::default() };
+        assert_eq!(super::ports(&BTreeSet::from([&one])), 3, "once in one rule set");
+        assert_eq!(super::ports(&BTreeSet::from([&one, &other])), 6, "and again in the next");
+    }
 }

@@ -41,6 +41,13 @@ impl Ids {
         }
     }
 
+    /// Bounds the numbers that index tables of a configured size: they must run out with the table and not
+    /// after it, or a policy that changes often would meet its end though most of the table is free.
+    pub(super) fn bound(&mut self, devices: u32, profiles: u32) {
+        self.devices.bound(devices);
+        self.profiles.bound(profiles);
+    }
+
     /// The name of a rule that may be gone from the policy, as `policy/rule`: flows and events that
     /// outlive their rule are still named.
     pub fn rule_name(&self, number: u32) -> Option<&str> {
@@ -96,6 +103,14 @@ impl Book {
     fn begin(&mut self, compilation: u64) {
         self.compilation = compilation;
         self.reusable = None;
+    }
+
+    /// Takes back the numbers that a smaller table has no row for.
+    fn bound(&mut self, capacity: u32) {
+        self.capacity = capacity.max(1);
+        self.next = self.next.min(self.capacity);
+        self.names.retain(|_, known| known.number < self.next);
+        self.by_number.retain(|number, _| *number < self.next);
     }
 
     /// The number of a name: its old one, a fresh one, or the longest unused.
@@ -203,6 +218,22 @@ mod tests {
         book.begin(3);
         assert_eq!((book.number("c"), book.name(1)), (Ok(1), Some("c")));
         assert_eq!(book.number("a"), Err(Full));
+    }
+
+    #[test]
+    fn numbers_run_out_with_a_small_table_and_not_behind_it() {
+        let mut book = Book::new(100);
+        for (compilation, name) in (1..).zip(["a", "b", "c", "d", "e", "f", "g"]) {
+            book.begin(compilation);
+            book.bound(4);
+            assert!(book.number(name).is_ok_and(|number| number < 4), "{name}");
+        }
+        book.begin(8);
+        book.bound(2);
+        assert_eq!((book.names.len(), book.next), (1, 2), "a smaller table has fewer rows");
+        book.begin(9);
+        book.bound(100);
+        assert_eq!(book.number("z"), Ok(2));
     }
 
     #[test]
