@@ -10,7 +10,7 @@ use bulkhead::demo::agent::Agent;
 use bulkhead::demo::files::Files;
 use serde_json::Value;
 use tests::binary::bulkhead;
-use tests::netns::{Client, Endpoint, FORBIDDEN, Lab, SERVER, Servers, Topology, granted};
+use tests::netns::{Client, Endpoint, FORBIDDEN, Injector, Lab, SERVER, Servers, Topology, granted};
 
 /// Long enough for the agent to read the ring.
 const TOLD: Duration = Duration::from_secs(5);
@@ -180,6 +180,13 @@ fn drops(online: &Online<'_>) -> Result<String> {
     let parts =
         ["charger-1 must enter by acc0", "this came in by acc1, MAC ", "something else uses its address"];
     online.tells(&["explain", &spoofed], &parts)?;
+
+    let radio = Injector::open(online.lab.namespace("ran")?, "acc0")?;
+    let cut_off = [&[2; 6][..], &radio.mac(), &[0x08, 0x00, 0x45, 0x00]].concat();
+    radio.send(&cut_off)?;
+    let malformed = online.dropped("malformed_ipv4", "")?;
+    let parts = ["r1 dropped it, and no rule decides this", "(RFC 791)", "capture it on acc0"];
+    online.tells(&["explain", &malformed], &parts)?;
 
     let (code, _, err) = online.say(&["explain", "zzzzz"])?;
     assert_eq!(code, Some(1), "{err}");

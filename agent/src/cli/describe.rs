@@ -51,26 +51,21 @@ struct Fact {
 pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {
     let client = Client::connect(&settings.socket()?)?;
     let basis = Basis::in_force(&client)?;
-    let described = if args.kind == Kind::Devices {
-        match basis.device_named(&args.name) {
-            Ok(device) => return report(args, &client, &basis, device, out),
-            Err(missing) => Err(missing),
-        }
-    } else {
-        describe(&basis, args.kind, &args.name)
+    let told = match args.kind == Kind::Devices {
+        true => basis.device_named(&args.name).map(|device| report(args, &client, &basis, device, out)),
+        false => describe(&basis, args.kind, &args.name).map(|description| tell(args, &description, out)),
     };
-    match described {
-        Ok(description) => {
-            if !args.output.machine(out, &description)? {
-                print(&description, out)?;
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+    match told {
+        Ok(told) => told.map(|()| ExitCode::SUCCESS),
         Err(missing) => {
             anstream::eprintln!("{missing}");
             Ok(ExitCode::from(REFUSED))
         }
     }
+}
+
+fn tell(args: &Args, description: &Description, out: &mut dyn Write) -> Result<()> {
+    if args.output.machine(out, description)? { Ok(()) } else { print(description, out) }
 }
 
 fn describe(basis: &Basis, kind: Kind, name: &str) -> Result<Description, String> {
@@ -187,13 +182,7 @@ fn some_of<'a>(names: impl Iterator<Item = &'a Name>) -> String {
 }
 
 /// A device has a life beside its document: flows and drops.
-fn report(
-    args: &Args,
-    client: &Client,
-    basis: &Basis,
-    device: &Device,
-    out: &mut dyn Write,
-) -> Result<ExitCode> {
+fn report(args: &Args, client: &Client, basis: &Basis, device: &Device, out: &mut dyn Write) -> Result<()> {
     let mut report: DeviceReport = client.get(&format!("{}/{}", path::DEVICES, device.name), &())?;
     if !args.show_identity {
         report.imsis.iter_mut().chain(&mut report.imei).for_each(|number| *number = masked(number));
@@ -201,7 +190,7 @@ fn report(
     if !args.output.machine(out, &report)? {
         print_device(&report, basis, device, out)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn print_device(report: &DeviceReport, basis: &Basis, device: &Device, out: &mut dyn Write) -> Result<()> {

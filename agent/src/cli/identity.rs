@@ -29,11 +29,35 @@ pub(super) fn masked_in(text: &str, device: &Device) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{SourceFile, parse};
 
     #[test]
     fn the_middle_is_hidden() {
         assert_eq!(masked("242017000000017"), "24201…017");
         assert_eq!(masked("24201700"), "…");
         assert_eq!(masked(""), "…");
+    }
+
+    #[test]
+    fn a_document_shows_no_whole_number() {
+        let text = "
+apiVersion: bulkhead/v1
+kind: Network
+metadata: {name: acme}
+spec: {seenOn: [{interface: n3}], pools: [10.45.0.0/16]}
+---
+apiVersion: bulkhead/v1
+kind: Device
+metadata: {name: charger-0017}
+spec:
+  network: acme
+  addresses: [10.45.0.17]
+  profiles: [{iccid: \"8947000000000000017\", imsi: \"242017000000017\"}]
+  imei: \"350000000000017\" # 350000000000017
+";
+        let policy = parse(vec![SourceFile::new("a.yaml", text)], None).unwrap().policy;
+        let shown = masked_in(text, policy.devices().values().next().unwrap());
+        assert!(shown.contains("imsi: \"24201…017\"}]\n  imei: \"35000…017\" # 35000…017\n"), "{shown}");
+        assert!(shown.contains("iccid: \"89470…017\"") && shown.contains("10.45.0.17"), "{shown}");
     }
 }

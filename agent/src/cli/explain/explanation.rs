@@ -217,12 +217,13 @@ fn place(basis: &Basis, packet: &Packet, ifindex: u32) -> String {
 }
 
 /// The port that is called, as a rule would name it.
-pub(super) fn port(packet: &Packet) -> Option<Port> {
-    if packet.kind == Kind::Ports {
-        let protocol = Protocol::ALL.into_iter().find(|p| p.number() == packet.protocol)?;
-        return Some(Port::single(protocol, packet.destination_port));
+fn port(packet: &Packet) -> Option<Port> {
+    if packet.kind == Kind::EchoRequest {
+        return Some(Port::Echo);
     }
-    (packet.kind == Kind::EchoRequest).then_some(Port::Echo)
+    let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.number() == packet.protocol);
+    let protocol = protocol.filter(|_| packet.kind == Kind::Ports)?;
+    Some(Port::single(protocol, packet.destination_port))
 }
 
 fn port_text(packet: &Packet) -> String {

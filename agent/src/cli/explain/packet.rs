@@ -28,9 +28,7 @@ pub(super) fn packet(record: &Record) -> Option<Packet> {
     };
     if first.kind == Kind::Ports {
         packet.source_port = record.source_port?;
-        if first.protocol == ip_proto::TCP {
-            packet.detail = flags(record);
-        }
+        packet.detail = if first.protocol == ip_proto::TCP { flags(record) } else { 0 };
     } else if is_reply(record) {
         packet.kind = Kind::EchoReply;
         packet.detail = record.icmp_type?;

@@ -28,11 +28,11 @@ pub(super) struct Scene<'a> {
 }
 
 /// What to do, in one or two sentences.
-pub(super) fn remedy(basis: &Basis, reason: DropReason, scene: &Scene<'_>) -> String {
+pub(super) fn remedy<'a>(basis: &'a Basis, reason: DropReason, scene: &Scene<'a>) -> String {
     use DropReason as Reason;
     match reason {
         Reason::UnknownDevice => stranger(basis, scene),
-        Reason::UnknownPeer => match scene.destination.and_then(|to| Some((to, pool(basis, to)?))) {
+        Reason::UnknownPeer => match scene.destination.and_then(|to| Some((to, owner(basis, scene, to)?))) {
             Some((address, network)) => called(address, network),
             None => stranger(basis, scene),
         },
@@ -102,9 +102,15 @@ fn sender(scene: &Scene<'_>) -> String {
     scene.mac.as_ref().map(|mac| format!(" (MAC {mac} on {})", scene.place)).unwrap_or_default()
 }
 
+/// The network in whose pools an address lies: that of the place where the packet entered, or any.
+fn owner<'a>(basis: &'a Basis, scene: &Scene<'a>, address: IpAddr) -> Option<&'a Network> {
+    let holds = |network: &&Network| network.pools.iter().any(|pool| pool.value.contains(&address));
+    scene.network.filter(holds).or_else(|| pool(basis, address))
+}
+
 /// An address of a pool that no device has.
-fn stranger(basis: &Basis, scene: &Scene<'_>) -> String {
-    let in_pool = |address: IpAddr| pool(basis, address).map(|network| (address, network));
+fn stranger<'a>(basis: &'a Basis, scene: &Scene<'a>) -> String {
+    let in_pool = |address: IpAddr| owner(basis, scene, address).map(|network| (address, network));
     if let Some((address, network)) = scene.source.and_then(in_pool) {
         return format!(
             "{address} is of network {} and no Device has it: find out whose SIM it is{}; if it is yours, add a Device \
@@ -128,12 +134,12 @@ fn called(address: IpAddr, network: &Network) -> String {
 
 /// Four cases: a known device elsewhere, a pool address from the core, an outside address behind
 /// access, traffic for a device on an interface that is no core.
-fn spoofed(basis: &Basis, scene: &Scene<'_>) -> String {
-    let known = |address: Option<IpAddr>| address.and_then(|address| pool(basis, address));
+fn spoofed<'a>(basis: &'a Basis, scene: &Scene<'a>) -> String {
+    let known = |address: Option<IpAddr>| address.and_then(|address| owner(basis, scene, address));
     if let (Some(network), false) = (known(scene.source), plays(basis, &scene.interface, Role::Access)) {
         return format!(
-            "{} belongs to a device, and devices of {} enter by {}, not by {}: somebody on that side uses its address, \
-             or traffic is routed in a loop",
+            "{} is of network {}, and its devices enter by {}, not by {}: somebody on that side uses the address, or \
+             traffic is routed in a loop",
             text(scene.source),
             network.name,
             sides(basis, network, Role::Access),
@@ -227,4 +233,77 @@ fn plays(basis: &Basis, interface: &str, role: Role) -> bool {
 fn sides(basis: &Basis, network: &Network, role: Role) -> String {
     let seen = network.seen_on.iter().map(|seen| &seen.value);
     list(seen.filter(|seen| plays(basis, &seen.interface, role)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::cli::settings::Settings;
+    use crate::policy::Name;
+
+    fn basis() -> Basis {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/demo");
+        let settings = Settings { config: Some(demo.join("host/agent.yaml")), socket: None };
+        Basis::written(&[demo], &settings).unwrap()
+    }
+
+    /// From `source` to `destination` on `interface`, about `device` where one has the source.
+    fn told(
+        reason: DropReason,
+        [source, destination]: [&str; 2],
+        interface: &str,
+        device: Option<&str>,
+    ) -> String {
+        let basis = basis();
+        let device = device.and_then(|name| basis.policy.devices().get(&Name::new(name)?));
+        let scene = Scene {
+            network: basis.policy.networks().values().next(),
+            device,
+            source: source.parse().ok(),
+            destination: destination.parse().ok(),
+            interface: interface.to_owned(),
+            place: format!("{interface} vlan 7"),
+            mac: None,
+        };
+        remedy(&basis, reason, &scene)
+    }
+
+    #[test]
+    fn a_spoofed_source_is_told_in_its_own_terms() {
+        let spoofed = |ends, interface, device| told(DropReason::SpoofedSource, ends, interface, device);
+        let moved = spoofed(["10.45.0.11", "203.0.113.10"], "acc1", Some("charger-1"));
+        assert!(moved.starts_with("charger-1 must enter by acc0 ("), "{moved}");
+        let from_core = spoofed(["10.45.0.11", "10.45.0.12"], "n6", Some("charger-1"));
+        assert!(
+            from_core.contains(
+                "10.45.0.11 is of network fleet, and its devices enter by acc0, acc1, not by n6 vlan 7"
+            ),
+            "{from_core}"
+        );
+        let from_access = spoofed(["192.0.2.1", "10.45.0.11"], "acc0", Some("charger-1"));
+        assert!(from_access.contains("others reach devices of fleet by n6, not by acc0"), "{from_access}");
+        let lan = spoofed(["192.168.1.2", "203.0.113.10"], "acc0", None);
+        assert!(lan.contains("192.168.1.2 lies in no pool seen there (fleet: 10.45.0.0/16,"), "{lan}");
+    }
+
+    #[test]
+    fn a_place_without_a_network_names_those_that_are_seen() {
+        let vlan = told(DropReason::UnknownVlan, ["10.45.0.11", "203.0.113.10"], "acc0", None);
+        assert!(vlan.contains("no network is seen on acc0 vlan 7; seen there: fleet on acc0."), "{vlan}");
+        let transit = told(DropReason::TransitDenied, ["192.0.2.1", "203.0.113.10"], "acc0", None);
+        assert!(
+            transit.contains("acc0 has `transit: drop` (") && transit.contains("agent.yaml:8)"),
+            "{transit}"
+        );
+    }
+
+    #[test]
+    fn every_reason_has_something_to_do() {
+        for reason in DropReason::ALL {
+            let told = told(*reason, ["10.45.0.99", "10.45.0.98"], "acc0", None);
+            assert!(told.len() > 20 && !told.contains("  "), "{reason:?}: {told}");
+        }
+    }
 }
