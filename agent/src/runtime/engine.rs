@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use bulkhead_common::abi::Generation;
@@ -13,57 +12,25 @@ use bulkhead_common::verdict::{DropReason, Verdict};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::author::Author;
 use super::host;
 use super::in_force::InForce;
 use super::kernel::{Kernel, pins};
-use crate::api::types::{
-    Accepted, AcceptedInterface, ApplyReply, ApplyRequest, Changes, NamedText, Pending, Refusal, RevisionInfo,
-};
+use super::pending::not_applicable;
+use crate::api::types::{Accepted, AcceptedInterface, NamedText, Pending};
 use crate::datapath::Datapath;
-use crate::policy::{self, AgentConfig, Diagnostic, Diagnostics, Ids, Policy, Severity, SourceFile};
-use crate::state::{Found, Merged, Objects, State, Store};
+use crate::policy::{self, AgentConfig, Diagnostics, Ids, Policy};
+use crate::state::{Found, State, Store};
 use crate::tables::{Host, Tables};
 use crate::telemetry::{Clock, NameTable, Telemetry, View};
 
 /// Every how many ticks the kernel's tables are read back: once a minute.
 const DRIFT_EVERY: u64 = 12;
 
-/// Why an apply did nothing.
-#[derive(Debug)]
-pub enum Refused {
-    /// The policy is not right; nothing was tried.
-    Policy(Refusal),
-    /// The host could not do it; what was in force is in force.
-    Host(anyhow::Error),
-}
-
-impl Refused {
-    /// The refusal as the status tells it.
-    fn pending(&self) -> Pending {
-        match self {
-            Self::Policy(refusal) => not_applicable(&refusal.diagnostics),
-            Self::Host(error) => {
-                Pending { errors: 1, first: Some(format!("{error:#}")), changes: Changes::default() }
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Policy(refusal) => write!(f, "{}", refusal.error),
-            Self::Host(error) => write!(f, "{error:#}"),
-        }
-    }
-}
-
 /// The agent's state and what it holds of the kernel.
 pub struct Engine {
     pub(super) agent: AgentConfig,
     pub(super) config: NamedText,
-    store: Store,
+    pub(super) store: Store,
     pub(super) accepted: Option<State>,
     pub(super) in_force: Option<Arc<InForce>>,
     pub(super) kernel: Option<Kernel>,
@@ -77,7 +44,7 @@ pub struct Engine {
     /// Why the accepted policy is not what the kernel holds, and what it holds instead.
     pub(super) held: Option<String>,
     /// The host for which everything is closed, if it is.
-    closed: Option<Host>,
+    pub(super) closed: Option<Host>,
     /// What the last tick could not put right.
     pub(super) faults: Vec<String>,
     pub(super) pending: Option<Pending>,
@@ -198,7 +165,7 @@ impl Engine {
     }
 
     /// Forwards nothing, and leaves the host itself reachable.
-    fn close(&mut self, host: Host) -> Result<()> {
+    pub(super) fn close(&mut self, host: Host) -> Result<()> {
         if self.closed.as_ref() == Some(&host) {
             return self.attach(&host);
         }
@@ -210,7 +177,7 @@ impl Engine {
     }
 
     /// Makes the kernel hold `tables` and guards the interfaces; returns the generation in force.
-    fn enforce(&mut self, tables: &Tables) -> Result<u32> {
+    pub(super) fn enforce(&mut self, tables: &Tables) -> Result<u32> {
         self.open_kernel()?;
         let kernel = self.kernel.as_mut().context("the datapath is not open")?;
         kernel.release_others(&self.agent, &host::observe()?)?;
@@ -221,14 +188,14 @@ impl Engine {
         Ok(applied.generation.0)
     }
 
-    fn excuse(&mut self) {
+    pub(super) fn excuse(&mut self) {
         let counters = self.kernel.as_ref().and_then(|kernel| kernel.datapath().counters().ok());
         let internal = |counters: Counters| counters.of(Verdict::Drop(DropReason::InternalInterface)).packets;
         self.excused = counters.into_iter().flatten().map(|(ifindex, c)| (ifindex, internal(c))).collect();
     }
 
     /// Guards the interfaces; tells only what it did not tell before.
-    fn attach(&mut self, host: &Host) -> Result<()> {
+    pub(super) fn attach(&mut self, host: &Host) -> Result<()> {
         let kernel = self.kernel.as_ref().context("the datapath is not open")?;
         let faults = kernel.attach(&self.agent, host);
         let new = faults.iter().filter(|fault| !self.faults.contains(fault));
@@ -237,7 +204,7 @@ impl Engine {
         Ok(())
     }
 
-    fn open_kernel(&mut self) -> Result<()> {
+    pub(super) fn open_kernel(&mut self) -> Result<()> {
         if self.kernel.is_some() {
             return Ok(());
         }
@@ -252,7 +219,7 @@ impl Engine {
         Ok(())
     }
 
-    fn adopt(&mut self, in_force: InForce) {
+    pub(super) fn adopt(&mut self, in_force: InForce) {
         let mut names = NameTable::of(&in_force.compiled, &in_force.host);
         let generations = self.accepted.iter().flat_map(|state| &state.generations);
         names.revisions =
@@ -262,139 +229,6 @@ impl Engine {
         let view = View::new(names, Arc::new(in_force.policy.clone()), in_force.host.clone());
         self.telemetry.rename(Arc::new(view));
         self.in_force = Some(Arc::new(in_force));
-    }
-
-    /// Checks a change of policy and, unless only asked, brings it into force and accepts it.
-    ///
-    /// # Errors
-    /// [`Refused`]; what was in force is in force.
-    pub fn apply(&mut self, request: &ApplyRequest, author: Author) -> Result<ApplyReply, Refused> {
-        let started = Instant::now();
-        let host = host::observe().map_err(Refused::Host)?;
-        let merged = self.merge(request)?;
-        let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
-        let in_force = InForce::prepare(merged.objects.files(), &self.agent, &host, &ids)
-            .map_err(|problems| self.refused("the policy is refused", problems))?;
-        whole(&merged.objects, &in_force).map_err(Refused::Host)?;
-        let mut reply = ApplyReply {
-            revision: self.accepted.as_ref().map_or(0, |state| state.revision.number),
-            generation: self.kernel.as_ref().map_or(0, |kernel| kernel.datapath().epoch().generation.0),
-            unchanged: merged.changes.is_empty() && self.in_force.is_some() && !self.is_troubled(),
-            dry_run: request.dry_run,
-            changes: merged.changes,
-            writes: 0,
-            elapsed_ms: 0,
-            notes: in_force.notes.clone(),
-            tests: in_force.tests,
-        };
-        if !request.dry_run && !reply.unchanged {
-            let revision = self.next_revision(request, author);
-            self.accept(merged.objects, in_force, revision, &mut reply).map_err(Refused::Host)?;
-        }
-        reply.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(reply)
-    }
-
-    /// An apply of what is accepted already settles a loss: the operator has seen it.
-    const fn is_troubled(&self) -> bool {
-        self.loss.is_some() || self.held.is_some()
-    }
-
-    /// The request's files alone first, so that their own mistakes are told in their own terms.
-    fn merge(&self, request: &ApplyRequest) -> Result<Merged, Refused> {
-        let files: Vec<SourceFile> =
-            request.files.iter().map(|file| SourceFile::new(file.name.clone(), file.text.clone())).collect();
-        let change = Objects::of(&request.files);
-        let before = self.accepted.as_ref().map(|state| state.objects.clone()).unwrap_or_default();
-        let merged = before.merged(&change, request.prune);
-        // A document that cannot be read has no kind or name, so no merge would notice it.
-        let problems = if request.prune || self.accepted.is_none() {
-            policy::parse(files, Some(&self.agent)).err().unwrap_or_default()
-        } else {
-            policy::problems_alone(files)
-        };
-        if problems.has_errors() {
-            return Err(self.refused("the policy is refused", problems));
-        }
-        Ok(merged)
-    }
-
-    fn refused(&self, error: &str, problems: Diagnostics) -> Refused {
-        let kept = self.accepted.as_ref().map_or_else(
-            || "nothing is enforced yet".to_owned(),
-            |state| format!("r{} stays in force", state.revision.number),
-        );
-        Refused::Policy(Refusal {
-            error: format!("{error}; {kept}"),
-            diagnostics: problems.iter().cloned().collect(),
-        })
-    }
-
-    fn next_revision(&self, request: &ApplyRequest, author: Author) -> RevisionInfo {
-        RevisionInfo {
-            number: self.accepted.as_ref().map_or(0, |state| state.revision.number) + 1,
-            time: Timestamp::now(),
-            author: author.describe(request.sudo_user.as_deref()),
-            message: request.message.clone(),
-        }
-    }
-
-    /// Disk, kernel, disk: a full disk refuses before the kernel is touched, and the rename comes last.
-    fn accept(
-        &mut self,
-        objects: Objects,
-        in_force: InForce,
-        revision: RevisionInfo,
-        reply: &mut ApplyReply,
-    ) -> Result<()> {
-        let generations = self.accepted.as_ref().map(|state| state.generations.clone()).unwrap_or_default();
-        let mut state = State { revision, objects, ids: in_force.ids.clone(), generations };
-        self.open_kernel()?;
-        let kernel = self.kernel.as_mut().context("the datapath is not open")?;
-        // If nothing has to change in the kernel, the generation stays and the next one is this revision's too.
-        state.published(kernel.datapath().epoch().generation.0 + 1);
-        let staged = self.store.stage(&state).context("keep the policy on disk; nothing was changed")?;
-        let applied = match kernel.apply(&in_force.compiled.tables) {
-            Ok(applied) => applied,
-            Err(error) => {
-                // It may have failed behind the flip: what is not accepted must not stay in force.
-                self.undo();
-                return Err(error);
-            }
-        };
-        if let Err(error) = staged.commit() {
-            self.undo();
-            return Err(error).context("accept the policy; what was in force is in force again");
-        }
-        reply.revision = state.revision.number;
-        reply.generation = applied.generation.0;
-        reply.writes = applied.changed;
-        tracing::info!(
-            "r{} by {} is in force (generation {})",
-            state.revision.number,
-            state.revision.author,
-            applied.generation.0
-        );
-        self.accepted = Some(state);
-        (self.loss, self.held, self.closed) = (None, None, None);
-        self.attach(&in_force.host)?;
-        self.excuse();
-        self.adopt(in_force);
-        self.look_at_folder();
-        Ok(())
-    }
-
-    /// Puts the old tables back after a change that could not be kept on disk.
-    fn undo(&mut self) {
-        let undone = match (self.in_force.clone(), self.closed.take()) {
-            (Some(in_force), _) => self.enforce(&in_force.compiled.tables).map(|_| ()),
-            (None, Some(host)) => self.close(host),
-            // Nothing was attached, so nothing was in force.
-            (None, None) => Ok(()),
-        };
-        if let Err(error) = undone {
-            tracing::error!("the old policy could not be put back: {error:#}");
-        }
     }
 
     /// Compares kernel and host with what they should be, and puts right what differs.
@@ -450,57 +284,6 @@ impl Engine {
         Ok(())
     }
 
-    /// What the folder would change.
-    fn look_at_folder(&mut self) {
-        self.pending = match self.folder_request() {
-            Ok(request) => request.and_then(|request| self.pending_of(&request)),
-            Err(problems) => Some(not_applicable(&problems.iter().cloned().collect::<Vec<_>>())),
-        };
-    }
-
-    /// The whole folder as a request; nothing if there is none or it is empty.
-    fn folder_request(&self) -> Result<Option<ApplyRequest>, Diagnostics> {
-        let folder = &self.agent.policy_folder;
-        let has_files = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-        if !has_files {
-            return Ok(None);
-        }
-        let files = policy::read(std::slice::from_ref(folder))?;
-        let files = files
-            .iter()
-            .map(|f| NamedText { name: f.name().to_owned(), text: f.text().to_owned() })
-            .collect();
-        let message = Some(format!("from {}", folder.display()));
-        Ok(Some(ApplyRequest { files, prune: true, message, ..ApplyRequest::default() }))
-    }
-
-    fn pending_of(&self, request: &ApplyRequest) -> Option<Pending> {
-        let merged = match self.merge(request) {
-            Ok(merged) => merged,
-            Err(why) => return Some(why.pending()),
-        };
-        if merged.changes.is_empty() {
-            return None;
-        }
-        let host = host::observe().unwrap_or_default();
-        let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
-        match InForce::prepare(merged.objects.files(), &self.agent, &host, &ids) {
-            Ok(_) => Some(Pending { changes: merged.changes, ..Pending::default() }),
-            Err(problems) => Some(self.refused("", problems).pending()),
-        }
-    }
-
-    fn apply_folder(&mut self) {
-        let clean = self.pending.as_ref().is_some_and(|pending| pending.errors == 0);
-        let Ok(Some(request)) = self.folder_request() else { return };
-        if !clean {
-            return;
-        }
-        if let Err(refused) = self.apply(&request, Author::default()) {
-            tracing::error!("the policy folder was not applied: {refused}");
-        }
-    }
-
     /// Everything that `explain` needs, if a policy was accepted.
     pub fn accepted(&self) -> Option<Accepted> {
         let (state, in_force) = (self.accepted.as_ref()?, self.in_force.as_ref()?);
@@ -519,25 +302,6 @@ impl Engine {
                 .collect(),
             interfaces: interfaces.collect::<BTreeMap<_, _>>(),
         })
-    }
-}
-
-/// Makes sure that what will be kept is what was checked, document by document.
-fn whole(objects: &Objects, in_force: &InForce) -> Result<()> {
-    let (kept, checked) = (objects.iter().count(), in_force.documents());
-    anyhow::ensure!(
-        kept == checked,
-        "{checked} documents were checked and {kept} would be kept: this is a fault of Bulkhead"
-    );
-    Ok(())
-}
-
-fn not_applicable(problems: &[Diagnostic]) -> Pending {
-    let errors = || problems.iter().filter(|problem| problem.severity == Severity::Error);
-    Pending {
-        errors: errors().count(),
-        first: errors().next().map(ToString::to_string),
-        changes: Changes::default(),
     }
 }
 
@@ -560,6 +324,7 @@ fn closed_tables(agent: &AgentConfig, host: &Host) -> Result<Tables, Diagnostics
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::SourceFile;
     use crate::tables::{HostInterface, Image};
     use bulkhead_common::parse::{Kind, Packet};
     use bulkhead_common::verdict::Pass;

@@ -6,12 +6,14 @@
 //!
 //! When the agent ends, however it ends, the datapath goes on enforcing.
 
+mod apply;
 mod author;
 mod engine;
 mod folder;
 mod host;
 mod in_force;
 mod kernel;
+mod pending;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -25,8 +27,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+pub use apply::Refused;
 pub use author::Author;
-pub use engine::{Engine, Refused};
+pub use engine::Engine;
 pub use in_force::InForce;
 pub use kernel::{Claim, pins};
 

@@ -1,0 +1,71 @@
+//! The policy folder: what it would change, and its apply.
+
+use super::author::Author;
+use super::engine::Engine;
+use super::host;
+use super::in_force::InForce;
+use crate::api::types::{ApplyRequest, Changes, NamedText, Pending};
+use crate::policy::{self, Diagnostic, Diagnostics, Ids, Severity};
+
+impl Engine {
+    /// What the folder would change.
+    pub(super) fn look_at_folder(&mut self) {
+        self.pending = match self.folder_request() {
+            Ok(request) => request.and_then(|request| self.pending_of(&request)),
+            Err(problems) => Some(not_applicable(&problems.iter().cloned().collect::<Vec<_>>())),
+        };
+    }
+
+    /// The whole folder as a request; nothing if there is none or it is empty.
+    fn folder_request(&self) -> Result<Option<ApplyRequest>, Diagnostics> {
+        let folder = &self.agent.policy_folder;
+        let has_files = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+        if !has_files {
+            return Ok(None);
+        }
+        let files = policy::read(std::slice::from_ref(folder))?;
+        let files = files
+            .iter()
+            .map(|f| NamedText { name: f.name().to_owned(), text: f.text().to_owned() })
+            .collect();
+        let message = Some(format!("from {}", folder.display()));
+        Ok(Some(ApplyRequest { files, prune: true, message, ..ApplyRequest::default() }))
+    }
+
+    fn pending_of(&self, request: &ApplyRequest) -> Option<Pending> {
+        let merged = match self.merge(request) {
+            Ok(merged) => merged,
+            Err(why) => return Some(why.pending()),
+        };
+        if merged.changes.is_empty() {
+            return None;
+        }
+        let host = host::observe().unwrap_or_default();
+        let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
+        match InForce::prepare(merged.objects.files(), &self.agent, &host, &ids) {
+            Ok(_) => Some(Pending { changes: merged.changes, ..Pending::default() }),
+            Err(problems) => Some(self.refused("", problems).pending()),
+        }
+    }
+
+    pub(super) fn apply_folder(&mut self) {
+        let clean = self.pending.as_ref().is_some_and(|pending| pending.errors == 0);
+        let Ok(Some(request)) = self.folder_request() else { return };
+        if !clean {
+            return;
+        }
+        if let Err(refused) = self.apply(&request, Author::default()) {
+            tracing::error!("the policy folder was not applied: {refused}");
+        }
+    }
+}
+
+/// The first of what stands in the way, and how much more there is.
+pub(super) fn not_applicable(problems: &[Diagnostic]) -> Pending {
+    let errors = || problems.iter().filter(|problem| problem.severity == Severity::Error);
+    Pending {
+        errors: errors().count(),
+        first: errors().next().map(ToString::to_string),
+        changes: Changes::default(),
+    }
+}
