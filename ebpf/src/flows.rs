@@ -4,7 +4,7 @@
 //! pointer. So each value carries its key: it is compared before the words are read and again after,
 //! and before they are written. A late write can then at worst move a deadline of the newcomer.
 
-use aya_ebpf::bindings::{BPF_EXIST, BPF_NOEXIST};
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use bulkhead_common::abi::{Flow, FlowKey};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
 
@@ -79,7 +79,8 @@ impl Flows for Maps {
         match FLOWS.insert(key, flow, BPF_NOEXIST.into()) {
             Ok(()) => true,
             // A dead flow of the same key, or another CPU was first: either way this packet's verdict is the newer.
-            Err(EEXIST) => FLOWS.insert(key, flow, BPF_EXIST.into()).is_ok(),
+            // It may be swept away right now, so its place is taken whether it is still there or not.
+            Err(EEXIST) => FLOWS.insert(key, flow, BPF_ANY.into()).is_ok(),
             Err(_) => false,
         }
     }

@@ -179,16 +179,31 @@ pub(super) fn unpin(path: &Path) -> Result<()> {
     fs::remove_file(path).with_context(|| format!("remove the pinned link {}", path.display()))
 }
 
+/// Takes a link off its interface at once, whoever still holds it, and removes its pin.
+///
+/// Removing the pin alone lets the program run on until the kernel has got round to it, or for ever if an
+/// agent holds the link.
+pub(super) fn detach(path: &Path) -> Result<()> {
+    let act = || format!("detach the pinned link {}", path.display());
+    let link = open(path).with_context(act)?;
+    let detach = LinkDetach { link: link.as_raw_fd().cast_unsigned() };
+    bpf(LINK_DETACH, &detach).with_context(act)?;
+    unpin(path)
+}
+
+fn open(path: &Path) -> Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let link = bpf(OBJ_GET, &ObjGet { path: name.as_ptr() as u64, fd: 0, flags: 0 })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(link)?) })
+}
+
 /// The interface that the kernel says a pinned link is on; 0 if that interface is gone.
 ///
 /// By hand: aya's `LinkInfo` hides the interface, and its links hide their descriptor.
 fn kernel_ifindex(path: &Path) -> Result<u32> {
     let act = || format!("ask for the interface of the pinned link {}", path.display());
-    let name = CString::new(path.as_os_str().as_bytes()).with_context(act)?;
-    let get = ObjGet { path: name.as_ptr() as u64, fd: 0, flags: 0 };
-    let link = bpf(OBJ_GET, &get).with_context(act)?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    let link = unsafe { OwnedFd::from_raw_fd(i32::try_from(link).with_context(act)?) };
+    let link = open(path).with_context(act)?;
     let mut info = LinkInfo::default();
     let ask = InfoByFd {
         fd: link.as_raw_fd().cast_unsigned(),
@@ -203,6 +218,15 @@ fn kernel_ifindex(path: &Path) -> Result<u32> {
 const OBJ_GET: libc::c_long = 7;
 /// `enum bpf_cmd` (include/uapi/linux/bpf.h).
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+
+/// `enum bpf_cmd` (include/uapi/linux/bpf.h).
+const LINK_DETACH: libc::c_long = 34;
+
+/// `union bpf_attr` of [`LINK_DETACH`].
+#[repr(C)]
+struct LinkDetach {
+    link: u32,
+}
 
 /// `union bpf_attr` of [`OBJ_GET`].
 #[repr(C)]
@@ -233,7 +257,7 @@ struct LinkInfo {
 }
 
 fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
-    // SAFETY: both commands only read `attributes`, and write only where these point.
+    // SAFETY: these commands only read `attributes`, and write only where these point.
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }

@@ -131,7 +131,7 @@ impl Datapath {
     pub fn detach(pins: &Path) -> Result<Vec<Attachment>> {
         let links = link::pinned(pins)?;
         for (path, _) in &links {
-            link::unpin(path)?;
+            link::detach(path)?;
         }
         for name in PINNED {
             let path = pins.join(name);
