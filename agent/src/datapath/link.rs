@@ -169,7 +169,7 @@ fn explain(error: aya::programs::ProgramError, interface: &str) -> anyhow::Error
                 "the MTU of {interface} is too large for native XDP with this driver: lower it to at most 3498 bytes"
             )
         }
-        Some(libc::EPERM) => anyhow!("not permitted: it takes CAP_BPF and CAP_NET_ADMIN"),
+        Some(libc::EPERM) => anyhow!("not permitted: it takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"),
         _ => anyhow::Error::new(error),
     }
 }

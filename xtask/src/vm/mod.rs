@@ -36,7 +36,7 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', default_value = "6.1", value_name = "SERIES")]
     kernels: Vec<String>,
     /// Seconds after which a guest is given up.
-    #[arg(long, default_value_t = 180, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     timeout: u64,
 }
 
