@@ -41,7 +41,8 @@ fn a_policy_that_does_not_fit_is_refused_with_numbers() -> Result<()> {
     let output = host.apply_text(&(0..1025).map(device).collect::<String>())?;
     let said = words(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("devices, and the table holds 1023"), "what there is room for: {said}");
+    assert!(said.contains("needs 1030 devices, and the table holds 1023"), "{said}");
+    assert!(!said.contains("no numbers left"), "the one cause, not its consequence: {said}");
     let after = host.status()?;
     assert_eq!((after.code, after.generation()), (ENFORCING, before.generation()), "{}", after.text);
     assert!(host.is_guarded()?);

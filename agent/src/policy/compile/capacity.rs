@@ -6,6 +6,7 @@ use bulkhead_common::abi::map;
 
 use crate::policy::agent::Capacities;
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
+use crate::policy::model::Policy;
 use crate::tables::{Remote, Rules, Tables};
 
 /// Counts every table.
@@ -28,11 +29,22 @@ pub(super) fn check(tables: &Tables, limits: &Capacities, problems: &mut Diagnos
         ("pairs of profiles", rules.iter().map(|r| r.peers.len()).sum(), map::PEER_CAPACITY as usize),
         ("port ranges", ports(&rules), limits.ports as usize),
     ] {
-        if count > limit {
-            let problem = format!("the policy needs {count} {what}, and the table holds {limit}");
-            let help = "make the policy smaller, or the table larger with spec.tables in agent.yaml";
-            problems.push(Diagnostic::of_file("", problem, help));
-        }
+        refuse_more(what, count, limit, problems);
+    }
+}
+
+/// How many numbers devices may be given: where more are named than the table holds, [`check`] says so, and running out
+/// of numbers on the way there would only hide how many.
+pub(super) fn device_numbers(policy: &Policy, limits: &Capacities) -> u32 {
+    let fits = policy.devices.len() < limits.devices as usize;
+    if fits { limits.devices } else { u32::MAX }
+}
+
+fn refuse_more(what: &str, count: usize, limit: usize, problems: &mut Diagnostics) {
+    if count > limit {
+        let problem = format!("the policy needs {count} {what}, and the table holds {limit}");
+        let help = "make the policy smaller, or the table larger with spec.tables in agent.yaml";
+        problems.push(Diagnostic::of_file("", problem, help));
     }
 }
 

@@ -72,7 +72,7 @@ pub fn compile(
     let mut problems = Diagnostics::default();
     let mut book = ids.clone();
     book.begin();
-    book.bound(agent.tables.devices, agent.tables.profiles);
+    book.bound(capacity::device_numbers(policy, &agent.tables), agent.tables.profiles);
     let mut catalogue = Catalogue::of(policy, &mut book, &mut problems);
     let ground = Ground::of(policy, host);
     cuts::report(policy, &ground, &mut problems);

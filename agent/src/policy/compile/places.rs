@@ -24,6 +24,7 @@ pub(in crate::policy) fn compile(
 ) -> BTreeMap<Place, PlaceFacts> {
     let mut places = BTreeMap::new();
     for interface in &agent.interfaces {
+        warn_of_open_access(interface, problems);
         match host.interfaces.get(&interface.name.value) {
             Some(found) => {
                 let other = Place { ifindex: found.ifindex, outer_vlan: VLAN_OTHER, inner_vlan: VLAN_OTHER };
@@ -56,6 +57,20 @@ pub(in crate::policy) fn compile(
         }
     }
     places
+}
+
+/// Transit is judged by address alone: where only devices are, it lets through what no device may send.
+fn warn_of_open_access(interface: &Interface, problems: &mut Diagnostics) {
+    if interface.roles == [Role::Access] && interface.transit == Transit::Pass {
+        let name = &interface.name.value;
+        let problem =
+            format!("on {name}, a device that sends from an address outside every pool passes as transit");
+        problems.warn(
+            &interface.name.at,
+            problem,
+            "write transit: drop, unless other machines share the link",
+        );
+    }
 }
 
 /// VLANs on which the host itself has an interface: its neighbours there must be able to resolve it.
