@@ -4,13 +4,15 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use bulkhead::datapath::{Datapath, Sizes};
+use bulkhead::datapath::Datapath;
+use bulkhead::tables::Capacities;
 use nix::net::if_::if_nametoindex;
 use tests::netns::{FORBIDDEN, SERVER};
 
 use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, REPAIR};
 
-const SMALL: Sizes = Sizes { devices: 8, addresses: 8, profiles: 8, ranges: 8, ports: 8, flows: 64 };
+const SMALL: Capacities =
+    Capacities { devices: 8, addresses: 8, profiles: 8, ranges: 8, ports: 8, flows: 64 };
 
 impl Host {
     /// Makes the second access link anew, as the lab had it for IPv4.

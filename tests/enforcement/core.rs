@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bulkhead::datapath::{Attachment, Datapath, Mode, Sizes};
+use bulkhead::datapath::{Attachment, Datapath, Mode};
 use bulkhead::reconcile::Reconciler;
-use bulkhead::tables::Tables;
+use bulkhead::tables::{Capacities, Tables};
 use bulkhead_common::abi::counter::Counters;
 use bulkhead_common::abi::value::{ROLE_ACCESS, ROLE_CORE};
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -16,8 +16,8 @@ use nix::net::if_::if_nametoindex;
 use tests::netns::{Client, Endpoint, Injector, Lab, Servers, Topology, granted};
 use tests::small;
 
-pub(crate) const SIZES: Sizes =
-    Sizes { devices: 256, addresses: 512, profiles: 256, ranges: 512, ports: 512, flows: 65_536 };
+pub(crate) const SIZES: Capacities =
+    Capacities { devices: 256, addresses: 512, profiles: 256, ranges: 512, ports: 512, flows: 65_536 };
 /// The core's links and their roles.
 pub(crate) const LINKS: [(&str, u8); 3] = [("acc0", ROLE_ACCESS), ("acc1", ROLE_ACCESS), ("n6", ROLE_CORE)];
 /// charger-1, as the demo's topology numbers it.

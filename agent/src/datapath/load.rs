@@ -10,6 +10,8 @@ use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 use bulkhead_common::abi::map;
 
+use crate::tables::Capacities;
+
 /// The XDP program and its maps, as built.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bulkhead.bpf.o"));
 
@@ -37,49 +39,31 @@ pub const PINNED: [&str; 17] = [
     map::EVENT_COUNTERS,
 ];
 
-/// How large the tables are made when they are created; adopted tables keep their size.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Sizes {
-    /// Devices.
-    pub devices: u32,
-    /// Device addresses.
-    pub addresses: u32,
-    /// Profiles.
-    pub profiles: u32,
-    /// Remote ranges of all rule sets.
-    pub ranges: u32,
-    /// Port ranges of all rule sets.
-    pub ports: u32,
-    /// Flows.
-    pub flows: u32,
-}
-
-impl Sizes {
-    fn entries(&self) -> [(&'static str, u32); 7] {
-        [
-            // Two rows for each device, and device 0 is nobody.
-            (map::DEVICES, self.devices.saturating_add(1).saturating_mul(2)),
-            (map::ADDRESSES, self.addresses),
-            (map::IDENTITIES, self.addresses),
-            (map::PROFILES, self.profiles.saturating_add(1)),
-            (map::RANGES, self.ranges),
-            (map::PORTS, self.ports),
-            (map::FLOWS, self.flows),
-        ]
-    }
+/// Entries of the maps that are made to measure; adopted maps keep their size.
+fn entries(sizes: &Capacities) -> [(&'static str, u32); 7] {
+    [
+        // Two rows for each device, and device 0 is nobody.
+        (map::DEVICES, sizes.devices.saturating_add(1).saturating_mul(2)),
+        (map::ADDRESSES, sizes.addresses),
+        (map::IDENTITIES, sizes.addresses),
+        (map::PROFILES, sizes.profiles.saturating_add(1)),
+        (map::RANGES, sizes.ranges),
+        (map::PORTS, sizes.ports),
+        (map::FLOWS, sizes.flows),
+    ]
 }
 
 /// Loads the program over the maps pinned below `pins`, which are created where they are missing.
 ///
 /// # Errors
 /// A pinned map of another layout; whatever the kernel refuses, the verifier's log cut short.
-pub(super) fn load(pins: &Path, sizes: &Sizes) -> Result<Ebpf> {
+pub(super) fn load(pins: &Path, sizes: &Capacities) -> Result<Ebpf> {
     check_pins(pins)?;
     let mut loader = EbpfLoader::new();
     for name in PINNED {
         loader.map_pin_path(name, pins.join(name));
     }
-    for (name, entries) in sizes.entries() {
+    for (name, entries) in entries(sizes) {
         loader.map_max_entries(name, entries);
     }
     let mut ebpf = loader.load(OBJECT).context("create the maps of the XDP program")?;

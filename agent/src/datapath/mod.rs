@@ -29,9 +29,10 @@ use bytemuck::Zeroable;
 
 pub use grace::wait_for_packets;
 pub use link::{Attachment, Mode};
-pub use load::{OBJECT, PINNED, PROGRAM, Sizes};
+pub use load::{OBJECT, PINNED, PROGRAM};
 pub use offload::keep_vlan_tags;
 
+use crate::tables::Capacities;
 use maps::Maps;
 use pod::Abi;
 
@@ -49,7 +50,7 @@ impl Datapath {
     ///
     /// # Errors
     /// No bpffs there, a map of another layout, a program that the kernel refuses.
-    pub fn open(pins: &Path, sizes: &Sizes) -> Result<Self> {
+    pub fn open(pins: &Path, sizes: &Capacities) -> Result<Self> {
         make_folder(&pins.join("links"))?;
         let ebpf = load::load(pins, sizes)?;
         let maps = Maps::open(pins)?;

@@ -34,8 +34,9 @@ mod yaml;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use crate::tables::Capacities;
 pub use address::{AddressRange, IPV4, address, plain};
-pub use agent::{AgentConfig, Capacities, Interface, PIN_DIR, Role, Transit};
+pub use agent::{AgentConfig, Interface, PIN_DIR, Role, Transit};
 pub use compile::{Catalogue, Compiled, Ids, ProfileName, RuleName, compile};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use excerpt::Excerpt;

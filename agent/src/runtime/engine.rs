@@ -180,9 +180,9 @@ impl Engine {
     pub(super) fn enforce(&mut self, tables: &Tables) -> Result<u32> {
         self.open_kernel()?;
         let kernel = self.kernel.as_mut().context("the datapath is not open")?;
-        kernel.release_others(&self.agent, &host::observe()?)?;
-        let applied = kernel.apply(tables)?;
         let host = host::observe()?;
+        kernel.release_others(&self.agent, &host)?;
+        let applied = kernel.apply(tables)?;
         self.attach(&host)?;
         self.excuse();
         Ok(applied.generation.0)

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::datapath::{self, Attachment, Datapath, EventRing, Sizes};
+use crate::datapath::{self, Attachment, Datapath, EventRing};
 use crate::policy::AgentConfig;
 use crate::reconcile::{Applied, Reconciler};
 use crate::tables::{Host, Tables};
@@ -45,7 +45,7 @@ impl Kernel {
     /// Opens the datapath and looks at what it holds.
     pub(super) fn open(agent: &AgentConfig) -> Result<Self> {
         let pins = pins(&agent.pin_dir);
-        let mut datapath = Datapath::open(&pins, &sizes(agent))?;
+        let mut datapath = Datapath::open(&pins, &agent.tables)?;
         // Looking at the tables erases what an interrupted apply staged: never under an agent that applies.
         let claim = Claim::take(&pins)?;
         let reconciler = Reconciler::observe(&mut datapath)?;
@@ -151,18 +151,6 @@ fn is_configured(attachment: &Attachment, agent: &AgentConfig, host: &Host) -> b
 /// Where this version keeps its pins: another layout lies beside, never on top.
 pub fn pins(folder: &Path) -> std::path::PathBuf {
     folder.join(format!("v{}", bulkhead_common::abi::ABI_VERSION))
-}
-
-fn sizes(agent: &AgentConfig) -> Sizes {
-    let tables = &agent.tables;
-    Sizes {
-        devices: tables.devices,
-        addresses: tables.addresses,
-        profiles: tables.profiles,
-        ranges: tables.ranges,
-        ports: tables.ports,
-        flows: tables.flows,
-    }
 }
 
 #[cfg(test)]

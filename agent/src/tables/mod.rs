@@ -3,10 +3,12 @@
 //! [`Tables`] is what a policy means, without any trace of where it will lie in memory. [`Image`]
 //! lays it out flat on the host and lets the engine run on it; `reconcile` lays it out in the kernel.
 
+mod capacities;
 mod flow_table;
 mod host;
 mod image;
 
+pub use capacities::Capacities;
 pub use flow_table::FlowTable;
 pub use host::{Host, HostInterface};
 pub use image::{Image, Layout};

@@ -31,11 +31,6 @@ impl SubinterfaceKey {
         Self::new(bank, ifindex, VLAN_OTHER, VLAN_OTHER)
     }
 
-    /// The same row in the given bank.
-    pub const fn in_bank(self, bank: u32) -> Self {
-        Self { bank, ..self }
-    }
-
     /// The bank that holds the row.
     pub const fn bank(self) -> u32 {
         self.bank

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use bulkhead_common::abi::map;
 
-use crate::policy::agent::Capacities;
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
 use crate::policy::model::Policy;
+use crate::tables::Capacities;
 use crate::tables::{Remote, Rules, Tables};
 
 /// Counts every table.

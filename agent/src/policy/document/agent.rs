@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::policy::agent::{AgentConfig, Capacities, Interface, Role, Transit};
+use crate::policy::agent::{AgentConfig, Interface, Role, Transit};
 use crate::policy::location::Located;
 use crate::policy::node::Node;
 use crate::policy::reader::{Reader, not_yet};
+use crate::tables::Capacities;
 
 /// The kernel's longest interface name.
 const IFNAMSIZ: usize = 15;
