@@ -47,22 +47,6 @@ impl Ids {
         self.devices.bound(devices);
         self.profiles.bound(profiles);
     }
-
-    /// The name of a rule that may be gone from the policy, as `policy/rule`: flows and events that
-    /// outlive their rule are still named.
-    pub fn rule_name(&self, number: u32) -> Option<&str> {
-        self.rules.name(number)
-    }
-
-    /// The name of a device that may be gone from the policy.
-    pub fn device_name(&self, number: u32) -> Option<&str> {
-        self.devices.name(number)
-    }
-
-    /// The name of a network that may be gone from the policy.
-    pub fn network_name(&self, number: u32) -> Option<&str> {
-        self.networks.name(number)
-    }
 }
 
 /// Numbers of one kind, from 1; 0 is nobody.
@@ -72,7 +56,6 @@ pub(super) struct Book {
     capacity: u32,
     next: u32,
     names: BTreeMap<String, Number>,
-    by_number: BTreeMap<u32, String>,
     compilation: u64,
     reusable: Option<VecDeque<String>>,
 }
@@ -90,14 +73,7 @@ pub(super) struct Full;
 
 impl Book {
     fn new(capacity: u32) -> Self {
-        Self {
-            capacity,
-            next: 1,
-            names: BTreeMap::new(),
-            by_number: BTreeMap::new(),
-            compilation: 0,
-            reusable: None,
-        }
+        Self { capacity, next: 1, names: BTreeMap::new(), compilation: 0, reusable: None }
     }
 
     fn begin(&mut self, compilation: u64) {
@@ -110,7 +86,6 @@ impl Book {
         self.capacity = capacity.max(1);
         self.next = self.next.min(self.capacity);
         self.names.retain(|_, known| known.number < self.next);
-        self.by_number.retain(|number, _| *number < self.next);
     }
 
     /// The number of a name: its old one, a fresh one, or the longest unused.
@@ -126,7 +101,6 @@ impl Book {
             self.reuse()?
         };
         self.names.insert(name.to_owned(), Number { number, used: self.compilation });
-        self.by_number.insert(number, name.to_owned());
         Ok(number)
     }
 
@@ -156,10 +130,6 @@ impl Book {
         old.sort();
         old.into_iter().map(|(_, name)| name.clone()).collect()
     }
-
-    fn name(&self, number: u32) -> Option<&str> {
-        self.by_number.get(&number).map(String::as_str)
-    }
 }
 
 /// A book as it is written down.
@@ -187,14 +157,19 @@ impl TryFrom<Stored> for Book {
         if numbers.len() != names.len() || !in_range || next > capacity {
             return Err("the book of numbers contradicts itself".to_owned());
         }
-        let by_number = names.iter().map(|(name, known)| (known.number, name.clone())).collect();
-        Ok(Self { capacity, next, names, by_number, compilation: 0, reusable: None })
+        Ok(Self { capacity, next, names, compilation: 0, reusable: None })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every name that has a number.
+    fn holders(book: &Book, number: u32) -> Vec<&str> {
+        let held = book.names.iter().filter(|(_, known)| known.number == number);
+        held.map(|(name, _)| name.as_str()).collect()
+    }
 
     #[test]
     fn a_number_stays_with_its_name() {
@@ -216,7 +191,7 @@ mod tests {
         assert_eq!(book.number("b"), Ok(2));
         assert_eq!(book.number("c"), Err(Full), "a was used by the compilation before");
         book.begin(3);
-        assert_eq!((book.number("c"), book.name(1)), (Ok(1), Some("c")));
+        assert_eq!((book.number("c"), holders(&book, 1)), (Ok(1), vec!["c"]));
         assert_eq!(book.number("a"), Err(Full));
     }
 
