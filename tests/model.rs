@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bulkhead::reconcile::{Capacity, Memory, Reconciler};
 use bulkhead::tables::Image;
-use bulkhead_common::case::Case;
+use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::Tables as _;
 use bulkhead_common::verdict::Verdict;
 use tests::compare::{difference, in_words};
@@ -205,15 +205,11 @@ fn a_wrong_parser_is_noticed() {
         let oracle = Oracle::new(&world.policy, &world.agent, &world.host);
         run(world, &image, oracle, seed, &|image, shot| {
             let frame = LyingFrame::new(&shot.bytes, lie);
-            let mut case = Case::new(image.epoch(), shot.ifindex);
-            match bulkhead_common::parse(&frame, &mut case.packet) {
-                // The lie is about what the parser makes of the frame, not about what is counted.
-                Ok(()) => {
-                    case.packet.length = shot.bytes.len() as u32;
-                    image.judge_packet(case.packet, shot.ifindex)
-                }
-                Err(reason) => (Verdict::Drop(reason), case),
-            }
+            // The lie is about what the parser makes of the frame, not about what is counted.
+            let length = shot.bytes.len() as u32;
+            let arrival = Arrival { ifindex: shot.ifindex, link: LinkType::Ethernet, length };
+            let mut case = Case::new(image.epoch(), arrival);
+            (bulkhead_common::judge(&frame, image, &mut case), case)
         })
         .difference
     });

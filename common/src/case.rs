@@ -5,8 +5,43 @@
 //! multiply with those of the next.
 
 use crate::abi::{DeviceId, Epoch, Generation, ProfileId};
+use crate::identify::Place;
 use crate::parse::Packet;
-use crate::verdict::{Evidence, Pass};
+use crate::verdict::Evidence;
+
+/// What the first byte of a frame is (linux/if_arp.h).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum LinkType {
+    /// An Ethernet header (`ARPHRD_ETHER`).
+    Ethernet = 0,
+    /// The IP packet itself: TUN devices and tunnels (`ARPHRD_NONE` and the like).
+    RawIp = 1,
+}
+
+impl LinkType {
+    /// The type with this number.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Ethernet),
+            1 => Some(Self::RawIp),
+            _ => None,
+        }
+    }
+}
+
+/// How a frame entered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C)]
+pub struct Arrival {
+    /// The interface.
+    pub ifindex: u32,
+    /// What its frames begin with.
+    pub link: LinkType,
+    /// The frame's length in bytes.
+    pub length: u32,
+}
 
 /// Everything known of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +51,14 @@ pub struct Case {
     pub packet: Packet,
     /// The epoch word, read before anything else.
     pub epoch: Epoch,
-    /// Where the frame entered.
-    pub ifindex: u32,
+    /// Where and how the frame entered.
+    pub arrival: Arrival,
+    /// Where the IP packet to be judged begins in the frame.
+    pub at: u32,
+    /// Where it ends at the latest: the frame's end, or that of the tunnel's payload.
+    pub end: u32,
+    /// What is known of where it entered.
+    pub place: Place,
     /// What identifying decided.
     pub course: Course,
     /// Who is at both ends.
@@ -29,11 +70,14 @@ pub struct Case {
 impl Case {
     /// A packet that nothing is known of but when and where it came.
     #[inline(always)]
-    pub const fn new(epoch: Epoch, ifindex: u32) -> Self {
+    pub const fn new(epoch: Epoch, arrival: Arrival) -> Self {
         Self {
-            packet: Packet::EMPTY,
+            packet: Packet { length: arrival.length, ..Packet::EMPTY },
             epoch,
-            ifindex,
+            arrival,
+            at: 0,
+            end: arrival.length,
+            place: Place::NOWHERE,
             course: Course::Returning,
             identity: Identity { device: Party::NOBODY, peer: Party::NOBODY, latest: Generation::NONE },
             evidence: Evidence::NONE,
@@ -67,9 +111,8 @@ pub struct Identity {
 
 /// What is to be done with an identified packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
 pub enum Course {
-    /// It passes without touching a device.
-    Pass(Pass),
     /// From a device to the outside.
     Uplink,
     /// From the outside to a device.

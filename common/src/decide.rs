@@ -11,10 +11,9 @@ use crate::abi::{
     RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
 use crate::case::{Case, Course, Party};
-use crate::identify::identify;
 use crate::parse::Kind;
 use crate::search;
-use crate::verdict::{DropReason, Pass, Verdict};
+use crate::verdict::{DropReason, Pass};
 use crate::wire::{icmp, ip_proto, l4};
 
 /// Everything compiled from policy, as one packet reads it; BPF maps in the kernel, collections on the host.
@@ -128,22 +127,9 @@ pub trait Flows {
     fn open(&self, key: &FlowKey, start: &FlowStart) -> bool;
 }
 
-/// Judges a parsed packet; the evidence is left in `case`.
-#[inline(always)]
-pub fn judge<T: Tables + Flows>(tables: &T, case: &mut Case) -> Verdict {
-    match identify(tables, case) {
-        Ok(Course::Pass(pass)) => Verdict::Pass(pass),
-        Ok(course) => {
-            case.course = course;
-            decide(tables, case).map_or_else(Verdict::Drop, Verdict::Pass)
-        }
-        Err(reason) => Verdict::Drop(reason),
-    }
-}
-
 /// Decides on an identified packet of a device.
-#[inline(never)]
-fn decide<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, DropReason> {
+#[inline(always)]
+pub fn decide<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, DropReason> {
     decidable(case.packet.kind)?;
     let now = tables.now();
     Deciding { tables, case, now }.decide()
@@ -401,9 +387,10 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
     fn access(&self) -> u64 {
         match self.case.course {
             Course::Uplink | Course::Lateral => {
-                Flow::access_word(self.case.ifindex, self.case.packet.outer_vlan, self.case.packet.inner_vlan)
+                let packet = &self.case.packet;
+                Flow::access_word(self.case.arrival.ifindex, packet.outer_vlan, packet.inner_vlan)
             }
-            Course::Downlink | Course::Returning | Course::Pass(_) => 0,
+            Course::Downlink | Course::Returning => 0,
         }
     }
 

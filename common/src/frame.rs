@@ -41,6 +41,12 @@ impl<'f, F: Frame + ?Sized> Window<'f, F> {
         (end <= frame.len()).then_some(Self { frame, end })
     }
 
+    /// The part of the window that ends at `end`, or nothing if the window ends before.
+    #[inline(always)]
+    pub fn up_to(&self, end: u32) -> Option<Self> {
+        (end <= self.end).then_some(Self { frame: self.frame, end })
+    }
+
     /// Bytes from `at` to the window's end.
     #[inline(always)]
     pub fn rest(&self, at: u32) -> u32 {

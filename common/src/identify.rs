@@ -13,22 +13,31 @@ use crate::abi::{
 };
 use crate::case::{Case, Course, Party};
 use crate::decide::Tables;
+use crate::engine::Step;
 use crate::neighbour;
 use crate::parse::{Kind, Packet};
 use crate::search;
 use crate::verdict::{Direction, DropReason, Pass};
 use crate::wire::ip_proto;
 
-/// Finds out who the packet is from and for.
-#[inline(never)]
-pub fn identify<T: Tables>(tables: &T, case: &mut Case) -> Result<Course, DropReason> {
+/// Finds the row of the interface and VLAN stack that the frame entered by.
+#[inline(always)]
+pub fn locate<T: Tables>(tables: &T, case: &mut Case) -> Result<(), DropReason> {
     let place = Place::find(tables, case)?;
     case.evidence.network = place.subinterface.network;
     case.identity.latest = newest(place.subinterface.since, place.network.since);
+    case.place = place;
+    Ok(())
+}
+
+/// Finds out who the packet is from and for; what touches no device passes here.
+#[inline(always)]
+pub fn identify<T: Tables>(tables: &T, case: &mut Case) -> Step {
+    let place = case.place;
     match case.packet.kind {
-        Kind::LinkControl => place.link_control().map(Course::Pass),
+        Kind::LinkControl => place.link_control().map(Some),
         Kind::Arp | Kind::Neighbour | Kind::RouterSolicitation | Kind::RouterOnly => {
-            neighbour::judge(tables, case, &place).map(Course::Pass)
+            neighbour::judge(tables, case, &place).map(Some)
         }
         Kind::Ports
         | Kind::EchoRequest
@@ -41,7 +50,8 @@ pub fn identify<T: Tables>(tables: &T, case: &mut Case) -> Result<Course, DropRe
 }
 
 /// Where the packet entered, and what is known of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C)]
 pub struct Place {
     /// The row of the interface and VLAN stack.
     pub subinterface: Subinterface,
@@ -50,14 +60,17 @@ pub struct Place {
 }
 
 impl Place {
+    /// Not found yet: no role, no network, no transit.
+    pub const NOWHERE: Self = Self { subinterface: Subinterface::NOWHERE, network: Network::NOBODY };
+
     #[inline(always)]
     fn find<T: Tables>(tables: &T, case: &Case) -> Result<Self, DropReason> {
-        let Case { packet, epoch, ifindex, .. } = case;
-        let exact = SubinterfaceKey::new(epoch.bank, *ifindex, packet.outer_vlan, packet.inner_vlan);
+        let Case { packet, epoch, arrival, .. } = case;
+        let exact = SubinterfaceKey::new(epoch.bank, arrival.ifindex, packet.outer_vlan, packet.inner_vlan);
         let subinterface = match tables.subinterface(&exact) {
             Some(row) => row,
             None => tables
-                .subinterface(&SubinterfaceKey::other(epoch.bank, *ifindex))
+                .subinterface(&SubinterfaceKey::other(epoch.bank, arrival.ifindex))
                 .ok_or(DropReason::InternalInterface)?,
         };
         let network = network_row(tables, *epoch, subinterface.network)?;
@@ -87,7 +100,7 @@ impl Place {
     }
 
     #[inline(always)]
-    fn route<T: Tables>(&self, tables: &T, case: &mut Case) -> Result<Course, DropReason> {
+    fn route<T: Tables>(&self, tables: &T, case: &mut Case) -> Step {
         let scopes = self.network.scopes;
         let source = search::scope(tables, scopes, case.packet.source)?;
         let destination = search::scope(tables, scopes, case.packet.destination)?;
@@ -97,13 +110,15 @@ impl Place {
         }
         if from_pool {
             case.evidence.direction = Direction::Uplink;
-            return self.sent_by_device(tables, case, to_pool);
+            case.course = self.sent_by_device(tables, case, to_pool)?;
+            return Ok(None);
         }
         if to_pool {
             case.evidence.direction = Direction::Downlink;
-            return self.sent_to_device(tables, case, source);
+            case.course = self.sent_to_device(tables, case, source)?;
+            return Ok(None);
         }
-        self.transit(tables, case, source, destination).map(Course::Pass)
+        self.transit(tables, case, source, destination).map(Some)
     }
 
     #[inline(always)]
@@ -248,7 +263,7 @@ fn device_row<T: Tables>(tables: &T, case: &mut Case, key: &AddressKey) -> u32 {
 #[inline(always)]
 pub fn bound_here(device: &Device, case: &Case) -> bool {
     let packet = &case.packet;
-    (device.ifindex == 0 || device.ifindex == case.ifindex)
+    (device.ifindex == 0 || device.ifindex == case.arrival.ifindex)
         && (device.outer_vlan == VLAN_OTHER || device.outer_vlan == packet.outer_vlan)
         && (device.inner_vlan == VLAN_OTHER || device.inner_vlan == packet.inner_vlan)
         && (device.flags & DEVICE_MAC_BOUND == 0 || device.mac == packet.source_mac)

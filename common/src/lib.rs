@@ -5,14 +5,16 @@
 //! ```text
 //! frame    bytes, read only through [`frame::Frame::load`]
 //! parse    Frame → Packet, or the reason why it is dropped            (parse.rs, wire/)
-//! identify Packet → network, device, peer; spoof and martian checks   (identify.rs)
+//! locate   interface and VLANs → place, network                       (identify.rs)
+//! identify Packet → device, peer; spoof and martian checks            (identify.rs)
 //! decide   live flow? else never, rules, between                      (decide.rs, search.rs)
 //! account  verdict → counters, flow table, events                   (ebpf/src/account.rs)
 //! ```
 //!
-//! Everything is generic over [`frame::Frame`], [`decide::Tables`] and [`decide::Flows`]. In the
-//! kernel these are packet pointers and BPF maps; on the host byte slices and plain collections.
-//! No other code decides: `check`, `explain`, in-file tests, fuzzers and XDP call [`judge`].
+//! Everything is generic over [`frame::Frame`], [`decide::Tables`] and [`decide::Flows`]: in the kernel
+//! packet pointers and BPF maps, on the host byte slices and plain collections. [`engine`] calls the
+//! stages, one after the other.
+//! No other code decides: `check`, `explain`, in-file tests, fuzzers and XDP run these stages.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,6 +24,7 @@ extern crate std;
 pub mod abi;
 pub mod case;
 pub mod decide;
+pub mod engine;
 pub mod frame;
 pub mod identify;
 pub mod neighbour;
@@ -30,5 +33,18 @@ pub mod search;
 pub mod verdict;
 pub mod wire;
 
-pub use decide::judge;
-pub use parse::parse;
+use case::Case;
+use decide::{Flows, Tables};
+use engine::Plain;
+use frame::Frame;
+use verdict::Verdict;
+
+/// Judges a frame on the host, as XDP does in the kernel; the evidence is left in `case`.
+pub fn judge<F: Frame + ?Sized, T: Tables + Flows>(frame: &F, tables: &T, case: &mut Case) -> Verdict {
+    engine::run(&Plain::new(frame, tables), case)
+}
+
+/// Judges a packet that was never a frame.
+pub fn judge_parsed<T: Tables + Flows>(tables: &T, case: &mut Case) -> Verdict {
+    engine::run_parsed(&Plain::new(&[0u8; 0][..], tables), case)
+}

@@ -4,6 +4,7 @@
 //! it (Ethernet padding) are never read. What is not understood is an error, never a default.
 
 use crate::abi::Addr;
+use crate::case::{Case, LinkType};
 use crate::frame::{Frame, Window};
 use crate::verdict::DropReason;
 use crate::wire::arp::Arp;
@@ -115,28 +116,71 @@ impl Packet {
     };
 }
 
-/// Reads a frame into `packet`; on error `packet` holds what was understood up to there, for the drop's record.
+/// Reads what lies before the IP packet, and ARP, into `case.packet`; leaves where the IP packet lies.
 ///
-/// An out-parameter instead of a returned value, because the BPF stack has 512 bytes and a returned
-/// `Result<Packet, _>` would be copied on it twice.
-#[inline(never)]
-pub fn parse<F: Frame + ?Sized>(frame: &F, packet: &mut Packet) -> Result<(), DropReason> {
-    *packet = Packet::EMPTY;
-    packet.length = frame.len();
+/// On error the packet holds what was understood up to there, for the drop's record. The case is an
+/// out-parameter, because the BPF stack has 512 bytes and a returned packet would be copied on it twice.
+#[inline(always)]
+pub fn link<F: Frame + ?Sized>(frame: &F, case: &mut Case) -> Result<(), DropReason> {
+    case.end = frame.len();
+    match case.arrival.link {
+        LinkType::Ethernet => ethernet(frame, case),
+        LinkType::RawIp => raw_ip(frame, case),
+    }
+}
+
+/// True if there is an IP packet behind what [`link`] has read.
+#[inline(always)]
+pub const fn is_ip(packet: &Packet) -> bool {
+    matches!(packet.ether_type, ether_type::IPV4 | ether_type::IPV6)
+}
+
+/// Reads the IP packet at `case.at`, which ends at `case.end` at the latest, into `case.packet`.
+#[inline(always)]
+pub fn network<F: Frame + ?Sized>(frame: &F, case: &mut Case) -> Result<(), DropReason> {
+    let window = Window::new(frame, case.end).ok_or(DropReason::MalformedIpv4)?;
+    match case.packet.ether_type {
+        ether_type::IPV4 => ipv4(&window, case.at, &mut case.packet),
+        _ => ipv6(&window, case.at, &mut case.packet),
+    }
+}
+
+#[inline(always)]
+fn ethernet<F: Frame + ?Sized>(frame: &F, case: &mut Case) -> Result<(), DropReason> {
+    let packet = &mut case.packet;
     let ethernet = Ethernet::load(frame)?;
     packet.source_mac = ethernet.source;
     packet.outer_vlan = ethernet.outer_vlan;
     packet.inner_vlan = ethernet.inner_vlan;
     packet.ether_type = ethernet.ether_type;
+    case.at = ethernet.payload;
     match ethernet.ether_type {
-        ether_type::IPV4 => ipv4(frame, ethernet.payload, packet),
-        ether_type::IPV6 => ipv6(frame, ethernet.payload, packet),
+        ether_type::IPV4 | ether_type::IPV6 => Ok(()),
         ether_type::ARP => arp(frame, ethernet.payload, packet),
         ether_type::SLOW_PROTOCOLS | ether_type::LLDP => {
             packet.kind = Kind::LinkControl;
             Ok(())
         }
         _ => Err(DropReason::UnsupportedEthertype),
+    }
+}
+
+/// A TUN device or a tunnel: the frame is the IP packet, and its first four bits say which.
+#[inline(always)]
+fn raw_ip<F: Frame + ?Sized>(frame: &F, case: &mut Case) -> Result<(), DropReason> {
+    let [first] = frame.load(0).ok_or(DropReason::UnsupportedEthertype)?;
+    case.at = 0;
+    case.packet.ether_type = ether_type_of(first).ok_or(DropReason::UnsupportedEthertype)?;
+    Ok(())
+}
+
+/// The EtherType that an IP packet would have, by the version in its first octet.
+#[inline(always)]
+pub const fn ether_type_of(first: u8) -> Option<u16> {
+    match first >> 4 {
+        4 => Some(ether_type::IPV4),
+        6 => Some(ether_type::IPV6),
+        _ => None,
     }
 }
 
@@ -151,12 +195,12 @@ fn arp<F: Frame + ?Sized>(frame: &F, at: u32, packet: &mut Packet) -> Result<(),
 }
 
 #[inline(always)]
-fn ipv4<F: Frame + ?Sized>(frame: &F, at: u32, packet: &mut Packet) -> Result<(), DropReason> {
-    let header = Ipv4::load(frame, at).ok_or(DropReason::MalformedIpv4)?;
+fn ipv4<F: Frame + ?Sized>(parent: &Window<'_, F>, at: u32, packet: &mut Packet) -> Result<(), DropReason> {
+    let header = Ipv4::load(parent, at).ok_or(DropReason::MalformedIpv4)?;
     packet.source = header.source();
     packet.destination = header.destination();
     packet.protocol = header.protocol();
-    let window = Window::new(frame, at + header.total_len()).ok_or(DropReason::MalformedIpv4)?;
+    let window = parent.up_to(at + header.total_len()).ok_or(DropReason::MalformedIpv4)?;
     if header.is_source_routed(&window, at) {
         return Err(DropReason::UnsupportedExtension);
     }
@@ -172,8 +216,8 @@ fn ipv4<F: Frame + ?Sized>(frame: &F, at: u32, packet: &mut Packet) -> Result<()
 }
 
 #[inline(always)]
-fn ipv6<F: Frame + ?Sized>(frame: &F, at: u32, packet: &mut Packet) -> Result<(), DropReason> {
-    let header = Ipv6::load(frame, at).ok_or(DropReason::MalformedIpv6)?;
+fn ipv6<F: Frame + ?Sized>(parent: &Window<'_, F>, at: u32, packet: &mut Packet) -> Result<(), DropReason> {
+    let header = Ipv6::load(parent, at).ok_or(DropReason::MalformedIpv6)?;
     packet.source = header.source();
     packet.destination = header.destination();
     // A v4-mapped address on the wire would be taken for the IPv4 address (RFC 4942 section 2.1.2).
@@ -184,7 +228,7 @@ fn ipv6<F: Frame + ?Sized>(frame: &F, at: u32, packet: &mut Packet) -> Result<()
         return Err(DropReason::MartianDestination);
     }
     let start = at + ipv6::LEN as u32;
-    let window = Window::new(frame, start + header.payload_len()).ok_or(DropReason::MalformedIpv6)?;
+    let window = parent.up_to(start + header.payload_len()).ok_or(DropReason::MalformedIpv6)?;
     let payload = header.payload(&window, start)?;
     packet.protocol = payload.protocol;
     if payload.fragment {

@@ -115,12 +115,22 @@ impl Verdict {
     }
 
     /// The verdict with this number.
-    pub fn from_code(code: u16) -> Option<Self> {
-        let number = u8::try_from(code & !Self::DROP_BIT).ok()?;
+    #[inline(always)]
+    pub const fn from_code(code: u16) -> Option<Self> {
+        if code >= 2 * Self::DROP_BIT {
+            return None;
+        }
+        let number = code as u8;
         if code & Self::DROP_BIT == 0 {
-            Pass::from_number(number).map(Self::Pass)
+            match Pass::from_number(number) {
+                Some(pass) => Some(Self::Pass(pass)),
+                None => None,
+            }
         } else {
-            DropReason::from_number(number).map(Self::Drop)
+            match DropReason::from_number(number) {
+                Some(reason) => Some(Self::Drop(reason)),
+                None => None,
+            }
         }
     }
 

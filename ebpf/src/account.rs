@@ -59,7 +59,7 @@ fn count(cell: &mut Count, bytes: u32) {
 }
 
 /// Tells of a drop or of a flow's first packet, if the budget allows; the verdict stands either way.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn report(case: &Case, verdict: Verdict) {
     match verdict {
         Verdict::Drop(_) | Verdict::Pass(Pass::Opened) => {}
@@ -124,7 +124,7 @@ fn send(case: &Case, verdict: Verdict, now: u64) -> Outcome {
     entry.write(Event {
         time: now,
         generation: case.epoch.generation,
-        ifindex: case.ifindex,
+        ifindex: case.arrival.ifindex,
         network: evidence.network,
         device: evidence.device,
         peer: evidence.peer,

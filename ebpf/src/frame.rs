@@ -1,6 +1,6 @@
 //! The only packet pointer arithmetic.
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::bindings::xdp_md;
 use bulkhead_common::frame::Frame;
 
 use crate::bounded::bounded;
@@ -16,8 +16,9 @@ pub(crate) struct XdpFrame {
 
 impl XdpFrame {
     #[inline(always)]
-    pub(crate) fn new(context: &XdpContext) -> Self {
-        Self { start: context.data(), end: context.data_end() }
+    pub(crate) fn new(context: *mut xdp_md) -> Self {
+        // SAFETY: the kernel's context outlives the program.
+        unsafe { Self { start: (*context).data as usize, end: (*context).data_end as usize } }
     }
 }
 

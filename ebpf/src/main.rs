@@ -10,34 +10,34 @@ mod bounded;
 mod flows;
 mod frame;
 mod maps;
+mod program;
 mod subprogram;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use bulkhead_common::case::Case;
+use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::decide::Tables;
+use bulkhead_common::engine::{self, Engine as _};
 use bulkhead_common::frame::Frame;
 use bulkhead_common::verdict::Verdict;
 
-use frame::XdpFrame;
 use maps::Maps;
+use program::Program;
 
 /// Judges one frame.
 #[xdp]
 fn bulkhead(context: XdpContext) -> u32 {
-    let frame = XdpFrame::new(&context);
-    let ifindex = maps::interface(&context);
-    let counters = account::Counters::received(ifindex, frame.len());
+    let program = Program::new(context.ctx);
+    let length = program.frame().len();
+    let arrival = Arrival { ifindex: maps::interface(&context), link: maps::link_type(), length };
+    let counters = account::Counters::received(arrival.ifindex, length);
     // Absent is impossible for an array of one; nothing may pass without having been judged.
     let Some(case) = maps::case() else { return XDP_DROP };
-    *case = Case::new(Maps.epoch(), ifindex);
-    let verdict = match bulkhead_common::parse(&frame, &mut case.packet) {
-        Ok(()) => bulkhead_common::judge(&Maps, case),
-        Err(reason) => Verdict::Drop(reason),
-    };
-    counters.judged(verdict, frame.len());
-    account::report(case, verdict);
+    *case = Case::new(Maps.epoch(), arrival);
+    let verdict = engine::run(&program, case);
+    counters.judged(verdict, length);
+    subprogram::report(case, verdict);
     match verdict {
         Verdict::Pass(_) => XDP_PASS,
         Verdict::Drop(_) => XDP_DROP,

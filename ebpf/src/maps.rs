@@ -11,7 +11,7 @@ use bulkhead_common::abi::{
     Addr, AddressKey, Device, Epoch, Flow, FlowKey, Network, Peer, PortRange, ProfileId, Range, RuleSet,
     ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, map,
 };
-use bulkhead_common::case::Case;
+use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::decide::Tables;
 use bulkhead_common::search;
 
@@ -91,6 +91,18 @@ fn replay() -> Option<&'static ReplayInput> {
         return None;
     }
     REPLAY_INPUT.get(0)
+}
+
+/// [`LinkType`] of every interface that this copy of the program is attached to.
+#[unsafe(no_mangle)]
+static LINK_TYPE: u32 = 0;
+
+/// What frames begin with.
+#[inline(always)]
+pub(crate) fn link_type() -> LinkType {
+    // SAFETY: a volatile read of our own constant, as of `REPLAY`.
+    let number = unsafe { (&raw const LINK_TYPE).read_volatile() };
+    LinkType::from_number(number).unwrap_or(LinkType::Ethernet)
 }
 
 /// The interface that the frame entered by.

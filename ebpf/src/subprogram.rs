@@ -1,10 +1,57 @@
-//! Searches as global subprograms: their arguments and results are numbers, so the verifier checks
-//! each once by itself instead of once for every path that calls it (kernel commit 51c39bb1d5d1).
+//! Stages and searches as global subprograms: their arguments are numbers, the context, or memory of
+//! a known size, so the verifier checks each once by itself instead of once for every path that calls
+//! it (kernel commits 51c39bb1d5d1 and e5069b9c23b3).
 
+use aya_ebpf::bindings::xdp_md;
 use bulkhead_common::abi::{Addr, ProfileId, Span};
+use bulkhead_common::case::Case;
+use bulkhead_common::engine::{Step, step_to_number};
 use bulkhead_common::search::{self, Found};
+use bulkhead_common::verdict::{DropReason, Verdict};
+use bulkhead_common::{decide, identify, parse};
 
+use crate::account;
+use crate::frame::XdpFrame;
 use crate::maps::Maps;
+
+/// Runs a stage on the caller's case. The verifier knows of a subprogram's pointer only that it may
+/// be null.
+#[inline(always)]
+fn stage(case: *mut Case, run: impl FnOnce(&mut Case) -> Step) -> u32 {
+    // SAFETY: each caller hands on the one case of its CPU, which nobody else uses meanwhile.
+    let case = unsafe { case.as_mut() };
+    step_to_number(case.map_or(Err(DropReason::InternalTable), run))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn parse_link(context: *mut xdp_md, case: *mut Case) -> u32 {
+    stage(case, |case| parse::link(&XdpFrame::new(context), case).map(|()| None))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn parse_network(context: *mut xdp_md, case: *mut Case) -> u32 {
+    stage(case, |case| parse::network(&XdpFrame::new(context), case).map(|()| None))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn locate(case: *mut Case) -> u32 {
+    stage(case, |case| identify::locate(&Maps, case).map(|()| None))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn identify(case: *mut Case) -> u32 {
+    stage(case, |case| identify::identify(&Maps, case))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn decide(case: *mut Case) -> u32 {
+    stage(case, |case| decide::decide(&Maps, case).map(Some))
+}
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -28,4 +75,22 @@ pub(crate) extern "C" fn peer_before(start: u32, len: u32, profile: u32) -> Foun
 #[inline(never)]
 pub(crate) extern "C" fn port_before(start: u32, len: u32, wanted: u32) -> Found {
     search::port_before(&Maps, Span { start, len }, wanted)
+}
+
+/// As [`account::report`]; the verdict travels as its number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn report_step(case: *mut Case, verdict: u32) -> u32 {
+    // SAFETY: as in `stage`.
+    let case = unsafe { case.as_ref() };
+    if let (Some(case), Some(verdict)) = (case, Verdict::from_code(verdict as u16)) {
+        account::report(case, verdict);
+    }
+    0
+}
+
+/// Tells of the verdict if it is worth an event.
+#[inline(always)]
+pub(crate) fn report(case: &mut Case, verdict: Verdict) {
+    report_step(case, verdict.code() as u32);
 }

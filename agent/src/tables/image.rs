@@ -10,7 +10,7 @@ use bulkhead_common::abi::{
     AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Generation, Network, NetworkId, Peer, PortRange,
     Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
-use bulkhead_common::case::Case;
+use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
 use bulkhead_common::verdict::Verdict;
 
@@ -202,9 +202,10 @@ impl Image {
 
     /// Judges a packet that was never a frame, for `explain` and in-file tests.
     pub fn judge_packet(&self, packet: bulkhead_common::parse::Packet, ifindex: u32) -> (Verdict, Case) {
-        let mut case = Case::new(bulkhead_common::decide::Tables::epoch(self), ifindex);
+        let arrival = Arrival { ifindex, link: LinkType::Ethernet, length: packet.length };
+        let mut case = Case::new(bulkhead_common::decide::Tables::epoch(self), arrival);
         case.packet = packet;
-        (bulkhead_common::judge(self, &mut case), case)
+        (bulkhead_common::judge_parsed(self, &mut case), case)
     }
 
     /// The network of a row number, for callers that iterate.

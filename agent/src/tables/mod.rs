@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bulkhead_common::abi::{Addr, AddressKey, Device, DeviceId, NetworkId, PortRange, ProfileId};
-use bulkhead_common::case::Case;
+use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::Flows;
 use bulkhead_common::verdict::Verdict;
 
@@ -101,10 +101,7 @@ pub fn judge<T>(tables: &T, frame: &[u8], ifindex: u32) -> (Verdict, Case)
 where
     T: bulkhead_common::decide::Tables + Flows,
 {
-    let mut case = Case::new(tables.epoch(), ifindex);
-    let verdict = match bulkhead_common::parse(frame, &mut case.packet) {
-        Ok(()) => bulkhead_common::judge(tables, &mut case),
-        Err(reason) => Verdict::Drop(reason),
-    };
-    (verdict, case)
+    let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+    let mut case = Case::new(tables.epoch(), Arrival { ifindex, link: LinkType::Ethernet, length });
+    (bulkhead_common::judge(frame, tables, &mut case), case)
 }

@@ -125,6 +125,18 @@ pub struct Subinterface {
     pub _pad: [u8; 6],
 }
 
+impl Subinterface {
+    /// A place with no role, where nothing passes.
+    pub const NOWHERE: Self = Self {
+        since: Generation::NONE,
+        network: NetworkId::NONE,
+        link: Span { start: 0, len: 0 },
+        roles: 0,
+        transit: TRANSIT_DROP,
+        _pad: [0; 6],
+    };
+}
+
 /// One network's scopes. Banked: index is `bank * NETWORK_CAPACITY + id`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
 #[repr(C)]
@@ -135,6 +147,11 @@ pub struct Network {
     pub _flags: u32,
     /// Pools and infrastructure, sorted and disjoint.
     pub scopes: Span,
+}
+
+impl Network {
+    /// A network without addresses.
+    pub const NOBODY: Self = Self { since: Generation::NONE, _flags: 0, scopes: Span { start: 0, len: 0 } };
 }
 
 /// [`ScopeRange::scope`]: addresses that belong to devices or to nobody.

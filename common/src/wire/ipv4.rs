@@ -26,12 +26,12 @@ pub struct Ipv4([u8; LEN]);
 impl Ipv4 {
     /// Reads the header; nothing if it is cut off or its lengths contradict each other or the frame.
     #[inline(always)]
-    pub fn load<F: Frame + ?Sized>(frame: &F, at: u32) -> Option<Self> {
-        let header = Self(frame.load(at)?);
+    pub fn load<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32) -> Option<Self> {
+        let header = Self(window.load(at)?);
         let fits = header.0[0] >> 4 == 4
             && header.header_len() >= LEN as u32
             && header.total_len() >= header.header_len()
-            && at + header.total_len() <= frame.len();
+            && window.rest(at) >= header.total_len();
         fits.then_some(header)
     }
 
@@ -99,6 +99,10 @@ impl Ipv4 {
 mod tests {
     use super::*;
 
+    fn load(bytes: &[u8]) -> Option<Ipv4> {
+        Ipv4::load(&Window::new(bytes, bytes.len() as u32).unwrap(), 0)
+    }
+
     fn header() -> [u8; 24] {
         [0x46, 0, 0, 24, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 0, 2, 1, 203, 0, 113, 9, 1, 1, 1, 0]
     }
@@ -106,7 +110,7 @@ mod tests {
     #[test]
     fn reads_options_length_and_addresses() {
         let bytes = header();
-        let ip = Ipv4::load(&bytes[..], 0).unwrap();
+        let ip = load(&bytes).unwrap();
         assert_eq!((ip.header_len(), ip.total_len(), ip.protocol()), (24, 24, 17));
         assert_eq!(ip.source(), Addr::from_v4([192, 0, 2, 1]));
         assert_eq!(ip.destination(), Addr::from_v4([203, 0, 113, 9]));
@@ -118,7 +122,7 @@ mod tests {
         for (at, value) in [(0, 0x56), (0, 0x44), (3, 23), (3, 25), (2, 1)] {
             let mut bytes = header();
             bytes[at] = value;
-            assert_eq!(Ipv4::load(&bytes[..], 0), None, "octet {at} = {value}");
+            assert_eq!(load(&bytes), None, "octet {at} = {value}");
         }
     }
 
@@ -127,7 +131,7 @@ mod tests {
         for (high, low) in [(0x20, 0), (0, 1), (0x1f, 0xff)] {
             let mut bytes = header();
             (bytes[6], bytes[7]) = (high, low);
-            assert!(Ipv4::load(&bytes[..], 0).unwrap().is_fragment());
+            assert!(load(&bytes).unwrap().is_fragment());
         }
     }
 
@@ -138,7 +142,7 @@ mod tests {
             bytes[0] = 0x45 + (options.len() / 4) as u8;
             bytes[3] = bytes.len() as u8;
             let window = Window::new(&*bytes, bytes.len() as u32).unwrap();
-            Ipv4::load(&*bytes, 0).unwrap().is_source_routed(&window, 0)
+            load(&bytes).unwrap().is_source_routed(&window, 0)
         };
         assert!(!routed(&[]) && !routed(&[1; 40]) && !routed(&[148, 4, 0, 0, 130, 132, 136, 138]));
         for at in 0..40 {
@@ -152,7 +156,7 @@ mod tests {
     fn every_truncation_is_refused() {
         let bytes = header();
         for len in 0..bytes.len() {
-            assert_eq!(Ipv4::load(&bytes[..len], 0), None, "{len}");
+            assert_eq!(load(&bytes[..len]), None, "{len}");
         }
     }
 }

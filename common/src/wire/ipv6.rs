@@ -30,9 +30,9 @@ pub struct Payload {
 impl Ipv6 {
     /// Reads the header; nothing if it is cut off or promises more than the frame holds.
     #[inline(always)]
-    pub fn load<F: Frame + ?Sized>(frame: &F, at: u32) -> Option<Self> {
-        let header = Self(frame.load(at)?);
-        let fits = header.0[0] >> 4 == 6 && at + LEN as u32 + header.payload_len() <= frame.len();
+    pub fn load<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32) -> Option<Self> {
+        let header = Self(window.load(at)?);
+        let fits = header.0[0] >> 4 == 6 && window.rest(at) >= LEN as u32 + header.payload_len();
         fits.then_some(header)
     }
 
@@ -164,8 +164,9 @@ mod tests {
     }
 
     fn walk(bytes: &[u8]) -> Result<Payload, DropReason> {
-        let header = Ipv6::load(bytes, 0).ok_or(DropReason::MalformedIpv6)?;
-        let window = Window::new(bytes, LEN as u32 + header.payload_len()).unwrap();
+        let frame = Window::new(bytes, bytes.len() as u32).unwrap();
+        let header = Ipv6::load(&frame, 0).ok_or(DropReason::MalformedIpv6)?;
+        let window = frame.up_to(LEN as u32 + header.payload_len()).unwrap();
         header.payload(&window, LEN as u32)
     }
 

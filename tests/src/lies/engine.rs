@@ -6,7 +6,7 @@ use bulkhead_common::abi::{
     Addr, AddressKey, Device, Epoch, FlowKey, Network, Peer, PortRange, ProfileId, Range, RuleSet,
     ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
-use bulkhead_common::case::Case;
+use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::verdict::Verdict;
@@ -70,12 +70,9 @@ impl<'i> LyingEngine<'i> {
 
     /// As [`Image::judge`].
     pub fn judge(&self, frame: &[u8], ifindex: u32) -> (Verdict, Case) {
-        let mut case = Case::new(self.epoch(), ifindex);
-        let verdict = match bulkhead_common::parse(frame, &mut case.packet) {
-            Ok(()) => bulkhead_common::judge(self, &mut case),
-            Err(reason) => Verdict::Drop(reason),
-        };
-        (verdict, case)
+        let length = frame.len() as u32;
+        let mut case = Case::new(self.epoch(), Arrival { ifindex, link: LinkType::Ethernet, length });
+        (bulkhead_common::judge(frame, self, &mut case), case)
     }
 }
 

@@ -96,7 +96,7 @@ impl Explanation {
             rule: rule.map(ToString::to_string),
             network: network.map(|network| network.name.to_string()),
             direction: case.evidence.direction.as_str(),
-            interface: place(basis, packet, case.ifindex),
+            interface: place(basis, packet, case.arrival.ifindex),
             revision: basis.revision.clone(),
             from: Party::new(packet.source.to_ip(), ends[0]),
             to: Party::new(packet.destination.to_ip(), ends[1]),
@@ -263,8 +263,8 @@ fn scene<'a>(
         device: ends[0].or(ends[1]),
         source: Some(case.packet.source.to_ip()),
         destination: Some(case.packet.destination.to_ip()),
-        interface: basis.interface(case.ifindex).unwrap_or_default().to_owned(),
-        place: place(basis, &case.packet, case.ifindex),
+        interface: basis.interface(case.arrival.ifindex).unwrap_or_default().to_owned(),
+        place: place(basis, &case.packet, case.arrival.ifindex),
         mac: (case.packet.source_mac != [0; 6]).then(|| words::mac(case.packet.source_mac)),
     }
 }

@@ -52,7 +52,7 @@ fn exact(basis: &Basis, answer: Answer, from: Option<IpAddr>, to: Option<IpAddr>
         destination: to.map_or(taken.destination, Into::into),
         ..taken
     };
-    if packet == taken { answer } else { judge(basis, packet, answer.case.ifindex) }
+    if packet == taken { answer } else { judge(basis, packet, answer.case.arrival.ifindex) }
 }
 
 /// Asks the engine about one packet that enters by an interface.

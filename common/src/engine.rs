@@ -1,0 +1,163 @@
+//! One packet's way: stage after stage, each of which ends it or hands it on.
+//!
+//! A stage reads what the earlier ones left in the [`Case`] and leaves what it found there. On the
+//! host the stages are plain calls. In the kernel each is a global subprogram, which the verifier
+//! checks once by itself, so that the paths of one stage do not multiply with those of the next.
+
+use crate::case::Case;
+use crate::decide::{Flows, Tables, decide};
+use crate::frame::Frame;
+use crate::identify::{identify, locate};
+use crate::parse;
+use crate::verdict::{DropReason, Pass, Verdict};
+
+/// What a stage answers: go on, pass, or drop.
+pub type Step = Result<Option<Pass>, DropReason>;
+
+/// A frame, the tables it is judged by, and how the stages are called.
+pub trait Engine {
+    /// Bytes of the frame.
+    type Frame: Frame + ?Sized;
+    /// Policy and flows.
+    type Tables: Tables + Flows;
+
+    /// The frame.
+    fn frame(&self) -> &Self::Frame;
+    /// The tables.
+    fn tables(&self) -> &Self::Tables;
+
+    /// As [`parse::link`].
+    #[inline(always)]
+    fn parse_link(&self, case: &mut Case) -> Step {
+        parse::link(self.frame(), case).map(|()| None)
+    }
+    /// As [`parse::network`].
+    #[inline(always)]
+    fn parse_network(&self, case: &mut Case) -> Step {
+        parse::network(self.frame(), case).map(|()| None)
+    }
+    /// As [`locate`].
+    #[inline(always)]
+    fn locate(&self, case: &mut Case) -> Step {
+        locate(self.tables(), case).map(|()| None)
+    }
+    /// As [`identify`].
+    #[inline(always)]
+    fn identify(&self, case: &mut Case) -> Step {
+        identify(self.tables(), case)
+    }
+    /// As [`decide`].
+    #[inline(always)]
+    fn decide(&self, case: &mut Case) -> Step {
+        decide(self.tables(), case).map(Some)
+    }
+}
+
+/// Judges a frame; the evidence is left in `case`.
+#[inline(always)]
+pub fn run<E: Engine>(engine: &E, case: &mut Case) -> Verdict {
+    verdict(frame_steps(engine, case))
+}
+
+/// Judges a packet that was never a frame, for `explain` and in-file tests.
+pub fn run_parsed<E: Engine>(engine: &E, case: &mut Case) -> Verdict {
+    verdict(packet_steps(engine, case))
+}
+
+#[inline(always)]
+fn frame_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
+    engine.parse_link(case)?;
+    if parse::is_ip(&case.packet) {
+        engine.parse_network(case)?;
+    }
+    packet_steps(engine, case)
+}
+
+#[inline(always)]
+fn packet_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
+    engine.locate(case)?;
+    match engine.identify(case)? {
+        Some(pass) => Ok(Some(pass)),
+        None => engine.decide(case),
+    }
+}
+
+/// A packet that no stage has ended is one that nobody decided on.
+#[inline(always)]
+fn verdict(step: Step) -> Verdict {
+    match step {
+        Ok(Some(pass)) => Verdict::Pass(pass),
+        Ok(None) => Verdict::Drop(DropReason::InternalTable),
+        Err(reason) => Verdict::Drop(reason),
+    }
+}
+
+/// [`Verdict::code`] has no such number: the stage says neither pass nor drop.
+const GO_ON: u32 = 0x200;
+
+/// A step as one number, for a subprogram to return.
+#[inline(always)]
+pub const fn step_to_number(step: Step) -> u32 {
+    match step {
+        Ok(None) => GO_ON,
+        Ok(Some(pass)) => Verdict::Pass(pass).code() as u32,
+        Err(reason) => Verdict::Drop(reason).code() as u32,
+    }
+}
+
+/// The step that a subprogram returned; a number that means nothing is a drop.
+#[inline(always)]
+pub const fn step_from_number(number: u32) -> Step {
+    if number == GO_ON {
+        return Ok(None);
+    }
+    match Verdict::from_code(number as u16) {
+        Some(Verdict::Pass(pass)) => Ok(Some(pass)),
+        Some(Verdict::Drop(reason)) => Err(reason),
+        None => Err(DropReason::InternalTable),
+    }
+}
+
+/// The stages as plain calls.
+#[derive(Debug)]
+pub struct Plain<'a, F: ?Sized, T> {
+    frame: &'a F,
+    tables: &'a T,
+}
+
+impl<'a, F: Frame + ?Sized, T: Tables + Flows> Plain<'a, F, T> {
+    /// Judges this frame by these tables.
+    pub const fn new(frame: &'a F, tables: &'a T) -> Self {
+        Self { frame, tables }
+    }
+}
+
+impl<F: Frame + ?Sized, T: Tables + Flows> Engine for Plain<'_, F, T> {
+    type Frame = F;
+    type Tables = T;
+
+    fn frame(&self) -> &F {
+        self.frame
+    }
+
+    fn tables(&self) -> &T {
+        self.tables
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_survive_the_way_through_a_number() {
+        assert_eq!(step_from_number(step_to_number(Ok(None))), Ok(None));
+        for pass in Pass::ALL {
+            assert_eq!(step_from_number(step_to_number(Ok(Some(*pass)))), Ok(Some(*pass)));
+        }
+        for reason in DropReason::ALL {
+            assert_eq!(step_from_number(step_to_number(Err(*reason))), Err(*reason));
+        }
+        assert_eq!(step_from_number(0x1ff), Err(DropReason::InternalTable));
+    }
+}
