@@ -236,6 +236,8 @@ fn record(shot: &Shot, expected: &Expected) -> Event {
         outer_vlan: packet.outer_vlan,
         inner_vlan: packet.inner_vlan,
         length: shot.bytes.len() as u32,
+        tunnel_peer: packet.tunnel_peer,
+        teid: packet.teid,
         ether_type: packet.ether_type,
         source_mac: packet.source_mac,
         verdict: verdict.code(),
@@ -243,6 +245,6 @@ fn record(shot: &Shot, expected: &Expected) -> Event {
         detail: packet.detail,
         direction: evidence.direction as u8,
         kind: packet.kind as u8,
-        _pad: [0; 6],
+        _pad: [0; 2],
     }
 }

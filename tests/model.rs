@@ -129,11 +129,23 @@ fn follow(worlds: &[World], seed: u64) -> Result<u32, String> {
 }
 
 /// What the frames must have brought about, in numbers large enough to mean something.
-const REASONS: [&str; 36] = [
+const REASONS: [&str; 50] = [
     "broadcast",
+    "control_protocol",
     "dhcp",
     "established",
     "fragment_unsupported",
+    "gtpu",
+    "gtpu_extension",
+    "gtpu_inner",
+    "gtpu_malformed",
+    "gtpu_message",
+    "gtpu_nested",
+    "gtpu_outer_fragment",
+    "gtpu_peer",
+    "gtpu_prime",
+    "gtpu_teid_zero",
+    "gtpu_version",
     "icmp_error",
     "internal_interface",
     "link_control",
@@ -156,10 +168,12 @@ const REASONS: [&str; 36] = [
     "segment_denied",
     "spoofed_neighbour",
     "spoofed_source",
+    "spoofed_tunnel",
     "transit",
     "transit_denied",
     "unknown_device",
     "unknown_peer",
+    "unknown_tunnel",
     "unknown_vlan",
     "unsolicited",
     "unsupported_ethertype",

@@ -88,7 +88,7 @@ fn programs(replay: u32) -> Result<(Ebpf, Vec<(String, ProgramInfo)>)> {
 }
 
 /// Name, type, and sizes of key and value of every map.
-fn expected() -> [(&'static str, MapType, usize, usize); 20] {
+fn expected() -> [(&'static str, MapType, usize, usize); 21] {
     const INDEX: usize = size_of::<u32>();
     let hash = |name, key, value| (name, MapType::Hash, key, value);
     let array = |name, value| (name, MapType::Array, INDEX, value);
@@ -100,6 +100,7 @@ fn expected() -> [(&'static str, MapType, usize, usize); 20] {
         array(map::SCOPES, size_of::<ScopeRange>()),
         hash(map::ADDRESSES, size_of::<AddressKey>(), size_of::<u32>()),
         array(map::IDENTITIES, size_of::<Versioned>()),
+        array(map::TUNNELS, size_of::<u64>()),
         array(map::DEVICES, size_of::<Device>()),
         array(map::PROFILES, size_of::<Versioned>()),
         array(map::RULE_SETS, size_of::<RuleSet>()),

@@ -14,7 +14,7 @@ use crate::case::{Case, Course, Party};
 use crate::parse::Kind;
 use crate::search;
 use crate::verdict::{DropReason, Pass};
-use crate::wire::{icmp, ip_proto, l4};
+use crate::wire::{gtpu, icmp, ip_proto, l4};
 
 /// Everything compiled from policy, as one packet reads it; BPF maps in the kernel, collections on the host.
 ///
@@ -30,8 +30,10 @@ pub trait Tables {
     fn network(&self, index: u32) -> Option<&Network>;
     /// An entry of the banked table of scopes.
     fn scope(&self, index: u32) -> Option<&ScopeRange>;
-    /// The versioned device row behind an address.
-    fn address(&self, key: &AddressKey) -> Option<Versioned>;
+    /// The slot of an address.
+    fn address(&self, key: &AddressKey) -> Option<u32>;
+    /// The versioned device row of a slot.
+    fn identity(&self, slot: u32) -> Option<Versioned>;
     /// A device row.
     fn device(&self, index: u32) -> Option<&Device>;
     /// The versioned rule set of a profile.
@@ -162,6 +164,18 @@ struct Deciding<'a, T> {
 struct Service {
     protocol: u8,
     port: u16,
+}
+
+impl Service {
+    /// The core's own protocols are no device's to speak, whatever a rule says: GTP-C (TS 29.274), GTP-U
+    /// (TS 29.281), GTP' (TS 32.295) and PFCP (TS 29.244).
+    #[inline(always)]
+    const fn not_control(self) -> Result<(), DropReason> {
+        match (self.protocol, self.port) {
+            (ip_proto::UDP, 2123 | gtpu::PORT | 3386 | 8805) => Err(DropReason::ControlProtocol),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl<'a, T: Tables + Flows> Deciding<'a, T> {
@@ -334,6 +348,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
     /// Device to the outside.
     #[inline(always)]
     fn outbound(&self, device: Party, remote: Addr, service: Service) -> Result<&'a PortRange, DropReason> {
+        service.not_control()?;
         let rules = self.rules(device, DropReason::NoRule)?;
         self.not_never(rules.never, service)?;
         let ports = search::range(self.tables, rules.outbound, remote)?.ok_or(DropReason::NoRule)?;
@@ -352,6 +367,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
     /// Device to device, judged against both ends.
     #[inline(always)]
     fn between(&self, device: Party, peer: Party, service: Service) -> Result<&'a PortRange, DropReason> {
+        service.not_control()?;
         let rules = self.rules(device, DropReason::SegmentDenied)?;
         self.not_never(rules.never, service)?;
         if peer.rule_set != 0 {

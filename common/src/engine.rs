@@ -9,17 +9,23 @@ use crate::decide::{Flows, Tables, decide};
 use crate::frame::Frame;
 use crate::identify::{identify, locate};
 use crate::parse;
+use crate::tunnel::{self, Tunnels};
 use crate::verdict::{DropReason, Pass, Verdict};
 
 /// What a stage answers: go on, pass, or drop.
 pub type Step = Result<Option<Pass>, DropReason>;
+
+/// All that is known beside the frame: policy, flows and tunnels.
+pub trait State: Tables + Flows + Tunnels {}
+
+impl<T: Tables + Flows + Tunnels> State for T {}
 
 /// A frame, the tables it is judged by, and how the stages are called.
 pub trait Engine {
     /// Bytes of the frame.
     type Frame: Frame + ?Sized;
     /// Policy and flows.
-    type Tables: Tables + Flows;
+    type Tables: State;
 
     /// The frame.
     fn frame(&self) -> &Self::Frame;
@@ -40,6 +46,11 @@ pub trait Engine {
     #[inline(always)]
     fn locate(&self, case: &mut Case) -> Step {
         locate(self.tables(), case).map(|()| None)
+    }
+    /// As [`tunnel::enter`].
+    #[inline(always)]
+    fn enter_tunnel(&self, case: &mut Case) -> Step {
+        tunnel::enter(self.frame(), self.tables(), case)
     }
     /// As [`identify`].
     #[inline(always)]
@@ -70,16 +81,30 @@ fn frame_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
     if parse::is_ip(&case.packet) {
         engine.parse_network(case)?;
     }
-    packet_steps(engine, case)
+    engine.locate(case)?;
+    if let Some(pass) = engine.enter_tunnel(case)? {
+        return Ok(Some(pass));
+    }
+    if case.packet.teid != 0 {
+        engine.parse_network(case)?;
+        engine.locate(case)?;
+    }
+    device_steps(engine, case)
+}
+
+/// The rest of the way, for a packet whose place is known.
+#[inline(always)]
+fn device_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
+    match engine.identify(case)? {
+        Some(pass) => Ok(Some(pass)),
+        None => engine.decide(case),
+    }
 }
 
 #[inline(always)]
 fn packet_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
     engine.locate(case)?;
-    match engine.identify(case)? {
-        Some(pass) => Ok(Some(pass)),
-        None => engine.decide(case),
-    }
+    device_steps(engine, case)
 }
 
 /// A packet that no stage has ended is one that nobody decided on.
@@ -125,14 +150,14 @@ pub struct Plain<'a, F: ?Sized, T> {
     tables: &'a T,
 }
 
-impl<'a, F: Frame + ?Sized, T: Tables + Flows> Plain<'a, F, T> {
+impl<'a, F: Frame + ?Sized, T: State> Plain<'a, F, T> {
     /// Judges this frame by these tables.
     pub const fn new(frame: &'a F, tables: &'a T) -> Self {
         Self { frame, tables }
     }
 }
 
-impl<F: Frame + ?Sized, T: Tables + Flows> Engine for Plain<'_, F, T> {
+impl<F: Frame + ?Sized, T: State> Engine for Plain<'_, F, T> {
     type Frame = F;
     type Tables = T;
 

@@ -6,7 +6,8 @@
 use crate::abi::key::VLAN_OTHER;
 use crate::abi::map::NETWORK_CAPACITY;
 use crate::abi::value::{
-    DEVICE_MAC_BOUND, ROLE_ACCESS, ROLE_CORE, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_HOST, TRANSIT_PASS,
+    DEVICE_MAC_BOUND, OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE,
+    SCOPE_POOL, TRANSIT_HOST, TRANSIT_PASS,
 };
 use crate::abi::{
     Addr, AddressKey, Device, Epoch, Generation, Network, NetworkId, Subinterface, SubinterfaceKey,
@@ -17,6 +18,7 @@ use crate::engine::Step;
 use crate::neighbour;
 use crate::parse::{Kind, Packet};
 use crate::search;
+use crate::tunnel::{self, Tunnels};
 use crate::verdict::{Direction, DropReason, Pass};
 use crate::wire::ip_proto;
 
@@ -32,7 +34,7 @@ pub fn locate<T: Tables>(tables: &T, case: &mut Case) -> Result<(), DropReason> 
 
 /// Finds out who the packet is from and for; what touches no device passes here.
 #[inline(always)]
-pub fn identify<T: Tables>(tables: &T, case: &mut Case) -> Step {
+pub fn identify<T: Tables + Tunnels>(tables: &T, case: &mut Case) -> Step {
     let place = case.place;
     match case.packet.kind {
         Kind::LinkControl => place.link_control().map(Some),
@@ -73,8 +75,23 @@ impl Place {
                 .subinterface(&SubinterfaceKey::other(epoch.bank, arrival.ifindex))
                 .ok_or(DropReason::InternalInterface)?,
         };
-        let network = network_row(tables, *epoch, subinterface.network)?;
-        Ok(Self { subinterface, network })
+        Self { subinterface, network: Network::NOBODY }.entered(tables, packet, *epoch)
+    }
+
+    /// What the place is to a packet of a tunnel, and to one of none: where tunnels end, only those bring devices.
+    #[inline(always)]
+    fn entered<T: Tables>(mut self, tables: &T, packet: &Packet, epoch: Epoch) -> Result<Self, DropReason> {
+        let row = &mut self.subinterface;
+        if packet.teid != 0 {
+            row.roles = ROLE_ACCESS;
+        } else if row.endpoints.len != 0 {
+            row.roles &= !ROLE_ACCESS;
+        }
+        if row.network.is_none() && (row.teids.len | row.owners.len) != 0 {
+            row.network = owner(tables, row, packet)?;
+        }
+        self.network = network_row(tables, epoch, row.network)?;
+        Ok(self)
     }
 
     /// True if frames from devices may enter here.
@@ -89,10 +106,16 @@ impl Place {
         self.subinterface.roles & ROLE_CORE != 0
     }
 
+    /// True if nobody but devices is on the link.
+    #[inline(always)]
+    pub const fn is_access_alone(&self) -> bool {
+        self.is_access() && !self.is_core()
+    }
+
     /// LACP and LLDP keep the link itself alive; they follow `transit` and never come from devices alone.
     #[inline(always)]
     fn link_control(&self) -> Result<Pass, DropReason> {
-        if self.is_core() && self.subinterface.transit != 0 {
+        if !self.is_access_alone() && self.subinterface.transit != 0 {
             Ok(Pass::LinkControl)
         } else {
             Err(DropReason::UnsupportedEthertype)
@@ -100,7 +123,13 @@ impl Place {
     }
 
     #[inline(always)]
-    fn route<T: Tables>(&self, tables: &T, case: &mut Case) -> Step {
+    fn route<T: Tables + Tunnels>(&self, tables: &T, case: &mut Case) -> Step {
+        if tunnel::is_nested(&case.packet) {
+            return Err(DropReason::GtpuNested);
+        }
+        if self.subinterface.network.is_none() && case.packet.teid != 0 {
+            return Err(DropReason::UnknownTunnel);
+        }
         let scopes = self.network.scopes;
         let source = search::scope(tables, scopes, case.packet.source)?;
         let destination = search::scope(tables, scopes, case.packet.destination)?;
@@ -122,7 +151,7 @@ impl Place {
     }
 
     #[inline(always)]
-    fn sent_by_device<T: Tables>(
+    fn sent_by_device<T: Tables + Tunnels>(
         &self,
         tables: &T,
         case: &mut Case,
@@ -131,11 +160,16 @@ impl Place {
         let sender = party(tables, case, case.packet.source)?;
         // A pool address that comes in from the core is somebody else's claim to it.
         let nobody = if self.is_access() { DropReason::UnknownDevice } else { DropReason::SpoofedSource };
-        let (device, row) = sender.ok_or(nobody)?;
+        let (device, row, slot) = sender.ok_or(nobody)?;
         case.identity.device = device;
         case.evidence.device = device.device;
-        if self.is_access() && !bound_here(row, case) {
-            return Err(DropReason::SpoofedSource);
+        if self.is_access() {
+            if !bound_here(row, case) {
+                return Err(DropReason::SpoofedSource);
+            }
+            if !tunnel::bound_here(tables, case, slot, row) {
+                return Err(DropReason::SpoofedTunnel);
+            }
         }
         if let Some(reason) = unreachable(case.packet.destination) {
             return Err(reason);
@@ -143,7 +177,7 @@ impl Place {
         if !to_pool {
             return if self.is_access() { Ok(Course::Uplink) } else { Err(DropReason::SpoofedSource) };
         }
-        let (peer, _) = party(tables, case, case.packet.destination)?.ok_or(DropReason::UnknownPeer)?;
+        let (peer, ..) = party(tables, case, case.packet.destination)?.ok_or(DropReason::UnknownPeer)?;
         case.identity.peer = peer;
         case.evidence.peer = peer.device;
         Ok(if self.is_access() { Course::Lateral } else { Course::Returning })
@@ -166,7 +200,7 @@ impl Place {
         if host_scope(tables, case.epoch, source, case.packet.source)? == SCOPE_POOL {
             return Err(DropReason::SpoofedSource);
         }
-        let (device, _) = party(tables, case, case.packet.destination)?.ok_or(DropReason::UnknownDevice)?;
+        let (device, ..) = party(tables, case, case.packet.destination)?.ok_or(DropReason::UnknownDevice)?;
         case.identity.device = device;
         case.evidence.device = device.device;
         Ok(Course::Downlink)
@@ -188,9 +222,12 @@ impl Place {
         if destination == SCOPE_POOL {
             return Err(DropReason::UnknownVlan);
         }
+        if destination == SCOPE_ENDPOINT {
+            tunnel::past_its_interface(&case.packet)?;
+        }
         match self.subinterface.transit {
             TRANSIT_PASS => Ok(Pass::Transit),
-            TRANSIT_HOST if destination == SCOPE_INFRASTRUCTURE => Ok(Pass::Transit),
+            TRANSIT_HOST if matches!(destination, SCOPE_INFRASTRUCTURE | SCOPE_ENDPOINT) => Ok(Pass::Transit),
             _ => Err(self.refused_transit(&case.packet)),
         }
     }
@@ -211,6 +248,24 @@ impl Place {
     }
 }
 
+/// The network of a packet where several are seen: by its tunnel, or by the address that a device has.
+#[inline(always)]
+fn owner<T: Tables>(tables: &T, row: &Subinterface, packet: &Packet) -> Result<NetworkId, DropReason> {
+    if packet.teid == 0 {
+        if row.roles & ROLE_CORE == 0 {
+            return Ok(NetworkId::NONE);
+        }
+        let owner = search::scope(tables, row.owners, packet.destination)?;
+        return Ok(NetworkId(owner & !OWNER_BY_TEID));
+    }
+    let told = search::scope(tables, row.teids, Addr::from_halves(0, packet.teid as u64))?;
+    if told != 0 {
+        return Ok(NetworkId(told));
+    }
+    let owner = search::scope(tables, row.owners, packet.source)?;
+    Ok(if owner & OWNER_BY_TEID == 0 { NetworkId(owner) } else { NetworkId::NONE })
+}
+
 /// What an address is to the whole host, given its scope in the packet's own network.
 ///
 /// A network's infrastructure is never another network's device there, even where that network's
@@ -229,17 +284,17 @@ pub fn network_row<T: Tables>(tables: &T, epoch: Epoch, network: NetworkId) -> R
     tables.network(index).copied().ok_or(DropReason::InternalTable)
 }
 
-/// The device that holds an address, with its row; notes how new what it read is.
+/// The device that holds an address, with its row and the address's slot; notes how new what it read is.
 #[inline(always)]
 pub fn party<'t, T: Tables>(
     tables: &'t T,
     case: &mut Case,
     address: Addr,
-) -> Result<Option<(Party, &'t Device)>, DropReason> {
+) -> Result<Option<(Party, &'t Device, u32)>, DropReason> {
     let network = case.evidence.network;
-    let mut row = device_row(tables, case, &AddressKey::host(network, address));
+    let (mut slot, mut row) = device_row(tables, case, &AddressKey::host(network, address));
     if row == 0 && !address.is_v4() {
-        row = device_row(tables, case, &AddressKey::prefix64(network, address));
+        (slot, row) = device_row(tables, case, &AddressKey::prefix64(network, address));
     }
     if row == 0 {
         return Ok(None);
@@ -248,15 +303,16 @@ pub fn party<'t, T: Tables>(
     let profile = tables.profile(device.profile.0).ok_or(DropReason::InternalTable)?;
     let (since, rule_set) = profile.at(case.epoch.generation);
     case.identity.latest = newest(case.identity.latest, since);
-    Ok(Some((Party { device: device.device, profile: device.profile, rule_set }, device)))
+    Ok(Some((Party { device: device.device, profile: device.profile, rule_set }, device, slot)))
 }
 
 #[inline(always)]
-fn device_row<T: Tables>(tables: &T, case: &mut Case, key: &AddressKey) -> u32 {
-    let Some(versioned) = tables.address(key) else { return 0 };
+fn device_row<T: Tables>(tables: &T, case: &mut Case, key: &AddressKey) -> (u32, u32) {
+    let Some(slot) = tables.address(key) else { return (0, 0) };
+    let Some(versioned) = tables.identity(slot) else { return (0, 0) };
     let (since, row) = versioned.at(case.epoch.generation);
     case.identity.latest = newest(case.identity.latest, since);
-    row
+    (slot, row)
 }
 
 /// True if the device's frames may enter like this one did.

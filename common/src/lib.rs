@@ -6,12 +6,13 @@
 //! frame    bytes, read only through [`frame::Frame::load`]
 //! parse    Frame → Packet, or the reason why it is dropped            (parse.rs, wire/)
 //! locate   interface and VLANs → place, network                       (identify.rs)
+//! enter    a packet in a GTP-U tunnel is taken out and parsed again    (tunnel.rs)
 //! identify Packet → device, peer; spoof and martian checks            (identify.rs)
 //! decide   live flow? else never, rules, between                      (decide.rs, search.rs)
 //! account  verdict → counters, flow table, events                   (ebpf/src/account.rs)
 //! ```
 //!
-//! Everything is generic over [`frame::Frame`], [`decide::Tables`] and [`decide::Flows`]: in the kernel
+//! Everything is generic over [`frame::Frame`], [`decide::Tables`], [`decide::Flows`] and [`tunnel::Tunnels`]: in the kernel
 //! packet pointers and BPF maps, on the host byte slices and plain collections. [`engine`] calls the
 //! stages, one after the other.
 //! No other code decides: `check`, `explain`, in-file tests, fuzzers and XDP run these stages.
@@ -30,21 +31,21 @@ pub mod identify;
 pub mod neighbour;
 pub mod parse;
 pub mod search;
+pub mod tunnel;
 pub mod verdict;
 pub mod wire;
 
 use case::Case;
-use decide::{Flows, Tables};
-use engine::Plain;
+use engine::{Plain, State};
 use frame::Frame;
 use verdict::Verdict;
 
 /// Judges a frame on the host, as XDP does in the kernel; the evidence is left in `case`.
-pub fn judge<F: Frame + ?Sized, T: Tables + Flows>(frame: &F, tables: &T, case: &mut Case) -> Verdict {
+pub fn judge<F: Frame + ?Sized, T: State>(frame: &F, tables: &T, case: &mut Case) -> Verdict {
     engine::run(&Plain::new(frame, tables), case)
 }
 
 /// Judges a packet that was never a frame.
-pub fn judge_parsed<T: Tables + Flows>(tables: &T, case: &mut Case) -> Verdict {
+pub fn judge_parsed<T: State>(tables: &T, case: &mut Case) -> Verdict {
     engine::run_parsed(&Plain::new(&[0u8; 0][..], tables), case)
 }

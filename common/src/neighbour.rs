@@ -4,7 +4,7 @@
 //! the link; who is asked for must be somebody that can be there.
 
 use crate::abi::Addr;
-use crate::abi::value::{SCOPE_INFRASTRUCTURE, SCOPE_LINK, SCOPE_POOL};
+use crate::abi::value::{SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_LINK, SCOPE_POOL};
 use crate::case::Case;
 use crate::decide::Tables;
 use crate::identify::{Place, bound_here, party};
@@ -56,7 +56,7 @@ fn may_claim<T: Tables>(tables: &T, case: &mut Case, place: &Place, address: Add
     }
     if search::scope(tables, place.network.scopes, address)? != SCOPE_POOL {
         let here = search::scope(tables, place.subinterface.link, address)? == SCOPE_LINK;
-        let free = place.is_core() && place.subinterface.transit != 0;
+        let free = !place.is_access_alone() && place.subinterface.transit != 0;
         return if here || free { Ok(()) } else { Err(DropReason::SpoofedNeighbour) };
     }
     if place.subinterface.network.is_none() {
@@ -65,7 +65,7 @@ fn may_claim<T: Tables>(tables: &T, case: &mut Case, place: &Place, address: Add
     if !place.is_access() {
         return Err(DropReason::SpoofedNeighbour);
     }
-    let (device, row) = party(tables, case, address)?.ok_or(DropReason::UnknownDevice)?;
+    let (device, row, _) = party(tables, case, address)?.ok_or(DropReason::UnknownDevice)?;
     case.evidence.device = device.device;
     if bound_here(row, case) { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
 }
@@ -76,13 +76,15 @@ fn may_be_asked<T: Tables>(tables: &T, place: &Place, address: Addr) -> Result<(
         return Ok(());
     }
     let scope = search::scope(tables, place.network.scopes, address)?;
-    if scope == SCOPE_INFRASTRUCTURE || (scope == SCOPE_POOL && !place.subinterface.network.is_none()) {
+    if matches!(scope, SCOPE_INFRASTRUCTURE | SCOPE_ENDPOINT)
+        || (scope == SCOPE_POOL && !place.subinterface.network.is_none())
+    {
         return Ok(());
     }
     if scope == SCOPE_POOL {
         return Err(DropReason::UnknownVlan);
     }
     let here = search::scope(tables, place.subinterface.link, address)? == SCOPE_LINK;
-    let free = place.is_core() && place.subinterface.transit != 0;
+    let free = !place.is_access_alone() && place.subinterface.transit != 0;
     if here || free { Ok(()) } else { Err(DropReason::NeighbourOffLink) }
 }

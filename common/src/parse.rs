@@ -85,6 +85,12 @@ pub struct Packet {
     pub source_port: u16,
     /// Destination port or echo identifier.
     pub destination_port: u16,
+    /// Where the tunnel that it came through begins: the source of the GTP-U packet around it.
+    pub tunnel_peer: Addr,
+    /// TEID of the tunnel that it came through, 0 without one.
+    pub teid: u32,
+    /// Where the transport header begins in the frame.
+    pub transport: u32,
     /// The frame's source MAC address.
     pub source_mac: [u8; 6],
     /// What sort of packet.
@@ -108,6 +114,9 @@ impl Packet {
         ether_type: 0,
         source_port: 0,
         destination_port: 0,
+        tunnel_peer: Addr::UNSPECIFIED_V6,
+        teid: 0,
+        transport: 0,
         source_mac: [0; 6],
         kind: Kind::OtherProtocol,
         protocol: 0,
@@ -209,6 +218,7 @@ fn ipv4<F: Frame + ?Sized>(parent: &Window<'_, F>, at: u32, packet: &mut Packet)
         return Ok(());
     }
     let payload = at + header.header_len();
+    packet.transport = payload;
     match header.protocol() {
         ip_proto::ICMP => icmp(&window, payload, packet),
         _ => transport(&window, payload, packet),
@@ -231,6 +241,7 @@ fn ipv6<F: Frame + ?Sized>(parent: &Window<'_, F>, at: u32, packet: &mut Packet)
     let window = parent.up_to(start + header.payload_len()).ok_or(DropReason::MalformedIpv6)?;
     let payload = header.payload(&window, start)?;
     packet.protocol = payload.protocol;
+    packet.transport = payload.at;
     if payload.fragment {
         packet.kind = Kind::Fragment;
         return Ok(());

@@ -40,6 +40,7 @@ numbered! {
         LinkControl = 2, "link_control", "LACP or LLDP on an interface that lets transit pass.";
         Established = 3, "established", "A live flow holds.";
         Opened = 4, "opened", "A rule allows it; the flow is new.";
+        Gtpu = 5, "gtpu", "Talk between GTP-U endpoints: echo, error indication, end marker (TS 29.281 clause 7).";
     }
 }
 
@@ -82,6 +83,19 @@ numbered! {
         NeighbourRole = 34, "neighbour_role", "A router advertisement or redirect from the device side.";
         InternalInterface = 35, "internal_interface", "The program runs on an interface it has no entry for.";
         InternalTable = 36, "internal_table", "A table row that must exist is missing.";
+        SpoofedTunnel = 37, "spoofed_tunnel", "The device's packets come through another GTP-U tunnel, or through none.";
+        UnknownTunnel = 38, "unknown_tunnel", "A packet in a GTP-U tunnel whose TEID and source belong to no network seen there.";
+        GtpuPeer = 39, "gtpu_peer", "GTP-U for an endpoint of this host from an address that is not a listed peer.";
+        GtpuMalformed = 40, "gtpu_malformed", "The GTP-U header or its extension chain is cut off or contradicts itself (TS 29.281 clause 5).";
+        GtpuVersion = 41, "gtpu_version", "Not GTP version 1.";
+        GtpuPrime = 42, "gtpu_prime", "GTP' instead of GTP: the protocol type bit is 0 (TS 32.295).";
+        GtpuMessage = 43, "gtpu_message", "A GTP-U message type that has no meaning (TS 29.281 table 6.1-1).";
+        GtpuExtension = 44, "gtpu_extension", "A GTP-U extension chain that is too long, or an extension header that is not known.";
+        GtpuTeidZero = 45, "gtpu_teid_zero", "A packet in GTP-U tunnel 0, which is no device's.";
+        GtpuInner = 46, "gtpu_inner", "A GTP-U tunnel carries neither IPv4 nor IPv6.";
+        GtpuNested = 47, "gtpu_nested", "A device sends GTP-U inside its GTP-U tunnel.";
+        GtpuOuterFragment = 48, "gtpu_outer_fragment", "A fragment of a GTP-U packet: what is inside cannot be judged.";
+        ControlProtocol = 49, "control_protocol", "A device speaks GTP-C, PFCP, GTP' or GTP-U, which only the core's own machines do.";
     }
 }
 

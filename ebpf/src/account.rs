@@ -63,7 +63,9 @@ fn count(cell: &mut Count, bytes: u32) {
 pub(crate) fn report(case: &Case, verdict: Verdict) {
     match verdict {
         Verdict::Drop(_) | Verdict::Pass(Pass::Opened) => {}
-        Verdict::Pass(Pass::Transit | Pass::Neighbour | Pass::LinkControl | Pass::Established) => return,
+        Verdict::Pass(
+            Pass::Transit | Pass::Neighbour | Pass::LinkControl | Pass::Established | Pass::Gtpu,
+        ) => return,
     }
     let Some(counters) = EVENT_COUNTERS.get_ptr_mut(0) else { return };
     let now = Maps.now();
@@ -136,6 +138,8 @@ fn send(case: &Case, verdict: Verdict, now: u64) -> Outcome {
         outer_vlan: packet.outer_vlan,
         inner_vlan: packet.inner_vlan,
         length: packet.length,
+        tunnel_peer: packet.tunnel_peer,
+        teid: packet.teid,
         ether_type: packet.ether_type,
         source_mac: packet.source_mac,
         verdict: verdict.code(),
@@ -143,7 +147,7 @@ fn send(case: &Case, verdict: Verdict, now: u64) -> Outcome {
         detail: packet.detail,
         direction: evidence.direction as u8,
         kind: packet.kind as u8,
-        _pad: [0; 6],
+        _pad: [0; 2],
     });
     // The agent polls on a timer: a wake-up for each event would cost microseconds.
     entry.submit(BPF_RB_NO_WAKEUP.into());

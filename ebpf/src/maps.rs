@@ -14,6 +14,7 @@ use bulkhead_common::abi::{
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::decide::Tables;
 use bulkhead_common::search;
+use bulkhead_common::tunnel::Tunnels;
 
 use crate::{atomic, subprogram};
 
@@ -37,6 +38,8 @@ pub(crate) static SCOPES: Array<ScopeRange, { map::SCOPE_CAPACITY as usize * BAN
 pub(crate) static ADDRESSES: HashMap<AddressKey, u32, { map::ADDRESS_CAPACITY as usize }> = HashMap::new();
 #[btf_map]
 pub(crate) static IDENTITIES: Array<Versioned, { map::ADDRESS_CAPACITY as usize }, MMAP> = Array::new();
+#[btf_map]
+static TUNNELS: Array<u64, { map::ADDRESS_CAPACITY as usize }, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static DEVICES: Array<Device, { map::DEVICE_CAPACITY as usize * 2 }, MMAP> = Array::new();
 #[btf_map]
@@ -159,9 +162,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn address(&self, key: &AddressKey) -> Option<Versioned> {
+    fn address(&self, key: &AddressKey) -> Option<u32> {
         // SAFETY: an entry is never updated, and its element is reused only after a grace period.
-        let slot = *unsafe { ADDRESSES.get(key) }?;
+        unsafe { ADDRESSES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn identity(&self, slot: u32) -> Option<Versioned> {
         versioned(IDENTITIES.get_ptr(slot)?)
     }
 
@@ -213,6 +220,18 @@ impl Tables for Maps {
     #[inline(always)]
     fn port_before(&self, span: Span, wanted: u32) -> search::Found {
         subprogram::port_before(span.start, span.len, wanted)
+    }
+}
+
+impl Tunnels for Maps {
+    #[inline(always)]
+    fn tunnel(&self, slot: u32) -> Option<u64> {
+        TUNNELS.get_ptr(slot).map(atomic::load)
+    }
+
+    #[inline(always)]
+    fn bind(&self, slot: u32, seen: u64, word: u64) -> bool {
+        TUNNELS.get_ptr_mut(slot).is_some_and(|tunnel| atomic::replace(tunnel, seen, word))
     }
 }
 

@@ -51,6 +51,11 @@ impl Engine for Program {
     }
 
     #[inline(always)]
+    fn enter_tunnel(&self, case: &mut Case) -> Step {
+        step_from_number(subprogram::enter_tunnel(self.context, case))
+    }
+
+    #[inline(always)]
     fn identify(&self, case: &mut Case) -> Step {
         step_from_number(subprogram::identify(case))
     }

@@ -8,7 +8,7 @@ use bulkhead_common::case::Case;
 use bulkhead_common::engine::{Step, step_to_number};
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::verdict::{DropReason, Verdict};
-use bulkhead_common::{decide, identify, parse};
+use bulkhead_common::{decide, identify, parse, tunnel};
 
 use crate::account;
 use crate::frame::XdpFrame;
@@ -39,6 +39,12 @@ pub(crate) extern "C" fn parse_network(context: *mut xdp_md, case: *mut Case) ->
 #[inline(never)]
 pub(crate) extern "C" fn locate(case: *mut Case) -> u32 {
     stage(case, |case| identify::locate(&Maps, case).map(|()| None))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn enter_tunnel(context: *mut xdp_md, case: *mut Case) -> u32 {
+    stage(case, |case| tunnel::enter(&XdpFrame::new(context), &Maps, case))
 }
 
 #[unsafe(no_mangle)]

@@ -212,6 +212,12 @@ impl Frame {
         self.ttl(255).icmpv6(136, 0, [0x60, 0, 0, 0]).payload(&target.octets())
     }
 
+    /// Adds a GTP-U header (TS 29.281 clause 5.1) with these flags, type and TEID; `rest` are its optional fields and
+    /// extension headers.
+    pub fn gtpu(self, flags: u8, message: u8, teid: u32, rest: &[u8]) -> Self {
+        self.push(Body::Gtpu, [&[flags, message, 0, 0][..], &teid.to_be_bytes(), rest].concat())
+    }
+
     /// Appends bytes that lengths and checksums cover.
     pub fn payload(self, bytes: &[u8]) -> Self {
         self.push(Body::Payload, bytes.to_vec())

@@ -14,7 +14,7 @@ use bulkhead::tables::Layout;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::{
-    AddressKey, Epoch, Flow, FlowKey, Generation, Subinterface, SubinterfaceKey, Versioned, map,
+    AddressKey, Epoch, Flow, FlowKey, Generation, Subinterface, SubinterfaceKey, map,
 };
 use bytemuck::Zeroable as _;
 
@@ -41,7 +41,6 @@ struct Maps {
     generation: Array<MapData, u64>,
     subinterfaces: HashMap<MapData, Raw<SubinterfaceKey>, Raw<Subinterface>>,
     addresses: HashMap<MapData, Raw<AddressKey>, u32>,
-    identities: Array<MapData, Raw<Versioned>>,
     flows: HashMap<MapData, Raw<FlowKey>, Raw<Flow>>,
     counters: PerCpuHashMap<MapData, u32, Raw<Counters>>,
     event_counters: PerCpuArray<MapData, Raw<EventCounters>>,
@@ -89,10 +88,11 @@ impl Kernel {
         for (key, row) in &layout.subinterfaces {
             self.maps.subinterfaces.insert(Raw(*key), Raw(*row), 0)?;
         }
-        for (slot, (key, row)) in (0u32..).zip(&layout.addresses) {
-            self.maps.identities.set(slot, Raw(*row), 0)?;
+        for (key, slot) in &layout.addresses {
             self.maps.addresses.insert(Raw(*key), slot, 0)?;
         }
+        self.rows(map::IDENTITIES, &layout.identities)?;
+        self.rows(map::TUNNELS, &vec![0u64; layout.identities.len()])?;
         self.rows(map::NETWORKS, &layout.networks)?;
         self.rows(map::SCOPES, &layout.scopes)?;
         self.rows(map::DEVICES, &layout.devices)?;
@@ -232,7 +232,6 @@ impl Maps {
             generation: take(map::GENERATION)?.try_into()?,
             subinterfaces: take(map::SUBINTERFACES)?.try_into()?,
             addresses: take(map::ADDRESSES)?.try_into()?,
-            identities: take(map::IDENTITIES)?.try_into()?,
             flows: take(map::FLOWS)?.try_into()?,
             counters: take(map::COUNTERS)?.try_into()?,
             event_counters: take(map::EVENT_COUNTERS)?.try_into()?,

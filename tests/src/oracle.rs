@@ -17,12 +17,14 @@ mod intent;
 mod link;
 mod place;
 mod transport;
+mod tunnel;
 
 pub use dissect::{Dissected, What, dissect};
 pub use flaw::Flaw;
 
 use conversation::Conversations;
 use intent::Intent;
+use tunnel::{Heard, Unwrapped};
 
 /// What the oracle says about a frame.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,12 +49,15 @@ type Refusal = &'static str;
 pub struct Oracle<'p> {
     intent: Intent<'p>,
     conversations: Conversations,
+    heard: Vec<Heard>,
     flaw: Option<Flaw>,
 }
 
 /// A frame and what is known of it, filled in from stage to stage.
 struct Subject<'f> {
     frame: &'f Dissected,
+    /// The tunnel that it came through.
+    teid: Option<u32>,
     ifindex: u32,
     length: usize,
     now: u64,
@@ -67,6 +72,7 @@ impl<'p> Oracle<'p> {
         Self {
             intent: Intent { policy, agent, host, flaw: None },
             conversations: Conversations::default(),
+            heard: Vec::new(),
             flaw: None,
         }
     }
@@ -85,12 +91,23 @@ impl<'p> Oracle<'p> {
 
     /// Judges a frame that enters by an interface at a time in nanoseconds.
     pub fn judge(&mut self, frame: &[u8], ifindex: u32, now: u64) -> Opinion {
-        let dissected = match dissect(frame, self.flaw) {
+        let nobody = |passes, reason| Opinion { passes, reason, device: None, peer: None, rule: None };
+        let outer = match dissect(frame, self.flaw) {
             Ok(dissected) => dissected,
-            Err(reason) => return Opinion { passes: false, reason, device: None, peer: None, rule: None },
+            Err(reason) => return nobody(false, reason),
+        };
+        let Some(interface) = self.intent.interface(ifindex) else {
+            return nobody(false, "internal_interface");
+        };
+        let (dissected, teid) = match self.unwrap(interface, &outer) {
+            Ok(Unwrapped::Plain) => (outer, None),
+            Ok(Unwrapped::Signalling) => return nobody(true, "gtpu"),
+            Ok(Unwrapped::Packet(inner, teid)) => (*inner, Some(teid)),
+            Err(reason) => return nobody(false, reason),
         };
         let mut subject = Subject {
             frame: &dissected,
+            teid,
             ifindex,
             length: frame.len(),
             now,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use bulkhead::tables::{Place, PlaceFacts, Remote, Rules, Scoped, Tables};
+use bulkhead::tables::{Place, PlaceFacts, Remote, Rules, Scoped, Tables, TunnelFacts};
 use bulkhead_common::abi::key::VLAN_OTHER;
 use bulkhead_common::abi::value::{SCOPE_LINK, SCOPE_POOL, TRANSIT_DROP};
 use bulkhead_common::abi::{AddressKey, Device, DeviceId, NetworkId, PortRange, ProfileId, RuleId};
@@ -23,7 +23,13 @@ pub fn tables(places: &[(u32, u8)], devices: &[(u8, u16)]) -> Tables {
     let mut tables = Tables::default();
     for (ifindex, roles) in places {
         let link = vec![Scoped { scope: SCOPE_LINK, ..pool("10.99.0.0", "10.99.255.255") }];
-        let facts = PlaceFacts { network: NETWORK, roles: *roles, transit: TRANSIT_DROP, link };
+        let facts = PlaceFacts {
+            network: NETWORK,
+            roles: *roles,
+            transit: TRANSIT_DROP,
+            link,
+            tunnels: TunnelFacts::default(),
+        };
         let other = PlaceFacts { network: NetworkId::NONE, ..facts.clone() };
         tables.subinterfaces.insert(Place { ifindex: *ifindex, ..Place::default() }, facts);
         let any = Place { ifindex: *ifindex, outer_vlan: VLAN_OTHER, inner_vlan: VLAN_OTHER };

@@ -19,13 +19,14 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 pub const PROGRAM: &str = "bulkhead";
 
 /// Maps that outlive the agent, by name. The others are scratch of one program.
-pub const PINNED: [&str; 17] = [
+pub const PINNED: [&str; 18] = [
     map::GENERATION,
     map::SUBINTERFACES,
     map::NETWORKS,
     map::SCOPES,
     map::ADDRESSES,
     map::IDENTITIES,
+    map::TUNNELS,
     map::DEVICES,
     map::PROFILES,
     map::RULE_SETS,
@@ -40,12 +41,13 @@ pub const PINNED: [&str; 17] = [
 ];
 
 /// Entries of the maps that are made to measure; adopted maps keep their size.
-fn entries(sizes: &Capacities) -> [(&'static str, u32); 7] {
+fn entries(sizes: &Capacities) -> [(&'static str, u32); 8] {
     [
         // Two rows for each device, and device 0 is nobody.
         (map::DEVICES, sizes.devices.saturating_add(1).saturating_mul(2)),
         (map::ADDRESSES, sizes.addresses),
         (map::IDENTITIES, sizes.addresses),
+        (map::TUNNELS, sizes.addresses),
         (map::PROFILES, sizes.profiles.saturating_add(1)),
         (map::RANGES, sizes.ranges),
         (map::PORTS, sizes.ports),

@@ -89,6 +89,7 @@ impl Rows for Datapath {
             Op::Identity { slot, word, value } => maps.identities.store(slot, word, value),
             Op::Profile { profile, word, value } => maps.profiles.store(profile, word, value),
             Op::Flip(epoch) => maps.generation.store(0, 0, epoch.to_word()),
+            Op::ForgetTunnel(slot) => maps.tunnels.store(slot, 0, 0),
             Op::InsertAddress(key, slot) => Some(maps.addresses.insert(Abi(key), slot, 0)?),
             Op::RemoveAddress(key) => absent_is_done(maps.addresses.remove(&Abi(key)))?,
             Op::InsertPlace(key, value) => Some(maps.subinterfaces.insert(Abi(key), Abi(value), 0)?),

@@ -1,6 +1,10 @@
 //! What this host is: `kind: Agent` in `/etc/bulkhead/agent.yaml`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::location::{Located, Location};
 use crate::tables::Capacities;
@@ -30,6 +34,16 @@ pub struct AgentConfig {
 }
 
 impl AgentConfig {
+    /// An interface by its name.
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.iter().find(|interface| interface.name.value == name)
+    }
+
+    /// Every GTP-U endpoint of this host, whichever interface it is on.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Located<IpAddr>> {
+        self.interfaces.iter().filter_map(|interface| interface.gtpu.as_ref()).flat_map(|gtpu| &gtpu.local)
+    }
+
     /// The defaults, with no interface at all.
     pub(crate) fn with_defaults(at: Location) -> Self {
         Self {
@@ -54,6 +68,19 @@ pub struct Interface {
     pub roles: Vec<Role>,
     /// What happens to traffic that belongs to no device.
     pub transit: Transit,
+    /// The GTP-U tunnels that end here; packets inside are judged.
+    pub gtpu: Option<Gtpu>,
+}
+
+/// This host's end of GTP-U tunnels (TS 29.281), on an access interface.
+#[derive(Debug, Clone)]
+pub struct Gtpu {
+    /// The endpoints' addresses; at least one.
+    pub local: Vec<Located<IpAddr>>,
+    /// The base stations and gateways that may send to them; at least one.
+    pub peers: Vec<Located<IpNet>>,
+    /// Silence after which a device may come through another tunnel; 30 s.
+    pub idle: Duration,
 }
 
 /// What is behind an interface.

@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 pub use crate::tables::Capacities;
 pub use address::{AddressRange, IPV4, address, plain};
-pub use agent::{AgentConfig, Interface, PIN_DIR, Role, Transit};
+pub use agent::{AgentConfig, Gtpu, Interface, PIN_DIR, Role, Transit};
 pub use compile::{Catalogue, Compiled, Ids, ProfileName, RuleName, compile};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use excerpt::Excerpt;
@@ -47,7 +47,8 @@ pub(crate) use judge::{first_packet, host as host_in};
 pub use location::{Located, Location, SourceFile};
 pub use model::{
     Between, Binding, Destination, Device, Direction, Labels, Network, Policy, PolicyRules, Remotes, Rule,
-    Segment, Selector, Service, SimProfile, Subinterface, Subject, Test, TestDevice, TestRemote, carries,
+    Segment, Selector, Service, SimProfile, Subinterface, Subject, TeidRange, Test, TestDevice, TestRemote,
+    carries,
 };
 pub use name::Name;
 pub(crate) use name::nearest as nearest_name;

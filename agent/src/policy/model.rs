@@ -62,6 +62,8 @@ pub struct Network {
     pub at: Location,
     /// Where its traffic enters this host; no other network is seen there.
     pub seen_on: Vec<Located<Subinterface>>,
+    /// TEIDs that belong to this network, by the GTP-U interface where they do; no other network has them there.
+    pub teids: BTreeMap<Subinterface, Vec<Located<TeidRange>>>,
     /// Addresses that are devices or nothing. Disjoint.
     pub pools: Vec<Located<IpNet>>,
     /// Addresses that devices reach only by a service or a destination that says so. An address
@@ -91,6 +93,24 @@ impl std::fmt::Display for Subinterface {
             (0, _) => Ok(()),
             (outer, 0) => write!(f, " vlan {outer}"),
             (outer, inner) => write!(f, " vlan {outer}.{inner}"),
+        }
+    }
+}
+
+/// A stretch of GTP-U tunnel endpoint identifiers, both ends included; never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TeidRange {
+    /// The first.
+    pub first: u32,
+    /// The last.
+    pub last: u32,
+}
+
+impl std::fmt::Display for TeidRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.first == self.last {
+            true => write!(f, "{:#x}", self.first),
+            false => write!(f, "{:#x}-{:#x}", self.first, self.last),
         }
     }
 }
@@ -134,6 +154,8 @@ pub struct Device {
     pub labels: Labels,
     /// Its addresses: IPv4 /32, IPv6 /128 or /64; inside the network's pools, and nobody else's.
     pub addresses: Vec<Located<IpNet>>,
+    /// The TEID that its packets must come with (TS 29.281: the one its UPF or PGW gave its session).
+    pub teid: Option<Located<u32>>,
     /// Where its frames must enter.
     pub binding: Option<Binding>,
     /// Its SIM profiles (several on an eSIM).

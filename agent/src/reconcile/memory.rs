@@ -13,10 +13,11 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
+use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::Verdict;
 
 use super::op::{Capacity, Op, Rows};
-use crate::tables::FlowTable;
+use crate::tables::{FlowTable, TunnelTable};
 
 /// Tables of a fixed size.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ pub struct Memory {
     peers: Vec<Peer>,
     ports: Vec<PortRange>,
     flows: FlowTable,
+    tunnels: TunnelTable,
 }
 
 impl Memory {
@@ -53,6 +55,7 @@ impl Memory {
             peers: vec![Peer::default(); capacity.peers as usize],
             ports: vec![PortRange::default(); capacity.ports as usize],
             flows: FlowTable::default(),
+            tunnels: TunnelTable::default(),
         }
     }
 
@@ -161,6 +164,10 @@ impl Rows for Memory {
             Op::Scope(row, value) => write(&mut self.scopes, row, value),
             Op::Identity { slot, word, value } => Self::store(&mut self.identities, slot, word, value),
             Op::Profile { profile, word, value } => Self::store(&mut self.profiles, profile, word, value),
+            Op::ForgetTunnel(slot) => {
+                self.tunnels.forget(slot);
+                Some(())
+            }
             Op::InsertAddress(key, slot) => done(self.addresses.insert(key, slot)),
             Op::RemoveAddress(key) => done(self.addresses.remove(&key)),
             Op::InsertPlace(key, value) => done(self.places.insert(key, value)),
@@ -193,8 +200,11 @@ impl Tables for Memory {
         self.scopes.get(index as usize)
     }
 
-    fn address(&self, key: &AddressKey) -> Option<Versioned> {
-        let slot = *self.addresses.get(key)?;
+    fn address(&self, key: &AddressKey) -> Option<u32> {
+        self.addresses.get(key).copied()
+    }
+
+    fn identity(&self, slot: u32) -> Option<Versioned> {
         read(&self.identities, slot)
     }
 
@@ -220,6 +230,16 @@ impl Tables for Memory {
 
     fn port(&self, index: u32) -> Option<&PortRange> {
         self.ports.get(index as usize)
+    }
+}
+
+impl Tunnels for Memory {
+    fn tunnel(&self, slot: u32) -> Option<u64> {
+        self.tunnels.tunnel(slot)
+    }
+
+    fn bind(&self, slot: u32, seen: u64, word: u64) -> bool {
+        self.tunnels.bind(slot, seen, word)
     }
 }
 

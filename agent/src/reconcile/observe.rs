@@ -67,8 +67,7 @@ fn read_place(rows: &impl Rows, state: &mut State, key: SubinterfaceKey, row: Su
     }
     let (outer_vlan, inner_vlan) = key.vlans();
     let place = Place { ifindex: key.ifindex(), outer_vlan, inner_vlan };
-    let link = read_scopes(rows, row.link)?;
-    let facts = PlaceFacts { network: row.network, roles: row.roles, transit: row.transit, link };
+    let facts = PlaceFacts::of_row(&row, |span| read_scopes(rows, span))?;
     state.places.insert(place, (row.since, facts));
     Ok(())
 }

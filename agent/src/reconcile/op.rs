@@ -41,6 +41,8 @@ pub enum Op {
         /// `since << 32 | rule set row`.
         value: u64,
     },
+    /// Forgets which tunnel a slot's old owner came through.
+    ForgetTunnel(u32),
     /// Makes an address lead to a slot whose word does not hold yet.
     InsertAddress(AddressKey, u32),
     /// Removes an address that leads nowhere any more.

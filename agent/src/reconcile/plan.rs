@@ -10,14 +10,14 @@ use std::sync::Arc;
 use bulkhead_common::abi::map::{NETWORK_CAPACITY, SCOPE_CAPACITY, SUBINTERFACE_CAPACITY};
 use bulkhead_common::abi::{
     AddressKey, DeviceId, Epoch, Generation, Network, Peer, PortRange, ProfileId, Range, RuleSet, ScopeRange,
-    Span, Subinterface, SubinterfaceKey, Versioned,
+    Span, SubinterfaceKey, Versioned,
 };
 
 use super::allocate::Free;
 use super::observe::{bank_row, other_bank};
 use super::op::Op;
 use super::state::{State, Stored};
-use crate::tables::{PlaceFacts, Remote, Rules, Scoped, Tables};
+use crate::tables::{Remote, Rules, Scoped, Tables};
 
 /// A table that is too small for what it should hold.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -211,6 +211,11 @@ impl<'s> Plan<'s> {
         if versioned.at(self.state.epoch.generation).1 == row {
             return;
         }
+        let before = versioned.at(self.state.epoch.generation).1;
+        if before / 2 != row / 2 {
+            // Another device has the address: its tunnel is not the old one's.
+            self.sweep.push(Op::ForgetTunnel(slot));
+        }
         let (word, value) = self.word(versioned, row);
         self.staging.push(Op::Identity { slot, word, value });
         self.next.addresses.insert(key, (slot, with_word(versioned, word, value)));
@@ -223,6 +228,7 @@ impl<'s> Plan<'s> {
         self.staging.extend([
             Op::Identity { slot, word: 1, value: 0 },
             Op::Identity { slot, word: 0, value },
+            Op::ForgetTunnel(slot),
             Op::InsertAddress(key, slot),
         ]);
         self.next.addresses.insert(key, (slot, Versioned::from_words([value, 0])));
@@ -278,9 +284,9 @@ impl<'s> Plan<'s> {
                 Some((since, same)) if same == facts => *since,
                 Some(_) | None => self.since,
             };
-            let link = self.write_scopes(&facts.link, scopes)?;
+            let row = facts.row(since, |content| self.write_scopes(content, scopes))?;
             let key = SubinterfaceKey::new(bank.bank, place.ifindex, place.outer_vlan, place.inner_vlan);
-            self.staging.push(Op::InsertPlace(key, place_row(since, facts, link)));
+            self.staging.push(Op::InsertPlace(key, row));
             self.next.places.insert(*place, (since, facts.clone()));
         }
         Ok(())
@@ -383,17 +389,6 @@ impl<'r> PortLists<'r> {
     fn span(&self, list: &[PortRange], base: u32) -> Span {
         let start = self.starts.get(list).copied().unwrap_or_default();
         Span { start: base + start, len: count(list.len()) }
-    }
-}
-
-const fn place_row(since: Generation, facts: &PlaceFacts, link: Span) -> Subinterface {
-    Subinterface {
-        since,
-        network: facts.network,
-        link,
-        roles: facts.roles,
-        transit: facts.transit,
-        _pad: [0; 6],
     }
 }
 

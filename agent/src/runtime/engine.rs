@@ -226,7 +226,8 @@ impl Engine {
             generations.map(|(generation, revision)| (Generation(*generation), *revision)).collect();
         names.inherit(&self.names);
         self.names = names.clone();
-        let view = View::new(names, Arc::new(in_force.policy.clone()), in_force.host.clone());
+        let view =
+            View::new(names, Arc::new(in_force.policy.clone()), self.agent.clone(), in_force.host.clone());
         self.telemetry.rename(Arc::new(view));
         self.in_force = Some(Arc::new(in_force));
     }

@@ -57,6 +57,7 @@ impl Text {
         line.optional("", icmp_type(record));
         line.optional("", repeats(record));
         line.optional("", traffic(record));
+        line.optional("teid ", tunnel(record));
         line.optional("peer ", record.peer.as_deref());
         line.optional("rule ", record.rule.as_deref());
         line.optional("r", record.revision);
@@ -160,6 +161,12 @@ fn icmp_type(record: &Record) -> Option<String> {
         136 => "neighbour-advertisement".into(),
         other => format!("type {other}"),
     })
+}
+
+/// `0x1a2b from 10.3.0.21`: the tunnel that it came through.
+fn tunnel(record: &Record) -> Option<String> {
+    let (teid, peer) = (record.teid?, record.tunnel_peer?);
+    Some(format!("{teid:#x} from {peer}"))
 }
 
 /// `×14/10s`.

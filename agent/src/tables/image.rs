@@ -4,6 +4,7 @@
 //! model run `bulkhead_common::judge` on an [`Image`], with a flow table of their own.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use bulkhead_common::abi::map::NETWORK_CAPACITY;
 use bulkhead_common::abi::{
@@ -12,9 +13,10 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
+use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::Verdict;
 
-use super::{FlowTable, Remote, Rules, Scoped, Tables};
+use super::{FlowTable, Remote, Rules, Scoped, Tables, TunnelTable};
 
 /// Flat rows, as a layout fills them; row 0 of devices and rule sets is nobody's.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +27,10 @@ pub struct Layout {
     pub networks: Vec<Network>,
     /// All scopes.
     pub scopes: Vec<ScopeRange>,
-    /// Device rows by address.
-    pub addresses: BTreeMap<AddressKey, Versioned>,
+    /// Slots by address.
+    pub addresses: BTreeMap<AddressKey, u32>,
+    /// Device rows by slot.
+    pub identities: Vec<Versioned>,
     /// Device rows.
     pub devices: Vec<Device>,
     /// Rule sets by profile.
@@ -61,14 +65,8 @@ impl Layout {
     fn add_places(&mut self, tables: &Tables) {
         for (place, facts) in &tables.subinterfaces {
             let key = SubinterfaceKey::new(0, place.ifindex, place.outer_vlan, place.inner_vlan);
-            let row = Subinterface {
-                since: GENERATION,
-                network: facts.network,
-                link: self.add_scopes(&facts.link),
-                roles: facts.roles,
-                transit: facts.transit,
-                _pad: [0; 6],
-            };
+            let row: Result<_, Infallible> = facts.row(GENERATION, |scopes| Ok(self.add_scopes(scopes)));
+            let Ok(row) = row;
             self.subinterfaces.insert(key, row);
         }
         for (network, scopes) in &tables.networks {
@@ -92,7 +90,8 @@ impl Layout {
         }
         for (key, device) in &tables.addresses {
             let row = rows.get(device).copied().unwrap_or_default();
-            self.addresses.insert(*key, Versioned::from_words([Versioned::word(GENERATION, row), 0]));
+            self.addresses.insert(*key, index(self.identities.len()));
+            self.identities.push(Versioned::from_words([Versioned::word(GENERATION, row), 0]));
         }
     }
 
@@ -167,6 +166,7 @@ fn index(at: usize) -> u32 {
 pub struct Image {
     layout: Layout,
     flows: FlowTable,
+    tunnels: TunnelTable,
 }
 
 impl Image {
@@ -235,8 +235,12 @@ impl bulkhead_common::decide::Tables for Image {
         self.layout.scopes.get(index as usize)
     }
 
-    fn address(&self, key: &AddressKey) -> Option<Versioned> {
+    fn address(&self, key: &AddressKey) -> Option<u32> {
         self.layout.addresses.get(key).copied()
+    }
+
+    fn identity(&self, slot: u32) -> Option<Versioned> {
+        self.layout.identities.get(slot as usize).copied()
     }
 
     fn device(&self, index: u32) -> Option<&Device> {
@@ -261,6 +265,16 @@ impl bulkhead_common::decide::Tables for Image {
 
     fn port(&self, index: u32) -> Option<&PortRange> {
         self.layout.ports.get(index as usize)
+    }
+}
+
+impl Tunnels for Image {
+    fn tunnel(&self, slot: u32) -> Option<u64> {
+        self.tunnels.tunnel(slot)
+    }
+
+    fn bind(&self, slot: u32, seen: u64, word: u64) -> bool {
+        self.tunnels.bind(slot, seen, word)
     }
 }
 

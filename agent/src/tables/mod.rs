@@ -7,18 +7,22 @@ mod capacities;
 mod flow_table;
 mod host;
 mod image;
+mod tunnel_table;
 
 pub use capacities::Capacities;
 pub use flow_table::FlowTable;
 pub use host::{Host, HostInterface};
 pub use image::{Image, Layout};
+pub use tunnel_table::TunnelTable;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bulkhead_common::abi::{Addr, AddressKey, Device, DeviceId, NetworkId, PortRange, ProfileId};
+use bulkhead_common::abi::{
+    Addr, AddressKey, Device, DeviceId, Generation, NetworkId, PortRange, ProfileId, Span, Subinterface,
+};
 use bulkhead_common::case::{Arrival, Case, LinkType};
-use bulkhead_common::decide::Flows;
+use bulkhead_common::engine::State;
 use bulkhead_common::verdict::Verdict;
 
 /// Everything the engine reads, compiled from one policy for one host.
@@ -59,6 +63,74 @@ pub struct PlaceFacts {
     pub transit: u8,
     /// The host's own prefixes on the link, scope `SCOPE_LINK`: sorted, disjoint.
     pub link: Vec<Scoped>,
+    /// The GTP-U tunnels that end there.
+    pub tunnels: TunnelFacts,
+}
+
+/// What is known of the GTP-U tunnels that end at a place; all empty where none do.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TunnelFacts {
+    /// This host's endpoints, scope `SCOPE_ENDPOINT`: sorted, disjoint.
+    pub endpoints: Vec<Scoped>,
+    /// Who may send to them, scope `SCOPE_ENDPOINT`: sorted, disjoint.
+    pub peers: Vec<Scoped>,
+    /// TEIDs as `::teid`, the scope a network's number: sorted, disjoint.
+    pub teids: Vec<Scoped>,
+    /// Pools of the networks seen there, the scope a network's number: sorted, disjoint.
+    pub owners: Vec<Scoped>,
+    /// Seconds of silence after which a device may come through another tunnel.
+    pub idle: u16,
+}
+
+impl PlaceFacts {
+    /// The row for these facts; `store` lays a list of ranges out and says where it lies.
+    ///
+    /// # Errors
+    /// Those of `store`.
+    pub fn row<E>(
+        &self,
+        since: Generation,
+        mut store: impl FnMut(&[Scoped]) -> Result<Span, E>,
+    ) -> Result<Subinterface, E> {
+        Ok(Subinterface {
+            since,
+            network: self.network,
+            link: store(&self.link)?,
+            endpoints: store(&self.tunnels.endpoints)?,
+            peers: store(&self.tunnels.peers)?,
+            teids: store(&self.tunnels.teids)?,
+            owners: store(&self.tunnels.owners)?,
+            tunnel_idle: self.tunnels.idle,
+            roles: self.roles,
+            transit: self.transit,
+        })
+    }
+
+    /// The facts of a row; `read` fetches the ranges of a span.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn of_row<E>(row: &Subinterface, read: impl Fn(Span) -> Result<Vec<Scoped>, E>) -> Result<Self, E> {
+        Ok(Self {
+            network: row.network,
+            roles: row.roles,
+            transit: row.transit,
+            link: read(row.link)?,
+            tunnels: TunnelFacts {
+                endpoints: read(row.endpoints)?,
+                peers: read(row.peers)?,
+                teids: read(row.teids)?,
+                owners: read(row.owners)?,
+                idle: row.tunnel_idle,
+            },
+        })
+    }
+
+    /// How many ranges the place needs.
+    pub fn ranges(&self) -> usize {
+        let TunnelFacts { endpoints, peers, teids, owners, .. } = &self.tunnels;
+        [&self.link, endpoints, peers, teids, owners].into_iter().map(Vec::len).sum()
+    }
 }
 
 /// A range of addresses and its scope.
@@ -99,7 +171,7 @@ pub struct Remote {
 /// Parses and judges a frame that enters by an interface, as the XDP program does.
 pub fn judge<T>(tables: &T, frame: &[u8], ifindex: u32) -> (Verdict, Case)
 where
-    T: bulkhead_common::decide::Tables + Flows,
+    T: State,
 {
     let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     let mut case = Case::new(tables.epoch(), Arrival { ifindex, link: LinkType::Ethernet, length });

@@ -39,6 +39,8 @@ impl Composer<'_> {
             verdict: Some(if verdict.passes() { Outcome::Pass } else { Outcome::Drop }),
             reason: Some(verdict.as_str().into()),
             direction: Some(direction.as_str().into()),
+            tunnel_peer: (event.teid != 0).then(|| event.tunnel_peer.to_ip()),
+            teid: (event.teid != 0).then_some(event.teid),
             source_mac: Some(mac(event.source_mac).into()),
             packets: Some(1),
             bytes: Some(event.length.into()),

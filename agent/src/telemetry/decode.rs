@@ -89,7 +89,7 @@ mod tests {
         for len in (0..bytes.len()).filter(|len| *len != size_of::<Event>()) {
             assert_eq!(decode(&bytes[..len]), Err(DecodeError::Size(len)));
         }
-        assert!(DecodeError::Size(95).to_string().contains("95 bytes instead of 96"));
+        assert!(DecodeError::Size(95).to_string().contains("95 bytes instead of 112"));
     }
 
     #[test]

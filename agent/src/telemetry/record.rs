@@ -150,6 +150,12 @@ pub struct Record {
     /// ICMP type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp_type: Option<u8>,
+    /// The GTP-U peer whose tunnel it came through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel_peer: Option<IpAddr>,
+    /// TEID of that tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teid: Option<u32>,
     /// The frame's source MAC address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_mac: Option<Label>,
@@ -217,6 +223,8 @@ impl Record {
             ether_type: None,
             tcp_flags: None,
             icmp_type: None,
+            tunnel_peer: None,
+            teid: None,
             source_mac: None,
             packets: None,
             bytes: None,

@@ -9,7 +9,7 @@ use bulkhead_common::verdict::Direction;
 
 use super::label::Label;
 use super::names::{DeviceName, NameTable, Names};
-use crate::policy::{Considered, Device, Name, Policy, considered_rules};
+use crate::policy::{AgentConfig, Considered, Device, Name, Policy, considered_rules};
 use crate::tables::Host;
 
 /// Names of a policy, with the policy itself.
@@ -17,13 +17,14 @@ use crate::tables::Host;
 pub struct View {
     table: NameTable,
     policy: Arc<Policy>,
+    agent: AgentConfig,
     host: Host,
 }
 
 impl View {
     /// The names in `table`; nearest rules by `policy` as it is enforced on `host`.
-    pub fn new(table: NameTable, policy: Arc<Policy>, host: Host) -> Self {
-        Self { table, policy, host }
+    pub fn new(table: NameTable, policy: Arc<Policy>, agent: AgentConfig, host: Host) -> Self {
+        Self { table, policy, agent, host }
     }
 
     /// The names alone, for the next view to inherit.
@@ -65,7 +66,7 @@ impl Names for View {
             Direction::Downlink => [None, device],
             Direction::Transit => return None,
         };
-        let rules = considered_rules(&self.policy, &self.host, &packet(event)?, ends);
+        let rules = considered_rules(&self.policy, (&self.agent, &self.host), &packet(event)?, ends);
         Considered::nearest(&rules).map(lacking)
     }
 }
@@ -150,7 +151,7 @@ spec:
         let host =
             Host { interfaces: [("n3".to_owned(), interface(4)), ("n6".to_owned(), interface(5))].into() };
         let compiled = compile(&policy, &agent, &host, &mut Ids::default()).unwrap();
-        (View::new(NameTable::of(&compiled, &host), Arc::new(policy), host), compiled)
+        (View::new(NameTable::of(&compiled, &host), Arc::new(policy), agent, host), compiled)
     }
 
     fn number(view: &View, name: &str) -> DeviceId {

@@ -37,6 +37,10 @@ pub struct Event {
     pub inner_vlan: u16,
     /// The frame's length in bytes.
     pub length: u32,
+    /// The GTP-U peer whose tunnel it came through, unspecified without one.
+    pub tunnel_peer: Addr,
+    /// TEID of that tunnel, 0 without one.
+    pub teid: u32,
     /// EtherType as read, native order.
     pub ether_type: u16,
     /// The frame's source MAC address.
@@ -52,5 +56,5 @@ pub struct Event {
     /// [`crate::parse::Kind`] as a number.
     pub kind: u8,
     /// Zero.
-    pub _pad: [u8; 6],
+    pub _pad: [u8; 2],
 }

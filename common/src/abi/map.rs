@@ -12,6 +12,8 @@ pub const SCOPES: &str = "SCOPES";
 pub const ADDRESSES: &str = "ADDRESSES";
 /// Slot → [`super::Versioned`] row in [`DEVICES`] (ARRAY, mmap).
 pub const IDENTITIES: &str = "IDENTITIES";
+/// Slot → `teid << 32 | seconds` of the tunnel that the address came through last (ARRAY, mmap); written by the program.
+pub const TUNNELS: &str = "TUNNELS";
 /// [`super::Device`] rows, two for each device: `2 * id` and `2 * id + 1` (ARRAY, mmap).
 pub const DEVICES: &str = "DEVICES";
 /// [`super::ProfileId`] → [`super::Versioned`] row in [`RULE_SETS`] (ARRAY, mmap).

@@ -19,7 +19,7 @@ pub use value::{
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Asserts sizes at compile time: a changed layout must bump [`ABI_VERSION`].
 const _: () = {
@@ -27,15 +27,15 @@ const _: () = {
     assert!(size_of::<SubinterfaceKey>() == 12);
     assert!(size_of::<AddressKey>() == 24);
     assert!(size_of::<FlowKey>() == 48);
-    assert!(size_of::<Subinterface>() == 24);
+    assert!(size_of::<Subinterface>() == 52);
     assert!(size_of::<Network>() == 16);
     assert!(size_of::<ScopeRange>() == 36);
     assert!(size_of::<Versioned>() == 16);
-    assert!(size_of::<Device>() == 28);
+    assert!(size_of::<Device>() == 32);
     assert!(size_of::<RuleSet>() == 32);
     assert!(size_of::<Range>() == 40);
     assert!(size_of::<Peer>() == 12);
     assert!(size_of::<PortRange>() == 16);
     assert!(size_of::<Flow>() == 136);
-    assert!(size_of::<event::Event>() == 96);
+    assert!(size_of::<event::Event>() == 112);
 };

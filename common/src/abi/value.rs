@@ -95,6 +95,11 @@ pub struct Span {
     pub len: u32,
 }
 
+impl Span {
+    /// No entries.
+    pub const EMPTY: Self = Self { start: 0, len: 0 };
+}
+
 /// Role bit: frames from the device side enter here.
 pub const ROLE_ACCESS: u8 = 1;
 /// Role bit: frames from the data network enter here.
@@ -117,12 +122,21 @@ pub struct Subinterface {
     pub network: NetworkId,
     /// The host's own prefixes on this link, as [`ScopeRange`]s: who may speak ARP and ND.
     pub link: Span,
+    /// This host's GTP-U endpoints, as [`ScopeRange`]s: what comes for them is judged inside. Empty where there are none.
+    pub endpoints: Span,
+    /// Who may send to them, as [`ScopeRange`]s.
+    pub peers: Span,
+    /// Ranges of TEIDs as [`ScopeRange`]s from `::teid` to `::teid`; the scope is the number of the network they belong to.
+    pub teids: Span,
+    /// Pools of the networks seen here as [`ScopeRange`]s; the scope is the network's number, with [`OWNER_BY_TEID`] where
+    /// only a TEID tells. Used where `network` is none.
+    pub owners: Span,
+    /// Seconds of silence after which a device may come through another tunnel.
+    pub tunnel_idle: u16,
     /// [`ROLE_ACCESS`], [`ROLE_CORE`] or both.
     pub roles: u8,
     /// [`TRANSIT_DROP`], [`TRANSIT_PASS`] or [`TRANSIT_HOST`].
     pub transit: u8,
-    /// Zero.
-    pub _pad: [u8; 6],
 }
 
 impl Subinterface {
@@ -130,10 +144,14 @@ impl Subinterface {
     pub const NOWHERE: Self = Self {
         since: Generation::NONE,
         network: NetworkId::NONE,
-        link: Span { start: 0, len: 0 },
+        link: Span::EMPTY,
+        endpoints: Span::EMPTY,
+        peers: Span::EMPTY,
+        teids: Span::EMPTY,
+        owners: Span::EMPTY,
+        tunnel_idle: 0,
         roles: 0,
         transit: TRANSIT_DROP,
-        _pad: [0; 6],
     };
 }
 
@@ -151,7 +169,7 @@ pub struct Network {
 
 impl Network {
     /// A network without addresses.
-    pub const NOBODY: Self = Self { since: Generation::NONE, _flags: 0, scopes: Span { start: 0, len: 0 } };
+    pub const NOBODY: Self = Self { since: Generation::NONE, _flags: 0, scopes: Span::EMPTY };
 }
 
 /// [`ScopeRange::scope`]: addresses that belong to devices or to nobody.
@@ -160,6 +178,10 @@ pub const SCOPE_POOL: u32 = 1;
 pub const SCOPE_INFRASTRUCTURE: u32 = 2;
 /// [`ScopeRange::scope`]: a prefix on the link itself.
 pub const SCOPE_LINK: u32 = 3;
+/// [`ScopeRange::scope`]: a GTP-U endpoint, this host's or a peer's.
+pub const SCOPE_ENDPOINT: u32 = 4;
+/// Set in the scope of [`Subinterface::owners`]: the network is told by its TEIDs, so a tunnel's inner address alone is not enough.
+pub const OWNER_BY_TEID: u32 = 1 << 31;
 
 /// A range of addresses and what it is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
@@ -196,6 +218,8 @@ pub struct Device {
     pub mac: [u8; 6],
     /// [`DEVICE_MAC_BOUND`].
     pub flags: u16,
+    /// The TEID its packets must come with; 0 is the first one that it uses.
+    pub teid: u32,
 }
 
 impl Device {
@@ -210,6 +234,7 @@ impl Device {
             inner_vlan: VLAN_OTHER,
             mac: [0; 6],
             flags: 0,
+            teid: 0,
         }
     }
 }

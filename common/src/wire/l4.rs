@@ -45,6 +45,13 @@ pub fn udp<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32) -> Option<Ports> 
     fits.then_some(ports([s0, s1, d0, d1]))
 }
 
+/// The datagram of a UDP header, as far as its length says; nothing if it does not fit.
+#[inline(always)]
+pub fn udp_payload<'f, F: Frame + ?Sized>(window: &Window<'f, F>, at: u32) -> Option<Window<'f, F>> {
+    let [high, low] = window.load(at + 4)?;
+    window.up_to(at + u16::from_be_bytes([high, low]) as u32)
+}
+
 /// Reads the ports of an SCTP common header; nothing if it is cut off.
 #[inline(always)]
 pub fn sctp<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32) -> Option<Ports> {

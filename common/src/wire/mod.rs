@@ -2,6 +2,7 @@
 
 pub mod arp;
 pub mod ethernet;
+pub mod gtpu;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;

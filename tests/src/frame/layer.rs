@@ -19,6 +19,8 @@ pub(super) enum Body {
     Sctp,
     Icmp,
     Icmpv6,
+    /// GTP-U with its optional fields and extension headers.
+    Gtpu,
     Payload,
 }
 
@@ -41,6 +43,7 @@ impl Body {
             | Self::Sctp
             | Self::Icmp
             | Self::Icmpv6
+            | Self::Gtpu
             | Self::Payload => None,
         }
     }
@@ -56,7 +59,7 @@ impl Body {
             Self::Sctp => 132,
             Self::Icmp => 1,
             Self::Icmpv6 => 58,
-            Self::Ethernet | Self::Tag(_) | Self::Arp | Self::Payload => return None,
+            Self::Ethernet | Self::Tag(_) | Self::Arp | Self::Gtpu | Self::Payload => return None,
         })
     }
 }
@@ -101,6 +104,11 @@ impl Layer {
             }
             Body::Icmp => put(&mut header, 2, internet(&[&self.header, &content])),
             Body::Icmpv6 => put(&mut header, 2, pseudo(outer, 58, &self.header, &content)),
+            // TS 29.281 clause 5.1: the length counts from behind the eight mandatory bytes.
+            Body::Gtpu => {
+                let length = header.len() - 8 + content.len();
+                put(&mut header, 2, length as u16);
+            }
             Body::Arp | Body::Payload => {}
         }
         for (at, bytes) in &self.overrides {

@@ -7,7 +7,7 @@ use bulkhead::policy::{Name, Policy};
 use super::Random;
 
 /// Where networks can be seen: interface, tags.
-pub(super) const PLACES: [(&str, u16, u16); 11] = [
+pub(super) const PLACES: [(&str, u16, u16); 14] = [
     ("acc0", 0, 0),
     ("acc0", 101, 0),
     ("acc0", 7, 9),
@@ -19,6 +19,9 @@ pub(super) const PLACES: [(&str, u16, u16); 11] = [
     ("core0", 101, 0),
     ("mix0", 0, 0),
     ("mix0", 200, 0),
+    ("n3", 0, 0),
+    ("n3", 7, 0),
+    ("s1u", 0, 0),
 ];
 
 const CLASSES: [&str; 3] = ["camera", "recorder", "charger"];
@@ -36,7 +39,7 @@ const PORTS: [&str; 16] = [
     "udp/any",
     "udp/5000-5010",
     "sctp/any",
-    "sctp/36412",
+    "udp/2100-2200",
     "icmp/echo",
     "icmp/echo",
     "tcp/554",
@@ -69,6 +72,8 @@ struct Net {
     v4: &'static str,
     v6: &'static str,
     places: Vec<(&'static str, u16, u16)>,
+    /// TEIDs where tunnels end, if they tell the network.
+    teids: Option<&'static str>,
 }
 
 /// Draws a policy set.
@@ -148,9 +153,12 @@ fn document(text: &mut String, document: &str) {
 fn networks(random: &mut Random) -> Vec<Net> {
     let shared = random.chance(50);
     let blue = if shared { ("10.45", "fd00:45") } else { ("10.46", "fd00:46") };
+    let teids = [shared || random.chance(30), !shared && random.chance(30)];
+    let acme = teids[0].then_some("0x1000-0x17ff, 0x1a00");
+    let blue_teids = teids[1].then_some("8192-12287");
     let mut networks = vec![
-        Net { name: "acme", v4: "10.45", v6: "fd00:45", places: Vec::new() },
-        Net { name: "blue", v4: blue.0, v6: blue.1, places: Vec::new() },
+        Net { name: "acme", v4: "10.45", v6: "fd00:45", places: Vec::new(), teids: acme },
+        Net { name: "blue", v4: blue.0, v6: blue.1, places: Vec::new(), teids: blue_teids },
     ];
     let whole = |network: &Net| {
         let mut places = network.places.iter();
@@ -162,6 +170,11 @@ fn networks(random: &mut Random) -> Vec<Net> {
             if random.chance(85) {
                 let owner = random.below(networks.len());
                 networks[owner].places.push(place);
+                // Where tunnels end several networks may be seen; with the same pools only if TEIDs tell all.
+                let both = place.0 == "n3" || place.0 == "s1u" && !shared;
+                if both && random.chance(60) {
+                    networks[1 - owner].places.push(place);
+                }
             }
         }
     }
@@ -169,8 +182,12 @@ fn networks(random: &mut Random) -> Vec<Net> {
 }
 
 fn network_text(random: &mut Random, network: &Net) -> String {
-    let Net { name, v4, v6, places } = network;
-    let seen: Vec<String> = places.iter().map(|place| format!("{{{}}}", place_text(place))).collect();
+    let Net { name, v4, v6, places, teids } = network;
+    let seen = places.iter().map(|place| match teids {
+        Some(teids) if has_tunnels(place.0) => format!("{{{}, teids: [{teids}]}}", place_text(place)),
+        _ => format!("{{{}}}", place_text(place)),
+    });
+    let seen: Vec<String> = seen.collect();
     // Inside the pool or outside of it, or both.
     let inside = format!("{v4}.255.0/24");
     let infrastructure = [inside.as_str(), "10.99.0.0/24", "\"2001:db8:99::/64\""];
@@ -202,6 +219,11 @@ fn never(random: &mut Random, text: &mut String) {
     }
 }
 
+/// True where GTP-U tunnels end.
+pub(super) fn has_tunnels(interface: &str) -> bool {
+    matches!(interface, "n3" | "s1u")
+}
+
 fn place_text((interface, vlan, inner): &(&str, u16, u16)) -> String {
     let mut text = format!("interface: {interface}");
     if *vlan > 0 {
@@ -214,7 +236,7 @@ fn place_text((interface, vlan, inner): &(&str, u16, u16)) -> String {
 }
 
 fn device_text(random: &mut Random, network: &Net, name: &str, host: &str) -> String {
-    let Net { v4, v6, places, .. } = network;
+    let Net { v4, v6, places, teids, .. } = network;
     let mut addresses = vec![format!("{v4}.{host}")];
     let subnet = host.rsplit('.').next().unwrap_or_default();
     match random.below(3) {
@@ -232,7 +254,10 @@ fn device_text(random: &mut Random, network: &Net, name: &str, host: &str) -> St
         network.name,
         addresses.join(", ")
     );
-    if random.chance(40) {
+    if places.iter().any(|place| has_tunnels(place.0)) && random.chance(25) {
+        let first = teids.map_or("0x5000", |teids| if teids.starts_with('8') { "8193" } else { "0x1a00" });
+        let _ = writeln!(text, "  teid: {first}");
+    } else if random.chance(40) {
         let access: Vec<_> = places.iter().filter(|place| place.0 != "core0").collect();
         let place = random.pick(&access);
         let mut parts = vec![place_text(place)];

@@ -12,6 +12,7 @@ mod choice;
 mod header;
 mod link;
 mod odd;
+mod tunnel;
 
 use choice::{OUTSIDE, parse, same_host};
 
@@ -42,6 +43,8 @@ pub struct Traffic {
 struct Located {
     address: IpAddr,
     places: Vec<Place>,
+    /// The tunnel that it speaks through, where it speaks through one.
+    teid: u32,
 }
 
 /// An interface's number and tags.
@@ -55,6 +58,8 @@ struct Said {
     from: IpAddr,
     to: IpAddr,
     words: Words,
+    /// The tunnel of a device that speaks through one; 0 from the outside.
+    teid: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,24 +71,28 @@ enum Words {
     Pong(u16),
 }
 
-const PORTS: [u16; 30] = [
+const PORTS: [u16; 33] = [
     0, 1, 21, 22, 23, 24, 53, 67, 68, 123, 442, 443, 443, 444, 445, 546, 547, 554, 853, 1023, 1024, 4999,
-    5000, 5005, 5010, 5683, 5685, 8883, 36412, 65535,
+    5000, 5005, 5010, 5683, 5685, 8883, 36412, 65535, 2123, 2152, 8805,
 ];
 
 impl Traffic {
     /// A stream for a world, from a seed of its own.
     pub fn new(world: &World, seed: u64) -> Self {
-        let devices = world.policy.devices().values().flat_map(|device| {
+        let devices = (0x6000u32..).zip(world.policy.devices().values()).flat_map(|(number, device)| {
             let network = &world.policy.networks()[&device.network.value];
+            let listed = network.teids.values().flatten().next();
+            let any = listed.map_or(number, |range| range.value.first + number % 4);
+            let teid = device.teid.as_ref().map_or(any, |teid| teid.value);
             let seen = network.seen_on.iter().map(|place| &place.value);
             let places: Vec<Place> = seen
                 .map(|place| (world.host.interfaces[&place.interface].ifindex, place.vlan, place.inner_vlan))
                 .collect();
-            device
-                .addresses
-                .iter()
-                .map(move |net| Located { address: net.value.addr(), places: places.clone() })
+            device.addresses.iter().map(move |net| Located {
+                address: net.value.addr(),
+                places: places.clone(),
+                teid,
+            })
         });
         let mut traffic = Self {
             random: Random::new(seed),
@@ -160,7 +169,8 @@ impl Traffic {
         let place = self.place(&device.places, outgoing);
         let words = self.words();
         let mac = if self.random.chance(85) { 0x10 } else { 0x11 };
-        Said { place, mac, from, to, words }
+        let teid = if outgoing { device.teid } else { 0 };
+        Said { place, mac, from, to, words, teid }
     }
 
     fn words(&mut self) -> Words {
@@ -187,6 +197,7 @@ impl Traffic {
         match self.random.below(10) {
             0..5 => self.answer(&mut said),
             5..8 => {}
+            8 if self.random.chance(40) => said.teid ^= u32::from(said.teid != 0),
             8 => said.place = self.any_place(),
             _ => said.mac ^= 1,
         }
@@ -217,16 +228,17 @@ impl Traffic {
         };
         let home = self.devices.iter().find(|device| same_host(device.address, said.from)).cloned();
         let partner = self.devices.iter().find(|device| same_host(device.address, said.to)).cloned();
-        let (places, outgoing) = match (home, partner) {
-            (Some(home), _) => (home.places, true),
-            (None, Some(partner)) => (partner.places, false),
-            (None, None) => (Vec::new(), true),
+        let (places, outgoing, teid) = match (home, partner) {
+            (Some(home), _) => (home.places, true, home.teid),
+            (None, Some(partner)) => (partner.places, false, 0),
+            (None, None) => (Vec::new(), true, 0),
         };
+        said.teid = teid;
         said.place = self.place(&places, outgoing);
     }
 
     fn speak(&mut self, said: Said) -> (Place, Frame) {
-        let Said { place, mac, from, to, words } = said.clone();
+        let Said { place, mac, from, to, words, teid } = said.clone();
         if self.said.len() < 24 {
             self.said.push(said);
         } else {
@@ -234,10 +246,13 @@ impl Traffic {
             self.said[at] = said;
         }
         let mut frame = self.headers(place, mac);
+        if teid != 0 {
+            frame = self.in_tunnel(frame, place, teid);
+        }
         if from.is_ipv4() != to.is_ipv4() {
             return (place, frame.payload(b"two families"));
         }
-        frame = self.with_extras(frame.ip(from, to));
+        frame = self.with_extras(frame.ip(from, to), from.is_ipv6());
         let frame = match words {
             Words::Tcp(source, destination, flags) => frame.tcp(source, destination).flags(flags),
             Words::Udp(source, destination) => frame.udp(source, destination),

@@ -23,11 +23,13 @@ pub struct World {
 }
 
 /// Interfaces of every world with their numbers, roles and addresses.
-pub(super) const INTERFACES: [(&str, u32, &str, &[&str]); 6] = [
+pub(super) const INTERFACES: [(&str, u32, &str, &[&str]); 8] = [
     ("acc0", 11, "access", &["10.45.0.1/16", "fe80::1/64"]),
     ("acc1", 12, "access", &["10.46.0.1/24", "fd00:46::1/64"]),
     ("core0", 21, "core", &["192.0.2.1/24", "2001:db8:1::1/64", "10.99.0.1/24"]),
     ("mix0", 31, "access, core", &["198.18.0.1/24"]),
+    ("n3", 51, "access", &["10.3.0.10/24", "fd03::10/64"]),
+    ("s1u", 52, "access, core", &["10.4.0.10/24"]),
     ("acc0.101", 13, "", &["10.45.128.1/17"]),
     ("eth9", 41, "", &["172.16.0.1/24"]),
 ];
@@ -104,10 +106,20 @@ fn agent(random: &mut Random) -> AgentConfig {
     let mut text = "apiVersion: bulkhead/v1\nkind: Agent\nspec:\n  interfaces:\n".to_owned();
     for (name, _, roles, _) in INTERFACES.iter().filter(|(_, _, roles, _)| !roles.is_empty()) {
         let transit = *random.pick(&["pass", "drop"]);
-        text += &format!("    - {{name: {name}, roles: [{roles}], transit: {transit}}}\n");
+        let gtpu = tunnels(name);
+        text += &format!("    - {{name: {name}, roles: [{roles}], transit: {transit}{gtpu}}}\n");
     }
     let file = SourceFile::new("agent.yaml", text);
     policy::parse_agent(vec![file]).unwrap_or_else(|problems| panic!("agent.yaml: {problems}"))
+}
+
+/// The GTP-U endpoint of an interface, if it has one.
+fn tunnels(interface: &str) -> &'static str {
+    match interface {
+        "n3" => ", gtpu: {local: [10.3.0.10, \"fd03::10\"], peers: [10.3.0.0/26, \"fd03::/64\"]}",
+        "s1u" => ", gtpu: {local: [10.4.0.10], peers: [10.4.0.21], idle: 2m}",
+        _ => "",
+    }
 }
 
 fn host() -> Host {

@@ -9,6 +9,7 @@ use bulkhead_common::abi::{
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use bulkhead_common::search::{self, Found};
+use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::Verdict;
 
 /// What the engine gets wrong.
@@ -36,11 +37,13 @@ pub enum EngineLie {
     HostOnly,
     /// The last entry of a port list is not seen.
     ShortList,
+    /// Nobody remembers which tunnel a device came through.
+    NoTunnel,
 }
 
 impl EngineLie {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Clock,
         Self::Search,
         Self::NoFlow,
@@ -52,6 +55,7 @@ impl EngineLie {
         Self::PrefixOnly,
         Self::HostOnly,
         Self::ShortList,
+        Self::NoTunnel,
     ];
 }
 
@@ -97,7 +101,11 @@ impl Tables for LyingEngine<'_> {
         self.image.scope(index)
     }
 
-    fn address(&self, key: &AddressKey) -> Option<Versioned> {
+    fn identity(&self, slot: u32) -> Option<Versioned> {
+        self.image.identity(slot)
+    }
+
+    fn address(&self, key: &AddressKey) -> Option<u32> {
         let hidden = match self.lie {
             EngineLie::PrefixOnly => key.prefix_len() == 128 && !key.address().is_v4(),
             EngineLie::HostOnly => key.prefix_len() == 64,
@@ -143,6 +151,17 @@ impl Tables for LyingEngine<'_> {
     fn port_before(&self, span: Span, wanted: u32) -> Found {
         let short = u32::from(self.lie == EngineLie::ShortList && span.len > 1);
         search::port_before(self.image, Span { len: span.len - short, ..span }, wanted)
+    }
+}
+
+impl Tunnels for LyingEngine<'_> {
+    fn tunnel(&self, slot: u32) -> Option<u64> {
+        let word = self.image.tunnel(slot)?;
+        Some(if self.lie == EngineLie::NoTunnel { 0 } else { word })
+    }
+
+    fn bind(&self, slot: u32, seen: u64, word: u64) -> bool {
+        self.lie == EngineLie::NoTunnel || self.image.bind(slot, seen, word)
     }
 }
 

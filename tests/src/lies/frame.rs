@@ -38,11 +38,29 @@ pub enum FrameLie {
     TcpOffset,
     /// A third tag is IPv4.
     ThirdTag,
+    /// GTP-U never has optional fields.
+    GtpuOptions,
+    /// Every GTP-U extension header has one word.
+    GtpuExtensionLength,
+    /// The first GTP-U extension header is known.
+    GtpuExtensionType,
+    /// TEIDs have 31 bits, without the lowest.
+    GtpuTeid,
+    /// Every GTP-U message is a packet.
+    GtpuMessage,
+    /// Every GTP-U header is of version 1.
+    GtpuVersion,
+    /// GTP' is GTP.
+    GtpuPrime,
+    /// GTP-U is no tunnel.
+    GtpuPort,
+    /// GTP-U lengths always fit.
+    GtpuLength,
 }
 
 impl FrameLie {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 25] = [
         Self::Ihl,
         Self::Fragment,
         Self::VlanNumber,
@@ -59,6 +77,15 @@ impl FrameLie {
         Self::ArpMac,
         Self::TcpOffset,
         Self::ThirdTag,
+        Self::GtpuOptions,
+        Self::GtpuExtensionLength,
+        Self::GtpuExtensionType,
+        Self::GtpuTeid,
+        Self::GtpuMessage,
+        Self::GtpuVersion,
+        Self::GtpuPrime,
+        Self::GtpuPort,
+        Self::GtpuLength,
     ];
 }
 
@@ -119,6 +146,10 @@ fn paint(bytes: &[u8], lie: FrameLie) -> Option<Vec<(usize, u8)>> {
         () => (0, network),
     };
     let ported = matches!(protocol, 6 | 17 | 132);
+    let tunnel = transport + 8;
+    let gtpu = protocol == 17 && bytes.get(transport + 2..transport + 4) == Some(&[8, 104]);
+    let byte = |at: usize| bytes.get(at).copied().unwrap_or_default();
+    let chained = gtpu && byte(tunnel) & 4 != 0;
     Some(match lie {
         FrameLie::Ihl if v4 => vec![(network, 0x45)],
         FrameLie::Fragment if v4 => vec![(network + 6, 0), (network + 7, 0)],
@@ -135,6 +166,15 @@ fn paint(bytes: &[u8], lie: FrameLie) -> Option<Vec<(usize, u8)>> {
         FrameLie::ArpMac => (0..6).map(|at| (network + 8 + at, bytes[6 + at])).collect(),
         FrameLie::TcpOffset if protocol == 6 => vec![(transport + 12, 0x50)],
         FrameLie::ThirdTag if tags == 3 => vec![(20, 8), (21, 0)],
+        FrameLie::GtpuOptions if gtpu => vec![(tunnel, byte(tunnel) & 0xf8)],
+        FrameLie::GtpuExtensionLength if chained => vec![(tunnel + 12, 1)],
+        FrameLie::GtpuExtensionType if chained => vec![(tunnel + 11, 0x85)],
+        FrameLie::GtpuTeid if gtpu => vec![(tunnel + 7, byte(tunnel + 7) & 0xfe)],
+        FrameLie::GtpuMessage if gtpu => vec![(tunnel + 1, 255)],
+        FrameLie::GtpuVersion if gtpu => vec![(tunnel, byte(tunnel) & 0x1f | 0x20)],
+        FrameLie::GtpuPrime if gtpu => vec![(tunnel, byte(tunnel) | 0x10)],
+        FrameLie::GtpuPort if gtpu => vec![(transport + 3, 105)],
+        FrameLie::GtpuLength if gtpu => vec![(tunnel + 2, 0), (tunnel + 3, 20)],
         _ => Vec::new(),
     })
 }

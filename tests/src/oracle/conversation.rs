@@ -208,6 +208,11 @@ impl<'p> Oracle<'p> {
         let intent = self.intent;
         let remote = if talk.sent { subject.frame.to } else { subject.frame.from };
         let peer = talk.peer.filter(|_| !self.has(Flaw::ForgetsPeersNever));
+        // GTP-C, GTP-U, GTP' and PFCP are the core's own.
+        let core_s_own = matches!(called, Called::Port(17, 2123 | 2152 | 3386 | 8805));
+        if core_s_own && (talk.peer.is_some() || local_called) && !self.has(Flaw::OpensControl) {
+            return Err("control_protocol");
+        }
         if intent.is_never(talk.device, called) || peer.is_some_and(|peer| intent.is_never(peer, called)) {
             return Err("never");
         }

@@ -18,6 +18,10 @@ pub struct Dissected {
     pub to: IpAddr,
     /// What it is.
     pub what: What,
+    /// IP protocol number behind the extension headers, 0 if it is not IP.
+    pub protocol: u8,
+    /// What a whole UDP datagram carries.
+    pub datagram: Vec<u8>,
 }
 
 /// What a packet is.
@@ -89,17 +93,50 @@ pub fn dissect(frame: &[u8], flaw: Option<Flaw>) -> Result<Dissected, Refusal> {
         _ => {}
     }
     let mac = [header[6], header[7], header[8], header[9], header[10], header[11]];
-    let (from, to, what) = match ether_type {
+    let Layer { from, to, what, protocol, datagram } = match ether_type {
         0x0800 => ipv4(rest, flaw)?,
         0x86dd => ipv6(rest, flaw)?,
         0x0806 => arp(rest, mac)?,
-        0x8809 | 0x88cc => (NOWHERE, NOWHERE, What::LinkControl),
+        0x8809 | 0x88cc => Layer::without_ip(NOWHERE, NOWHERE, What::LinkControl),
         _ => return Err("unsupported_ethertype"),
     };
-    Ok(Dissected { mac, vlans, from, to, what })
+    Ok(Dissected { mac, vlans, from, to, what, protocol, datagram })
 }
 
-type Layer = (IpAddr, IpAddr, What);
+impl Dissected {
+    /// Reads the IP packet that came through a tunnel in the same frame.
+    pub(super) fn inside(&self, packet: &[u8], flaw: Option<Flaw>) -> Result<Self, Refusal> {
+        let version = packet.first().ok_or("gtpu_inner")? / 16;
+        let Layer { from, to, what, protocol, datagram } = match version {
+            4 => ipv4(packet, flaw)?,
+            6 => ipv6(packet, flaw)?,
+            _ => return Err("gtpu_inner"),
+        };
+        Ok(Self { mac: self.mac, vlans: self.vlans, from, to, what, protocol, datagram })
+    }
+}
+
+/// What lies behind the link's header.
+struct Layer {
+    from: IpAddr,
+    to: IpAddr,
+    what: What,
+    protocol: u8,
+    datagram: Vec<u8>,
+}
+
+impl Layer {
+    fn without_ip(from: IpAddr, to: IpAddr, what: What) -> Self {
+        Self { from, to, what, protocol: 0, datagram: Vec::new() }
+    }
+
+    fn of_ip(from: IpAddr, to: IpAddr, what: What, protocol: u8, payload: &[u8]) -> Self {
+        let length = payload.get(4..6).map_or(0, number);
+        let udp = protocol == 17 && matches!(what, What::Ports { .. });
+        let datagram = payload.get(8..usize::from(length)).filter(|_| udp).unwrap_or_default().to_vec();
+        Self { from, to, what, protocol, datagram }
+    }
+}
 
 fn arp(bytes: &[u8], mac: [u8; 6]) -> Result<Layer, Refusal> {
     let packet = bytes.get(..28).ok_or("malformed_arp")?;
@@ -109,7 +146,7 @@ fn arp(bytes: &[u8], mac: [u8; 6]) -> Result<Layer, Refusal> {
         return Err("malformed_arp");
     }
     let what = if packet[8..14] == mac { What::Arp } else { What::ArpOfAnother };
-    Ok((v4(&packet[14..18]), v4(&packet[24..28]), what))
+    Ok(Layer::without_ip(v4(&packet[14..18]), v4(&packet[24..28]), what))
 }
 
 fn ipv4(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {
@@ -135,7 +172,7 @@ fn ipv4(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {
     } else {
         transport::ports(fixed[9], payload, flaw)?
     };
-    Ok((from, to, what))
+    Ok(Layer::of_ip(from, to, what, fixed[9], payload))
 }
 
 fn ipv6(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {
@@ -169,7 +206,7 @@ fn ipv6(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {
     } else {
         transport::ports(chain.protocol, chain.payload, flaw)?
     };
-    Ok((from.into(), to.into(), what))
+    Ok(Layer::of_ip(from.into(), to.into(), what, chain.protocol, chain.payload))
 }
 
 /// Where a chain of IPv6 extension headers ends.

@@ -55,11 +55,27 @@ pub enum Flaw {
     PassesUnknownDevices,
     /// Mixes networks that use the same addresses.
     MixesNetworks,
+    /// Lets anybody send to a GTP-U endpoint.
+    BelievesPeers,
+    /// Takes eight bytes for every GTP-U header.
+    IgnoresGtpuOptions,
+    /// Takes four bytes for every GTP-U extension header.
+    SkipsFixedExtensions,
+    /// Finds a tunnel's network by address alone.
+    IgnoresTeids,
+    /// Lets a device come through any tunnel.
+    ForgetsTunnels,
+    /// Lets GTP-U pass inside a tunnel.
+    IgnoresNesting,
+    /// Lets fragments reach an endpoint.
+    IgnoresOuterFragments,
+    /// Lets a wide rule open the core's own protocols.
+    OpensControl,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 34] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -86,5 +102,13 @@ impl Flaw {
         Self::BelievesNeighbours,
         Self::PassesUnknownDevices,
         Self::MixesNetworks,
+        Self::BelievesPeers,
+        Self::IgnoresGtpuOptions,
+        Self::SkipsFixedExtensions,
+        Self::IgnoresTeids,
+        Self::ForgetsTunnels,
+        Self::IgnoresNesting,
+        Self::IgnoresOuterFragments,
+        Self::OpensControl,
     ];
 }

@@ -69,7 +69,8 @@ impl<'p> Intent<'p> {
     /// True for an address of the host that others can send to.
     pub(super) fn is_host(&self, address: IpAddr) -> bool {
         let mut all = self.host.interfaces.values().flat_map(|interface| &interface.addresses);
-        !is_special(address) && all.any(|net| net.addr() == address)
+        let endpoint = self.agent.endpoints().any(|local| local.value == address);
+        endpoint || !is_special(address) && all.any(|net| net.addr() == address)
     }
 
     /// True for an address of the operator's machines in a network.

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::dissect::{Dissected, What};
-use super::intent::{is_access, is_core, is_transit};
+use super::intent::is_transit;
 use super::place::Place;
 use super::{Flaw, Oracle, Refusal, Subject};
 
@@ -14,15 +14,15 @@ impl<'p> Oracle<'p> {
         place: &Place<'p>,
         subject: &mut Subject<'_>,
     ) -> Result<&'static str, Refusal> {
-        let Dissected { from, to, what, .. } = *subject.frame;
+        let Dissected { from, to, what, .. } = subject.frame.clone();
         if what == What::RouterTold {
             return match from {
-                _ if is_access(place.interface) => Err("neighbour_role"),
+                _ if place.access => Err("neighbour_role"),
                 IpAddr::V6(v6) if v6.is_unicast_link_local() => Ok("neighbour"),
                 _ => Err("spoofed_neighbour"),
             };
         }
-        if what == What::ArpOfAnother && is_access(place.interface) {
+        if what == What::ArpOfAnother && place.access {
             return Err("spoofed_neighbour");
         }
         self.claim(place, subject, from)?;
@@ -44,7 +44,7 @@ impl<'p> Oracle<'p> {
             None if self.intent.is_pool_anywhere(address) => return Err("unknown_vlan"),
             _ => return self.on_link(place, address).ok_or("spoofed_neighbour"),
         };
-        if !is_access(place.interface) {
+        if !place.access {
             return Err("spoofed_neighbour");
         }
         let device = self.intent.device(network, address).ok_or("unknown_device")?;
@@ -70,7 +70,7 @@ impl<'p> Oracle<'p> {
     /// On the host's own prefix of the link; or on a core link, which the host passes on anyway.
     fn on_link(&self, place: &Place<'p>, address: IpAddr) -> Option<()> {
         let prefixes = self.intent.link(&place.interface.name.value, place.vlans);
-        let free = is_core(place.interface) && is_transit(place.interface);
+        let free = (place.core || !place.access) && is_transit(place.interface);
         (free || prefixes.iter().any(|prefix| prefix.contains(&address))).then_some(())
     }
 }

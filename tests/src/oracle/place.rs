@@ -7,7 +7,7 @@ use bulkhead::policy::{Device, Interface, Network};
 
 use super::dissect::{Dissected, What};
 use super::intent::{is_access, is_core, is_transit};
-use super::{Flaw, Oracle, Refusal, Subject, is_special};
+use super::{Flaw, Oracle, Refusal, Subject, is_special, tunnel};
 
 /// An interface, the tags, and the network seen there.
 #[derive(Clone, Copy)]
@@ -15,6 +15,10 @@ pub(super) struct Place<'p> {
     pub(super) interface: &'p Interface,
     pub(super) vlans: (u16, u16),
     pub(super) network: Option<&'p Network>,
+    /// Frames from devices enter here, in this way.
+    pub(super) access: bool,
+    /// Frames from the data network enter here, in this way.
+    pub(super) core: bool,
 }
 
 impl<'p> Oracle<'p> {
@@ -22,10 +26,18 @@ impl<'p> Oracle<'p> {
     pub(super) fn place(&mut self, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
         let interface = self.intent.interface(subject.ifindex).ok_or("internal_interface")?;
         let vlans = subject.frame.vlans;
-        let network = self.intent.network(&interface.name.value, vlans);
-        let place = Place { interface, vlans, network };
+        let tunnelled = subject.teid.is_some();
+        let access = is_access(interface) && (interface.gtpu.is_none() || tunnelled);
+        let core = is_core(interface) && !tunnelled;
+        let mut place = Place { interface, vlans, network: None, access, core };
+        place.network = match interface.gtpu {
+            None => self.intent.network(&interface.name.value, vlans),
+            Some(_) => {
+                self.network_of(&place, subject).map(|found| &self.intent.policy.networks()[&found.name])
+            }
+        };
         match subject.frame.what {
-            What::LinkControl if is_core(interface) && is_transit(interface) => Ok("link_control"),
+            What::LinkControl if (core || !access) && is_transit(interface) => Ok("link_control"),
             What::LinkControl => Err("unsupported_ethertype"),
             What::Arp
             | What::ArpOfAnother
@@ -44,7 +56,13 @@ impl<'p> Oracle<'p> {
     }
 
     fn route(&mut self, place: &Place<'p>, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
-        let Dissected { from, to, .. } = *subject.frame;
+        let Dissected { from, to, .. } = subject.frame.clone();
+        if tunnel::is_nested(subject) && !self.has(Flaw::IgnoresNesting) {
+            return Err("gtpu_nested");
+        }
+        if place.network.is_none() && subject.teid.is_some() {
+            return Err("unknown_tunnel");
+        }
         let Some(network) = place.network else {
             let strange = self.intent.is_pool_anywhere(from) || self.intent.is_pool_anywhere(to);
             return if strange { Err("unknown_vlan") } else { self.transit(place, subject) };
@@ -64,8 +82,8 @@ impl<'p> Oracle<'p> {
         network: &'p Network,
         subject: &mut Subject<'_>,
     ) -> Result<&'static str, Refusal> {
-        let Dissected { from, to, .. } = *subject.frame;
-        let access = is_access(place.interface);
+        let Dissected { from, to, .. } = subject.frame.clone();
+        let access = place.access;
         let Some(sender) = self.intent.device(network, from) else {
             if self.has(Flaw::PassesUnknownDevices) {
                 return self.transit(place, subject);
@@ -75,6 +93,9 @@ impl<'p> Oracle<'p> {
         subject.device = Some(sender.name.to_string());
         if access && !self.is_bound_here(sender, place, subject) {
             return Err("spoofed_source");
+        }
+        if access && !self.is_its_tunnel(sender, place, subject) {
+            return Err("spoofed_tunnel");
         }
         if is_special(to) {
             return Err(match to {
@@ -97,8 +118,8 @@ impl<'p> Oracle<'p> {
         network: &'p Network,
         subject: &mut Subject<'_>,
     ) -> Result<&'static str, Refusal> {
-        let Dissected { from, to, .. } = *subject.frame;
-        if !is_core(place.interface) {
+        let Dissected { from, to, .. } = subject.frame.clone();
+        if !place.core {
             return Err("spoofed_source");
         }
         if is_special(from) {
@@ -119,17 +140,18 @@ impl<'p> Oracle<'p> {
     }
 
     fn transit(&self, place: &Place<'p>, subject: &Subject<'_>) -> Result<&'static str, Refusal> {
-        let Dissected { from, to, what, .. } = *subject.frame;
+        let Dissected { from, to, what, .. } = subject.frame.clone();
         if self.is_foreign(place, from) {
             return Err("spoofed_source");
         }
         if self.is_foreign(place, to) {
             return Err("unknown_vlan");
         }
+        self.refuse_endpoint(subject)?;
         if is_transit(place.interface) {
             return Ok("transit");
         }
-        if is_core(place.interface) {
+        if place.core || !place.access {
             return Err("transit_denied");
         }
         let dhcp = |what| {

@@ -23,6 +23,8 @@ pub(super) fn packet(record: &Record) -> Option<Packet> {
     let mut packet = Packet {
         outer_vlan: record.vlan.unwrap_or_default(),
         inner_vlan: record.inner_vlan.unwrap_or_default(),
+        teid: record.teid.unwrap_or_default(),
+        tunnel_peer: record.tunnel_peer.map_or(first.tunnel_peer, Into::into),
         source_mac: record.source_mac.as_deref().and_then(mac).unwrap_or_default(),
         ..first
     };

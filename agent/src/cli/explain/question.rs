@@ -64,7 +64,7 @@ pub(super) fn judge(basis: &Basis, packet: Packet, ifindex: u32) -> Answer {
         Direction::Downlink => [None, device],
         Direction::Transit => [None, None],
     };
-    let considered = considered_rules(&basis.policy, &basis.host, &packet, ends);
+    let considered = considered_rules(&basis.policy, (&basis.agent, &basis.host), &packet, ends);
     Answer { verdict, case, considered }
 }
 

@@ -72,6 +72,36 @@ pub(super) fn remedy<'a>(basis: &'a Basis, reason: DropReason, scene: &Scene<'a>
         | Reason::UnsupportedIcmp => {
             format!("no policy can allow it; find out what sends it{}", sender(scene))
         }
+        Reason::SpoofedTunnel => {
+            "the address was heard through another tunnel: find out which SIM has it now; after a new session give the \
+             device its new `teid`, or wait for `idle` of the interface's `gtpu`"
+                .to_owned()
+        }
+        Reason::UnknownTunnel => {
+            "no network there has this TEID or this address: compare `teids` and `pools` with the session in the core"
+                .to_owned()
+        }
+        Reason::GtpuPeer => format!(
+            "if the sender is a base station or gateway of yours, add it to `gtpu.peers` of {}",
+            scene.interface
+        ),
+        Reason::GtpuOuterFragment => {
+            "raise the MTU of the path between base station and core, or lower that of the devices".to_owned()
+        }
+        Reason::GtpuNested | Reason::ControlProtocol => format!(
+            "no policy can allow it: a device has no business with the core's own protocols; find out what it runs{}",
+            sender(scene)
+        ),
+        Reason::GtpuMalformed
+        | Reason::GtpuVersion
+        | Reason::GtpuPrime
+        | Reason::GtpuMessage
+        | Reason::GtpuExtension
+        | Reason::GtpuTeidZero
+        | Reason::GtpuInner => format!(
+            "capture it on {} and look at the peer that sends it: it is not GTP-U as TS 29.281 has it",
+            scene.interface
+        ),
         Reason::MalformedEthernet
         | Reason::MalformedArp
         | Reason::MalformedIpv4

@@ -16,7 +16,7 @@ pub(super) fn check(tables: &Tables, limits: &Capacities, problems: &mut Diagnos
     let rules: BTreeSet<&Rules> = tables.profiles.values().map(|rules| &**rules).collect();
     let remotes = |rules: &&Rules| rules.outbound.len() + rules.inbound.len();
     let scopes = tables.networks.values().map(Vec::len).sum::<usize>()
-        + tables.subinterfaces.values().map(|facts| facts.link.len()).sum::<usize>();
+        + tables.subinterfaces.values().map(|facts| facts.ranges()).sum::<usize>();
     for (what, count, limit) in [
         ("networks", tables.networks.len(), map::NETWORK_CAPACITY as usize),
         ("places (interface and VLAN)", tables.subinterfaces.len(), map::SUBINTERFACE_CAPACITY as usize),

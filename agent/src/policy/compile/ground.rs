@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use bulkhead_common::abi::value::{SCOPE_INFRASTRUCTURE, SCOPE_POOL};
+use bulkhead_common::abi::value::{SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL};
 use bulkhead_common::abi::{Addr, NetworkId};
 use ipnet::IpNet;
 
 use super::ranges::RangeSet;
 use crate::policy::address::{AddressRange, IPV4};
-use crate::policy::model::{Network, Policy};
+use crate::policy::agent::AgentConfig;
+use crate::policy::location::Located;
+use crate::policy::model::{Network, Policy, Subinterface};
 use crate::policy::name::Name;
 use crate::tables::{Host, Scoped};
 
@@ -30,8 +32,10 @@ const SPECIAL: [&str; 9] = [
 #[derive(Debug)]
 pub(in crate::policy) struct Ground<'a> {
     policy: &'a Policy,
-    /// This host's own addresses.
+    /// This host's own addresses, GTP-U endpoints among them.
     pub(in crate::policy) host: RangeSet,
+    /// GTP-U endpoints of this host.
+    endpoints: RangeSet,
     /// Where no host may be.
     pub(in crate::policy) special: RangeSet,
     /// Pools of every network without that network's infrastructure and this host.
@@ -43,8 +47,9 @@ pub(in crate::policy) struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
-    pub(in crate::policy) fn of(policy: &'a Policy, host: &Host) -> Self {
-        let host = addresses(host);
+    pub(in crate::policy) fn of(policy: &'a Policy, agent: &AgentConfig, host: &Host) -> Self {
+        let endpoints: RangeSet = agent.endpoints().map(|local| AddressRange::from(local.value)).collect();
+        let host: RangeSet = addresses(host).ranges().iter().chain(endpoints.ranges()).copied().collect();
         let own_pools: BTreeMap<&Name, RangeSet> =
             policy.networks.values().map(|network| (&network.name, pools(network, &host))).collect();
         let pools = own_pools.values().flat_map(|set| set.ranges().iter().copied()).collect();
@@ -60,6 +65,7 @@ impl<'a> Ground<'a> {
             infrastructure: infrastructure.map(|prefix| AddressRange::from(prefix.value)).collect(),
             own_pools,
             host,
+            endpoints,
         }
     }
 
@@ -121,10 +127,31 @@ impl<'a> Ground<'a> {
         let mut scopes: BTreeMap<NetworkId, Vec<Scoped>> = BTreeMap::new();
         for network in self.policy.networks.values() {
             let pools = &self.own_pools[&network.name];
-            scopes.insert(number(&network.name), scoped(pools, &infrastructure(network, &self.host)));
+            let infrastructure = infrastructure(network, &self.host);
+            let rows = [(pools, SCOPE_POOL), (&infrastructure, SCOPE_INFRASTRUCTURE)];
+            scopes.insert(number(&network.name), scoped(&rows));
         }
-        scopes.insert(NetworkId::NONE, scoped(&self.pools, &self.host));
+        let host = self.host.without(&self.endpoints);
+        let rows =
+            [(&self.pools, SCOPE_POOL), (&host, SCOPE_INFRASTRUCTURE), (&self.endpoints, SCOPE_ENDPOINT)];
+        scopes.insert(NetworkId::NONE, scoped(&rows));
         scopes
+    }
+
+    /// The networks by the place where they are seen; several share one only where GTP-U tunnels end.
+    pub(in crate::policy) fn networks_by_place(&self) -> Vec<(&'a Located<Subinterface>, Vec<&'a Network>)> {
+        let mut places: BTreeMap<&Subinterface, (&Located<Subinterface>, Vec<&Network>)> = BTreeMap::new();
+        for network in self.policy.networks.values() {
+            for seen in &network.seen_on {
+                places.entry(&seen.value).or_insert((seen, Vec::new())).1.push(network);
+            }
+        }
+        places.into_values().collect()
+    }
+
+    /// A network's pools, as devices' addresses lie in them.
+    pub(in crate::policy) fn pools_of(&self, network: &Name) -> Option<&RangeSet> {
+        self.own_pools.get(network)
     }
 }
 
@@ -154,17 +181,16 @@ fn pools(network: &Network, host: &RangeSet) -> RangeSet {
     pools.without(&infrastructure(network, host))
 }
 
-fn scoped(pools: &RangeSet, infrastructure: &RangeSet) -> Vec<Scoped> {
-    let of = |set: &RangeSet, scope| {
-        let rows = set.ranges().iter().map(move |range| Scoped {
+/// Rows of disjoint sets, each with its scope, in order.
+pub(in crate::policy) fn scoped(sets: &[(&RangeSet, u32)]) -> Vec<Scoped> {
+    let rows = sets.iter().flat_map(|(set, scope)| {
+        set.ranges().iter().map(|range| Scoped {
             first: Addr::from_bits(range.first),
             last: Addr::from_bits(range.last),
-            scope,
-        });
-        rows.collect::<Vec<Scoped>>()
-    };
-    let mut rows = of(pools, SCOPE_POOL);
-    rows.extend(of(infrastructure, SCOPE_INFRASTRUCTURE));
+            scope: *scope,
+        })
+    });
+    let mut rows: Vec<Scoped> = rows.collect();
     rows.sort();
     rows
 }
@@ -172,11 +198,12 @@ fn scoped(pools: &RangeSet, infrastructure: &RangeSet) -> Vec<Scoped> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::assumed_agent;
 
     #[test]
     fn special_is_what_the_engine_calls_martian() {
         let policy = Policy::default();
-        let ground = Ground::of(&policy, &Host::default());
+        let ground = Ground::of(&policy, &assumed_agent(&policy), &Host::default());
         for range in ground.special.ranges() {
             for inside in [range.first, range.last] {
                 assert!(Addr::from_bits(inside).is_martian(), "{}", Addr::from_bits(inside));
@@ -190,7 +217,7 @@ mod tests {
     #[test]
     fn everything_of_ipv6_holds_nothing_of_ipv4() {
         let policy = Policy::default();
-        let ground = Ground::of(&policy, &Host::default());
+        let ground = Ground::of(&policy, &assumed_agent(&policy), &Host::default());
         let open = ground.open("::/0".parse().unwrap());
         assert!(!open.touches(IPV4));
         assert!(open.covers(AddressRange::from("2001:db8::/32".parse::<IpNet>().unwrap())));

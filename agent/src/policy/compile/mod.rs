@@ -74,9 +74,9 @@ pub fn compile(
     book.begin();
     book.bound(capacity::device_numbers(policy, &agent.tables), agent.tables.profiles);
     let mut catalogue = Catalogue::of(policy, &mut book, &mut problems);
-    let ground = Ground::of(policy, host);
+    let ground = Ground::of(policy, agent, host);
     cuts::report(policy, &ground, &mut problems);
-    let subinterfaces = places::compile(policy, agent, host, |name| catalogue.network(name), &mut problems);
+    let subinterfaces = places::compile(&ground, agent, host, |name| catalogue.network(name), &mut problems);
     let roles = Roles::of(policy);
     let grouped = Grouped::of(policy, &roles, &mut book, &mut problems);
     let profiles = rules(policy, &ground, &catalogue, &grouped.profiles, &mut problems);
@@ -181,7 +181,8 @@ fn add_devices(
         let number = catalogue.device(&device.name);
         let network = catalogue.network(&device.network.value);
         let profile = grouped.members.get(&device.name).copied().unwrap_or_default();
-        let row = Row::unbound(number, network, profile);
+        let teid = device.teid.as_ref().map_or(0, |teid| teid.value);
+        let row = Row { teid, ..Row::unbound(number, network, profile) };
         let row = device.binding.as_ref().map_or(row, |binding| bound(row, binding, host));
         tables.devices.insert(number, row);
         for key in keys(device, row) {

@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 
 use bulkhead_common::abi::key::VLAN_OTHER;
-use bulkhead_common::abi::value::{ROLE_ACCESS, ROLE_CORE, SCOPE_LINK, TRANSIT_DROP, TRANSIT_PASS};
+use bulkhead_common::abi::value::{
+    OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, SCOPE_ENDPOINT, SCOPE_LINK, TRANSIT_DROP, TRANSIT_PASS,
+};
 use bulkhead_common::abi::{Addr, NetworkId};
 
+use super::ground::{Ground, scoped};
 use super::ranges::RangeSet;
 use crate::policy::address::AddressRange;
-use crate::policy::agent::{AgentConfig, Interface, Role, Transit};
+use crate::policy::agent::{AgentConfig, Gtpu, Interface, Role, Transit};
 use crate::policy::diagnostic::Diagnostics;
-use crate::policy::model::{Policy, Subinterface};
+use crate::policy::model::{Network, Subinterface, TeidRange};
 use crate::policy::name::Name;
-use crate::tables::{Host, Place, PlaceFacts, Scoped};
+use crate::tables::{Host, Place, PlaceFacts, Scoped, TunnelFacts};
 
 /// A row for every interface that exists, and one for every place where a network is seen.
 pub(in crate::policy) fn compile(
-    policy: &Policy,
+    ground: &Ground<'_>,
     agent: &AgentConfig,
     host: &Host,
     number: impl Fn(&Name) -> NetworkId,
@@ -29,7 +32,7 @@ pub(in crate::policy) fn compile(
             Some(found) => {
                 let other = Place { ifindex: found.ifindex, outer_vlan: VLAN_OTHER, inner_vlan: VLAN_OTHER };
                 let untagged = Place { outer_vlan: 0, inner_vlan: 0, ..other };
-                let facts = facts(interface, NetworkId::NONE, link(host, &interface.name.value));
+                let facts = facts(interface, link(host, &interface.name.value));
                 places.extend(own_vlans(host, interface, found.ifindex));
                 places.insert(untagged, facts.clone());
                 places.insert(other, PlaceFacts { link: Vec::new(), ..facts });
@@ -41,22 +44,59 @@ pub(in crate::policy) fn compile(
             }
         }
     }
-    for network in policy.networks.values() {
-        for seen in &network.seen_on {
-            let Some(interface) = agent.interfaces.iter().find(|i| i.name.value == seen.value.interface)
-            else {
-                let problem = format!("the agent has no interface {}", seen.value.interface);
-                let help = format!("add it to spec.interfaces in {}", agent.at.file());
-                problems.error(&seen.at, problem, help);
-                continue;
-            };
-            if let Some(place) = place(host, &seen.value) {
-                let link = link(host, &link_name(&seen.value));
-                places.insert(place, facts(interface, number(&network.name), link));
-            }
+    for (seen, networks) in ground.networks_by_place() {
+        let Some(interface) = agent.interface(&seen.value.interface) else {
+            let problem = format!("the agent has no interface {}", seen.value.interface);
+            let help = format!("add it to spec.interfaces in {}", agent.at.file());
+            problems.error(&seen.at, problem, help);
+            continue;
+        };
+        if let Some(place) = place(host, &seen.value) {
+            let facts = facts(interface, link(host, &link_name(&seen.value)));
+            places.insert(place, with_networks(facts, &networks, &seen.value, ground, &number));
         }
     }
     places
+}
+
+/// What a place is where these networks are seen: their packets are told apart by TEID and address if there are several,
+/// or if only some TEIDs are the network's.
+fn with_networks(
+    mut facts: PlaceFacts,
+    networks: &[&Network],
+    seen: &Subinterface,
+    ground: &Ground<'_>,
+    number: impl Fn(&Name) -> NetworkId,
+) -> PlaceFacts {
+    if let [network] = networks
+        && !network.teids.contains_key(seen)
+    {
+        facts.network = number(&network.name);
+        return facts;
+    }
+    for network in networks {
+        let id = number(&network.name).0;
+        let teids = network.teids.get(seen);
+        facts.tunnels.teids.extend(teids.into_iter().flatten().map(|range| of_teids(range.value, id)));
+        // By TEID alone; where plain packets enter too, their addresses tell.
+        let owner = if teids.is_some() { id | OWNER_BY_TEID } else { id };
+        let plain = facts.roles & ROLE_CORE != 0;
+        if let Some(pools) = ground.pools_of(&network.name).filter(|_| plain || teids.is_none()) {
+            facts.tunnels.owners.extend(scoped(&[(pools, owner)]));
+        }
+    }
+    facts.tunnels.teids.sort();
+    facts.tunnels.owners.sort();
+    facts
+}
+
+/// A range of TEIDs as the engine searches it: as addresses.
+const fn of_teids(range: TeidRange, network: u32) -> Scoped {
+    Scoped {
+        first: Addr::from_halves(0, range.first as u64),
+        last: Addr::from_halves(0, range.last as u64),
+        scope: network,
+    }
 }
 
 /// Transit is judged by address alone: where only devices are, it lets through what no device may send.
@@ -81,7 +121,7 @@ fn own_vlans(host: &Host, interface: &Interface, ifindex: u32) -> Vec<(Place, Pl
         Some(Place { ifindex, outer_vlan: outer.parse().ok()?, inner_vlan: inner.parse().ok()? })
     };
     let places = host.interfaces.keys().filter_map(|name| Some((tagged(name)?, name)));
-    places.map(|(place, name)| (place, facts(interface, NetworkId::NONE, link(host, name)))).collect()
+    places.map(|(place, name)| (place, facts(interface, link(host, name)))).collect()
 }
 
 /// The kernel's numbers of a place, if its interface exists.
@@ -90,19 +130,32 @@ pub(in crate::policy) fn place(host: &Host, seen: &Subinterface) -> Option<Place
     Some(Place { ifindex: found.ifindex, outer_vlan: seen.vlan, inner_vlan: seen.inner_vlan })
 }
 
-fn facts(interface: &Interface, network: NetworkId, link: Vec<Scoped>) -> PlaceFacts {
+fn facts(interface: &Interface, link: Vec<Scoped>) -> PlaceFacts {
     let role = |role: &Role| match role {
         Role::Access => ROLE_ACCESS,
         Role::Core => ROLE_CORE,
     };
     PlaceFacts {
-        network,
+        network: NetworkId::NONE,
         roles: interface.roles.iter().map(role).fold(0, |roles, role| roles | role),
         transit: match interface.transit {
             Transit::Pass => TRANSIT_PASS,
             Transit::Drop => TRANSIT_DROP,
         },
         link,
+        tunnels: interface.gtpu.as_ref().map(tunnels).unwrap_or_default(),
+    }
+}
+
+fn tunnels(gtpu: &Gtpu) -> TunnelFacts {
+    let endpoints: RangeSet = gtpu.local.iter().map(|local| AddressRange::from(local.value)).collect();
+    let peers: RangeSet = gtpu.peers.iter().map(|peers| AddressRange::from(peers.value)).collect();
+    TunnelFacts {
+        endpoints: scoped(&[(&endpoints, SCOPE_ENDPOINT)]),
+        peers: scoped(&[(&peers, SCOPE_ENDPOINT)]),
+        // One day at most, see `Reader::duration`.
+        idle: u16::try_from(gtpu.idle.as_secs()).unwrap_or(u16::MAX),
+        ..TunnelFacts::default()
     }
 }
 
@@ -120,10 +173,5 @@ fn link(host: &Host, name: &str) -> Vec<Scoped> {
     let addresses = host.interfaces.get(name).map(|interface| interface.addresses.as_slice());
     let prefixes: RangeSet =
         addresses.unwrap_or_default().iter().map(|net| AddressRange::from(net.trunc())).collect();
-    let scoped = |range: &AddressRange| Scoped {
-        first: Addr::from_bits(range.first),
-        last: Addr::from_bits(range.last),
-        scope: SCOPE_LINK,
-    };
-    prefixes.ranges().iter().map(scoped).collect()
+    scoped(&[(&prefixes, SCOPE_LINK)])
 }

@@ -1,13 +1,16 @@
 //! `kind: Agent`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::policy::agent::{AgentConfig, Interface, Role, Transit};
+use crate::policy::agent::{AgentConfig, Gtpu, Interface, Role, Transit};
 use crate::policy::location::Located;
 use crate::policy::node::Node;
 use crate::policy::reader::{Reader, not_yet};
 use crate::tables::Capacities;
 
+/// A device that moves to a new session has been silent for longer, one that is being impersonated has not.
+const TUNNEL_IDLE: Duration = Duration::from_secs(30);
 /// The kernel's longest interface name.
 const IFNAMSIZ: usize = 15;
 
@@ -54,12 +57,32 @@ fn interface(reader: &mut Reader<'_>, node: &Node) -> Option<Interface> {
     let transit = fields
         .required(reader, "transit")
         .and_then(|node| reader.choice(node, "transit", &[("pass", Transit::Pass), ("drop", Transit::Drop)]));
-    fields.later(reader, &["gtpu", "hairpin"]);
+    let gtpu = fields.optional(reader, "gtpu").map(|node| gtpu(reader, node));
+    let gtpu_span = fields.key_span("gtpu");
+    fields.later(reader, &["hairpin"]);
     fields.finish(reader);
     let mut roles = roles?;
     roles.sort();
     roles.dedup();
-    Some(Interface { name: name?, roles, transit: transit? })
+    if let (Some(span), false) = (gtpu_span, roles.contains(&Role::Access)) {
+        let problem = "`gtpu` on an interface that is not `access`";
+        reader.refuse::<()>(span, problem, "add access to its roles: tunnels bring what devices send");
+    }
+    let gtpu = gtpu.map_or(Some(None), |gtpu| gtpu.map(Some))?;
+    Some(Interface { name: name?, roles, transit: transit?, gtpu })
+}
+
+fn gtpu(reader: &mut Reader<'_>, node: &Node) -> Option<Gtpu> {
+    let mut fields = reader.fields(node, "`gtpu`")?;
+    let local = fields
+        .required(reader, "local")
+        .and_then(|node| reader.some(node, "`local`", |reader, node| reader.address(node)));
+    let peers = fields
+        .required(reader, "peers")
+        .and_then(|node| reader.some(node, "`peers`", |reader, node| reader.prefix(node)));
+    let idle = fields.optional(reader, "idle").map(|node| reader.duration(node, "`idle`"));
+    fields.finish(reader);
+    Some(Gtpu { local: local?, peers: peers?, idle: idle.unwrap_or(Some(TUNNEL_IDLE))? })
 }
 
 fn role(reader: &mut Reader<'_>, node: &Node) -> Option<Role> {

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::network::vlans;
+use super::network::{self, vlans};
 use crate::policy::location::Located;
 use crate::policy::model::{Binding, Device, Labels, SimProfile};
 use crate::policy::name::Name;
@@ -23,7 +23,8 @@ pub(super) fn read(
     let binding = fields.optional(reader, "binding").map(|node| binding(reader, node));
     let profiles = fields.optional(reader, "profiles").map(|node| reader.some(node, "`profiles`", profile));
     let imei = fields.optional(reader, "imei").map(|node| reader.digits(node, "IMEI", 14, 16));
-    fields.later(reader, &["framedRoutes", "teid", "mode", "limits"]);
+    let teid = fields.optional(reader, "teid").map(|node| network::teid(reader, node));
+    fields.later(reader, &["framedRoutes", "mode", "limits"]);
     fields.finish(reader);
     Some(Device {
         name: name.value.clone(),
@@ -32,6 +33,7 @@ pub(super) fn read(
         segment: None,
         labels: labels.clone(),
         addresses: addresses?,
+        teid: teid.map_or(Some(None), |teid| teid.map(Some))?,
         binding: binding.map_or(Some(None), |binding| binding.map(Some))?,
         profiles: profiles.unwrap_or(Some(Vec::new()))?,
         imei: imei.map_or(Some(None), |imei| imei.map(Some))?,
@@ -56,7 +58,7 @@ fn binding(reader: &mut Reader<'_>, node: &Node) -> Option<Binding> {
     let interface = fields.optional(reader, "interface").map(|node| reader.interface(node));
     let (vlan, inner) = vlans(reader, &mut fields);
     let mac = fields.optional(reader, "mac").map(|node| mac(reader, node));
-    fields.later(reader, &["teid", "tunnel"]);
+    fields.later(reader, &["tunnel"]);
     if interface.is_none() && mac.is_none() && !fields.has("vlan") && !fields.has("innerVlan") {
         return empty(reader, fields);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::policy::location::Located;
-use crate::policy::model::{Network, Service, Subinterface};
+use crate::policy::model::{Network, Service, Subinterface, TeidRange};
 use crate::policy::name::{self, Name};
 use crate::policy::node::{Entry, Node, Value};
 use crate::policy::ports::{Port, Protocol};
@@ -31,10 +31,14 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
     mode(reader, &mut fields);
     fragments(reader, &mut fields);
     fields.finish(reader);
+    let (seen_on, teids): (Vec<_>, Vec<_>) = seen_on?.into_iter().unzip();
+    let teids =
+        seen_on.iter().map(|seen| seen.value.clone()).zip(teids).filter(|(_, teids)| !teids.is_empty());
     Some(Network {
         name: name.value.clone(),
         at: name.at.clone(),
-        seen_on: seen_on?,
+        teids: teids.collect(),
+        seen_on,
         pools: pools?,
         infrastructure: infrastructure.unwrap_or(Some(Vec::new()))?,
         services: services.unwrap_or(Some(BTreeMap::new()))?,
@@ -65,18 +69,58 @@ fn fragments(reader: &mut Reader<'_>, fields: &mut Fields<'_>) {
     reader.choice(node, "way to treat fragments", &[("drop", ())]);
 }
 
-fn subinterface(reader: &mut Reader<'_>, node: &Node) -> Option<Located<Subinterface>> {
+type Seen = (Located<Subinterface>, Vec<Located<TeidRange>>);
+
+fn subinterface(reader: &mut Reader<'_>, node: &Node) -> Option<Seen> {
     let mut fields = reader.fields(node, "the `seenOn` entry")?;
     let interface = fields.required(reader, "interface").and_then(|node| reader.interface(node));
     let (vlan, inner) = vlans(reader, &mut fields);
-    fields.later(reader, &["teid", "teids", "session"]);
+    let teids = fields.optional(reader, "teids").map(|node| reader.some(node, "`teids`", teid_range));
+    fields.later(reader, &["session"]);
     fields.finish(reader);
     let place = Subinterface {
         interface: interface?.value,
         vlan: vlan?.unwrap_or(0),
         inner_vlan: inner?.unwrap_or(0),
     };
-    Some(Located::new(place, reader.at(node.span)))
+    Some((Located::new(place, reader.at(node.span)), teids.unwrap_or(Some(Vec::new()))?))
+}
+
+fn teid_range(reader: &mut Reader<'_>, node: &Node) -> Option<Located<TeidRange>> {
+    let text = reader.word(node, "a range of TEIDs")?;
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = teid_number(first).zip(teid_number(last)).filter(|(first, last)| first <= last);
+    match range {
+        Some((first, last)) => Some(Located::new(TeidRange { first, last }, reader.at(node.span))),
+        None => reader.refuse(
+            node.span,
+            format!("`{text}` is no range of TEIDs"),
+            "write it like 0x1000-0x1fff, the smaller one first and neither of them 0",
+        ),
+    }
+}
+
+/// A TEID in hexadecimal or decimal; 0 is no device's (TS 29.281 clause 5.1).
+fn teid_number(text: &str) -> Option<u32> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    let unsigned = !text.contains('+');
+    number.ok().filter(|number| *number != 0 && unsigned)
+}
+
+/// One TEID.
+pub(super) fn teid(reader: &mut Reader<'_>, node: &Node) -> Option<Located<u32>> {
+    let text = reader.word(node, "a TEID")?;
+    match teid_number(text) {
+        Some(teid) => Some(Located::new(teid, reader.at(node.span))),
+        None => reader.refuse(
+            node.span,
+            format!("`{text}` is no TEID"),
+            "write it like 0x1001; it is not 0 and has 32 bits",
+        ),
+    }
 }
 
 /// `vlan` and `innerVlan`; the outer `None` stands for one that could not be read.

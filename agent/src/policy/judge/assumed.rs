@@ -26,6 +26,7 @@ pub fn assumed_agent(policy: &Policy) -> AgentConfig {
         name: Located::new(name.to_owned(), at.clone()),
         roles: vec![Role::Access, Role::Core],
         transit: Transit::Drop,
+        gtpu: None,
     });
     AgentConfig { interfaces: interfaces.collect(), ..AgentConfig::with_defaults(nowhere) }
 }

@@ -6,6 +6,7 @@ use bulkhead_common::parse::{Kind, Packet};
 use ipnet::IpNet;
 
 use crate::policy::address::AddressRange;
+use crate::policy::agent::AgentConfig;
 use crate::policy::compile::ground::Ground;
 use crate::policy::location::Location;
 use crate::policy::model::{
@@ -43,11 +44,11 @@ impl Considered {
 /// is no device is the packet's address.
 pub fn considered_rules(
     policy: &Policy,
-    host: &Host,
+    (agent, host): (&AgentConfig, &Host),
     packet: &Packet,
     [from, to]: [Option<&Device>; 2],
 ) -> Vec<Considered> {
-    let near = Near { policy, ground: Ground::of(policy, host), port: port(packet) };
+    let near = Near { policy, ground: Ground::of(policy, agent, host), port: port(packet) };
     match (from, to) {
         (Some(from), Some(to)) => near.between(from, to),
         (Some(from), None) => near.outside(from, packet.destination.to_ip(), false),

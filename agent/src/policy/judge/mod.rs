@@ -108,7 +108,7 @@ impl<'a> Bench<'a> {
             ));
         }
         let ends = [self.known(&question.from), self.known(&question.to).or(self.peer(&case))];
-        let considered = considered_rules(self.policy, self.host, &packet, ends);
+        let considered = considered_rules(self.policy, (self.agent, self.host), &packet, ends);
         Ok(Answer { verdict, case, considered })
     }
 
@@ -148,7 +148,24 @@ impl<'a> Bench<'a> {
         packet.outer_vlan = place.outer_vlan;
         packet.inner_vlan = place.inner_vlan;
         packet.source_mac = mac;
+        if let End::Device(name) = &question.from {
+            packet.teid = self.teid(self.device(name)?);
+        }
         Ok((place, packet))
+    }
+
+    /// The tunnel that the device's packets come through: its own, or one that nobody else has; 0 without tunnels.
+    fn teid(&self, device: &Device) -> u32 {
+        let Some((seen, interface)) = self.seen(device, Role::Access, |seen| is_bound(device, seen)) else {
+            return 0;
+        };
+        if interface.gtpu.is_none() {
+            return 0;
+        }
+        let network = self.policy.networks().get(&device.network.value);
+        let listed = network.and_then(|network| network.teids.get(seen)?.first());
+        let any = listed.map_or(u32::MAX, |range| range.value.first);
+        device.teid.as_ref().map_or(any, |teid| teid.value)
     }
 
     fn device(&self, name: &Name) -> Result<&'a Device, String> {
@@ -173,14 +190,7 @@ impl<'a> Bench<'a> {
 
     /// Where the device's frames enter.
     fn access(&self, device: &Device) -> Result<Place, String> {
-        let bound = |seen: &super::Subinterface| {
-            device.binding.as_ref().is_none_or(|binding| {
-                binding.interface.as_ref().is_none_or(|name| *name == seen.interface)
-                    && binding.vlan.is_none_or(|vlan| vlan == seen.vlan)
-                    && binding.inner_vlan.is_none_or(|vlan| vlan == seen.inner_vlan)
-            })
-        };
-        self.place(device, Role::Access, bound)
+        self.place(device, Role::Access, |seen| is_bound(device, seen))
             .ok_or_else(|| format!("no access interface shows network {}", device.network.value))
     }
 
@@ -196,15 +206,32 @@ impl<'a> Bench<'a> {
         role: Role,
         fits: impl Fn(&super::Subinterface) -> bool,
     ) -> Option<Place> {
-        let has_role = |name: &str| {
-            let mut interfaces = self.agent.interfaces.iter();
-            interfaces.any(|interface| interface.name.value == name && interface.roles.contains(&role))
-        };
-        let seen_on = &self.policy.networks().get(&device.network.value)?.seen_on;
-        let mut places = seen_on.iter().map(|seen| &seen.value);
-        let mut places = places.by_ref().filter(|seen| has_role(&seen.interface) && fits(seen));
-        places.find_map(|seen| places::place(self.host, seen))
+        self.seen(device, role, fits).and_then(|(seen, _)| places::place(self.host, seen))
     }
+
+    /// The first place of the device's network with this role that exists.
+    fn seen(
+        &self,
+        device: &Device,
+        role: Role,
+        fits: impl Fn(&super::Subinterface) -> bool,
+    ) -> Option<(&'a super::Subinterface, &'a super::Interface)> {
+        let seen_on = &self.policy.networks().get(&device.network.value)?.seen_on;
+        seen_on.iter().map(|seen| &seen.value).find_map(|seen| {
+            let interface = self.agent.interface(&seen.interface)?;
+            let found = interface.roles.contains(&role) && fits(seen);
+            (found && places::place(self.host, seen).is_some()).then_some((seen, interface))
+        })
+    }
+}
+
+/// True if the device's frames may enter there.
+fn is_bound(device: &Device, seen: &super::Subinterface) -> bool {
+    device.binding.as_ref().is_none_or(|binding| {
+        binding.interface.as_ref().is_none_or(|name| *name == seen.interface)
+            && binding.vlan.is_none_or(|vlan| vlan == seen.vlan)
+            && binding.inner_vlan.is_none_or(|vlan| vlan == seen.inner_vlan)
+    })
 }
 
 /// A host inside a device's prefix: the address itself, or `::1` of a /64.

@@ -1,5 +1,7 @@
 //! Networks against each other, against the host, and the destinations that reach into them.
 
+mod tunnels;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::policy::address::AddressRange;
@@ -11,7 +13,13 @@ use crate::policy::model::{Destination, Network, Policy, Subinterface};
 use crate::policy::name::nearest;
 
 pub(super) fn check(policy: &Policy, agent: Option<&AgentConfig>, problems: &mut Diagnostics) {
-    refuse_shared_subinterfaces(policy, problems);
+    let ends_tunnels = |place: &Subinterface| {
+        agent.and_then(|agent| agent.interface(&place.interface)).is_some_and(|found| found.gtpu.is_some())
+    };
+    refuse_shared_subinterfaces(policy, ends_tunnels, problems);
+    if let Some(agent) = agent {
+        tunnels::check(policy, agent, problems);
+    }
     for network in policy.networks.values() {
         refuse_overlapping_pools(network, problems);
     }
@@ -26,8 +34,12 @@ pub(super) fn check(policy: &Policy, agent: Option<&AgentConfig>, problems: &mut
     }
 }
 
-/// A packet's network is found by where it enters, so a place can belong to one network only.
-fn refuse_shared_subinterfaces(policy: &Policy, problems: &mut Diagnostics) {
+/// A packet's network is found by where it enters, so a place can belong to one network only, unless tunnels end there.
+fn refuse_shared_subinterfaces(
+    policy: &Policy,
+    ends_tunnels: impl Fn(&Subinterface) -> bool,
+    problems: &mut Diagnostics,
+) {
     let mut owner: BTreeMap<&Subinterface, (&Network, &Location)> = BTreeMap::new();
     for network in policy.networks.values() {
         for place in &network.seen_on {
@@ -35,6 +47,9 @@ fn refuse_shared_subinterfaces(policy: &Policy, problems: &mut Diagnostics) {
                 owner.insert(&place.value, (network, &place.at));
                 continue;
             };
+            if first.name != network.name && ends_tunnels(&place.value) {
+                continue;
+            }
             let (problem, help) = match first.name == network.name {
                 true => (format!("{} is listed twice", place.value), "remove one of them"),
                 false => (

@@ -62,7 +62,7 @@ pub(super) const ODD: [&str; 22] = [
 
 impl Traffic {
     pub(super) fn place(&mut self, places: &[Place], outgoing: bool) -> Place {
-        let core = |place: &&Place| matches!(place.0, 21 | 31);
+        let core = |place: &&Place| matches!(place.0, 21 | 31 | 52);
         let access = |place: &&Place| place.0 != 21;
         let good: Vec<Place> = match outgoing {
             true => places.iter().filter(access).copied().collect(),

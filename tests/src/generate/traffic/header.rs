@@ -18,8 +18,7 @@ impl Traffic {
     }
 
     /// Options, extension headers and fragments, now and then.
-    pub(super) fn with_extras(&mut self, mut frame: Frame) -> Frame {
-        let v6 = frame.build().windows(2).take(24).skip(12).any(|pair| pair == [0x86, 0xdd]);
+    pub(super) fn with_extras(&mut self, mut frame: Frame, v6: bool) -> Frame {
         if v6 && self.random.chance(12) {
             for at in 0..1 + self.random.below(7) {
                 let kind =
