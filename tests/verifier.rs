@@ -11,11 +11,11 @@ use aya::{Ebpf, EbpfLoader};
 use bulkhead::datapath::{OBJECT, PROGRAM};
 use bulkhead_common::abi::counter::{Counters, EventBudget, EventCounters};
 use bulkhead_common::abi::{
-    AddressKey, Device, Flow, FlowKey, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface,
-    SubinterfaceKey, Versioned, map,
+    AddressKey, Device, Flow, FlowKey, Network, Peer, PortRange, Range, ReplayInput, RuleSet, ScopeRange,
+    Subinterface, SubinterfaceKey, Versioned, map,
 };
 use bulkhead_common::case::Case;
-use tests::kernel::{ReplayInput, privilege};
+use tests::kernel::privilege;
 
 /// Instructions that the verifier may look at: a quarter of its limit, so that there is room to grow.
 const BUDGET: u32 = 250_000;
@@ -74,8 +74,9 @@ fn maps_are_what_the_abi_says() -> Result<()> {
 
 /// Loads everything in the object.
 fn programs(replay: u32) -> Result<(Ebpf, Vec<(String, ProgramInfo)>)> {
-    let mut ebpf =
-        EbpfLoader::new().override_global("REPLAY", &replay, true).load(OBJECT).context("create the maps")?;
+    let mut loader = EbpfLoader::new();
+    loader.override_global("REPLAY", &replay, true).override_global("TELL_ALL", &replay, true);
+    let mut ebpf = loader.load(OBJECT).context("create the maps")?;
     let mut infos = Vec::new();
     for (name, program) in ebpf.programs_mut() {
         let program: &mut Xdp =

@@ -12,7 +12,7 @@ use bulkhead_common::decide::Tables;
 use bulkhead_common::verdict::{Pass, Verdict};
 
 use crate::bounded::bounded;
-use crate::maps::{COUNTERS, EVENT_BUDGETS, EVENT_COUNTERS, EVENTS, Maps};
+use crate::maps::{COUNTERS, EVENT_BUDGETS, EVENT_COUNTERS, EVENTS, Maps, tells_all};
 
 /// This CPU's counters of the interface that the packet entered by.
 pub(crate) struct Counters(Option<*mut counter::Counters>);
@@ -61,22 +61,32 @@ fn count(cell: &mut Count, bytes: u32) {
 /// Tells of a drop or of a flow's first packet, if the budget allows; the verdict stands either way.
 #[inline(always)]
 pub(crate) fn report(case: &Case, verdict: Verdict) {
-    match verdict {
-        Verdict::Drop(_) | Verdict::Pass(Pass::Opened) => {}
-        Verdict::Pass(
-            Pass::Transit | Pass::Neighbour | Pass::LinkControl | Pass::Established | Pass::Gtpu,
-        ) => return,
+    if !is_worth_telling(verdict) && !tells_all() {
+        return;
     }
     let Some(counters) = EVENT_COUNTERS.get_ptr_mut(0) else { return };
     let now = Maps.now();
-    let outcome =
-        if within_budget(case, verdict, now) { send(case, verdict, now) } else { Outcome::Suppressed };
+    let outcome = if tells_all() || within_budget(case, verdict, now) {
+        send(case, verdict, now)
+    } else {
+        Outcome::Suppressed
+    };
     // SAFETY: a live per-CPU map value that only this CPU writes.
     let counters = unsafe { &mut *counters };
     match outcome {
         Outcome::Sent => counters.sent += 1,
         Outcome::Suppressed => counters.suppressed += 1,
         Outcome::Lost => counters.lost += 1,
+    }
+}
+
+#[inline(always)]
+const fn is_worth_telling(verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Drop(_) | Verdict::Pass(Pass::Opened) => true,
+        Verdict::Pass(
+            Pass::Transit | Pass::Neighbour | Pass::LinkControl | Pass::Established | Pass::Gtpu,
+        ) => false,
     }
 }
 

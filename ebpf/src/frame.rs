@@ -4,6 +4,7 @@ use aya_ebpf::bindings::xdp_md;
 use bulkhead_common::frame::Frame;
 
 use crate::bounded::bounded;
+use crate::maps;
 
 /// No frame is longer; tells the verifier how far a pointer can move. A mask: all ones.
 const MAX_OFFSET: u32 = 0x3fff;
@@ -25,7 +26,12 @@ impl XdpFrame {
 impl Frame for XdpFrame {
     #[inline(always)]
     fn len(&self) -> u32 {
-        (self.end - self.start) as u32
+        let shown = (self.end - self.start) as u32;
+        match maps::replay() {
+            // What a capture has cut off cannot be read, but it was there.
+            Some(input) if input.length != 0 => input.length,
+            _ => shown,
+        }
     }
 
     #[inline(always)]

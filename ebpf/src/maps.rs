@@ -8,8 +8,8 @@ use aya_ebpf::programs::XdpContext;
 use bulkhead_common::abi::counter::{Counters, EVENT_BUCKETS, EventBudget, EventCounters};
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::{
-    Addr, AddressKey, Device, Epoch, Flow, FlowKey, Network, Peer, PortRange, ProfileId, Range, RuleSet,
-    ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, map,
+    Addr, AddressKey, Device, Epoch, Flow, FlowKey, Network, Peer, PortRange, ProfileId, Range, ReplayInput,
+    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, map,
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::decide::Tables;
@@ -74,21 +74,25 @@ pub(crate) static SCRATCH: PerCpuArray<Flow, 1> = PerCpuArray::new();
 #[btf_map]
 static CASES: PerCpuArray<Case, 1> = PerCpuArray::new();
 
-/// Interface and clock of a replayed packet.
-#[repr(C)]
-pub(crate) struct ReplayInput {
-    now: u64,
-    ifindex: u32,
-    _pad: u32,
-}
-
-/// 1 in a program that is only ever run by `BPF_PROG_TEST_RUN`: clock and interface come from
-/// [`REPLAY_INPUT`]. Set before loading, so the verifier removes the branch that is not taken.
+/// 1 in a program that is only ever run by `BPF_PROG_TEST_RUN`: clock, interface, link type and length come
+/// from [`REPLAY_INPUT`]. Set before loading, so the verifier removes the branch that is not taken.
 #[unsafe(no_mangle)]
 static REPLAY: u32 = 0;
 
+/// 1 in a program that tells of every packet, whatever its verdict and without a budget: `bulkhead replay`.
+#[unsafe(no_mangle)]
+static TELL_ALL: u32 = 0;
+
+/// True if every packet is to be told of.
 #[inline(always)]
-fn replay() -> Option<&'static ReplayInput> {
+pub(crate) fn tells_all() -> bool {
+    // SAFETY: a volatile read of our own constant, as of `REPLAY`.
+    unsafe { (&raw const TELL_ALL).read_volatile() != 0 }
+}
+
+/// How the frame at hand entered, if the program does not run on an interface.
+#[inline(always)]
+pub(crate) fn replay() -> Option<&'static ReplayInput> {
     // SAFETY: a volatile read of our own constant; volatile because the loader overrides it.
     if unsafe { (&raw const REPLAY).read_volatile() } == 0 {
         return None;
@@ -103,8 +107,11 @@ static LINK_TYPE: u32 = 0;
 /// What frames begin with.
 #[inline(always)]
 pub(crate) fn link_type() -> LinkType {
-    // SAFETY: a volatile read of our own constant, as of `REPLAY`.
-    let number = unsafe { (&raw const LINK_TYPE).read_volatile() };
+    let number = match replay() {
+        Some(input) => input.link,
+        // SAFETY: a volatile read of our own constant, as of `REPLAY`.
+        None => unsafe { (&raw const LINK_TYPE).read_volatile() },
+    };
     LinkType::from_number(number).unwrap_or(LinkType::Ethernet)
 }
 

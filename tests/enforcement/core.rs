@@ -54,7 +54,7 @@ impl Core {
 
     pub(crate) fn open(&mut self) -> Result<()> {
         let mut datapath = Datapath::open(&self.pins, &SIZES)?;
-        let reconciler = Reconciler::observe(&mut datapath)?;
+        let reconciler = Reconciler::observe(datapath.rows())?;
         self.datapath = Some((datapath, reconciler));
         if Datapath::present(&self.pins) {
             self.attach()?;
@@ -86,7 +86,7 @@ impl Core {
     /// Makes the kernel hold these tables.
     pub(crate) fn apply(&mut self, tables: &Tables) -> Result<()> {
         let (datapath, reconciler) = self.datapath.as_mut().context("no agent")?;
-        reconciler.apply(datapath, tables)?;
+        reconciler.apply(datapath.rows(), tables)?;
         Ok(())
     }
 

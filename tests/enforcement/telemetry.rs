@@ -144,7 +144,7 @@ impl Told {
             LINKS.iter().map(|(name, roles)| Ok((self.core.ifindex(name)?, *roles))).collect();
         let tables = small::tables(&places?, &[(DEVICE, OPEN + 7)]);
         let mut datapath = self.datapath.lock().unwrap_or_else(PoisonError::into_inner);
-        self.reconciler.apply(&mut *datapath, &tables)?;
+        self.reconciler.apply(datapath.rows(), &tables)?;
         Ok(())
     }
 }

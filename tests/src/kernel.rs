@@ -14,14 +14,14 @@ use bulkhead::tables::Layout;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::{
-    AddressKey, Epoch, Flow, FlowKey, Generation, Subinterface, SubinterfaceKey, map,
+    AddressKey, Epoch, Flow, FlowKey, Generation, ReplayInput, Subinterface, SubinterfaceKey, map,
 };
 use bytemuck::Zeroable as _;
 
 pub mod privilege;
 mod raw;
 
-pub use raw::{Raw, ReplayInput};
+pub use raw::Raw;
 
 /// What XDP answers (linux/bpf.h).
 pub const XDP_DROP: u32 = 1;
@@ -126,7 +126,7 @@ impl Kernel {
     /// # Errors
     /// The kernel's.
     pub fn enter(&mut self, ifindex: u32, now: u64) -> Result<()> {
-        Ok(self.maps.replay.set(0, Raw(ReplayInput { now, ifindex, _pad: 0 }), 0)?)
+        Ok(self.maps.replay.set(0, Raw(ReplayInput { now, ifindex, ..ReplayInput::default() }), 0)?)
     }
 
     /// The program, for threads that run it side by side.

@@ -65,6 +65,20 @@ pub(super) fn load(pins: &Path, sizes: &Capacities) -> Result<Ebpf> {
     for name in PINNED {
         loader.map_pin_path(name, pins.join(name));
     }
+    load_with(&mut loader, sizes)
+}
+
+/// Loads the program over maps of its own that nobody else sees, to be run on single frames.
+///
+/// # Errors
+/// Whatever the kernel refuses.
+pub(super) fn load_isolated(sizes: &Capacities) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    loader.override_global("REPLAY", &1u32, true).override_global("TELL_ALL", &1u32, true);
+    load_with(&mut loader, sizes)
+}
+
+fn load_with(loader: &mut EbpfLoader<'_>, sizes: &Capacities) -> Result<Ebpf> {
     for (name, entries) in entries(sizes) {
         loader.map_max_entries(name, entries);
     }

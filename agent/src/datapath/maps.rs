@@ -1,10 +1,11 @@
-//! One typed accessor per pinned map.
+//! One typed accessor per map that the agent reads or writes.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::{
@@ -13,11 +14,18 @@ use bulkhead_common::abi::{
 };
 use bytemuck::{Pod, Zeroable};
 
+use super::FLOW_LINGER_NS;
 use super::mmap::Mmap;
 use super::pod::Abi;
 
-/// The pinned maps, opened anew: independent of the program that uses them.
-pub(super) struct Maps {
+/// Where the maps come from, by name.
+pub(super) trait Source {
+    /// Opens a map.
+    fn open(&mut self, name: &str) -> Result<MapData>;
+}
+
+/// The maps, opened by themselves: independent of the program that uses them.
+pub struct Maps {
     pub(super) generation: Mmap<u64>,
     pub(super) subinterfaces: HashMap<MapData, Abi<SubinterfaceKey>, Abi<Subinterface>>,
     pub(super) networks: Mmap<Network>,
@@ -39,32 +47,32 @@ pub(super) struct Maps {
 }
 
 impl Maps {
-    /// Opens every map below `pins`; their layout was checked when the program was loaded.
-    pub(super) fn open(pins: &Path) -> Result<Self> {
-        let addresses = pinned(pins, map::ADDRESSES)?;
+    /// Opens every map; their layout was checked when the program was loaded.
+    pub(super) fn open(source: &mut impl Source) -> Result<Self> {
+        let addresses = source.open(map::ADDRESSES)?;
         let address_capacity = entries(&addresses, map::ADDRESSES)?;
-        let flows = pinned(pins, map::FLOWS)?;
+        let flows = source.open(map::FLOWS)?;
         let flow_capacity = entries(&flows, map::FLOWS)?;
         Ok(Self {
-            generation: array(pins, map::GENERATION)?,
-            subinterfaces: hash(pinned(pins, map::SUBINTERFACES)?, map::SUBINTERFACES)?,
-            networks: array(pins, map::NETWORKS)?,
-            scopes: array(pins, map::SCOPES)?,
+            generation: array(source, map::GENERATION)?,
+            subinterfaces: hash(source.open(map::SUBINTERFACES)?, map::SUBINTERFACES)?,
+            networks: array(source, map::NETWORKS)?,
+            scopes: array(source, map::SCOPES)?,
             addresses: hash(addresses, map::ADDRESSES)?,
             address_capacity,
-            identities: array(pins, map::IDENTITIES)?,
-            tunnels: array(pins, map::TUNNELS)?,
-            devices: array(pins, map::DEVICES)?,
-            profiles: array(pins, map::PROFILES)?,
-            rule_sets: array(pins, map::RULE_SETS)?,
-            ranges: array(pins, map::RANGES)?,
-            peers: array(pins, map::PEERS)?,
-            ports: array(pins, map::PORTS)?,
+            identities: array(source, map::IDENTITIES)?,
+            tunnels: array(source, map::TUNNELS)?,
+            devices: array(source, map::DEVICES)?,
+            profiles: array(source, map::PROFILES)?,
+            rule_sets: array(source, map::RULE_SETS)?,
+            ranges: array(source, map::RANGES)?,
+            peers: array(source, map::PEERS)?,
+            ports: array(source, map::PORTS)?,
             flows: hash(flows, map::FLOWS)?,
             flow_capacity,
-            counters: PerCpuHashMap::try_from(Map::PerCpuHashMap(pinned(pins, map::COUNTERS)?))
+            counters: PerCpuHashMap::try_from(Map::PerCpuHashMap(source.open(map::COUNTERS)?))
                 .with_context(|| opening(map::COUNTERS))?,
-            event_counters: PerCpuArray::try_from(Map::PerCpuArray(pinned(pins, map::EVENT_COUNTERS)?))
+            event_counters: PerCpuArray::try_from(Map::PerCpuArray(source.open(map::EVENT_COUNTERS)?))
                 .with_context(|| opening(map::EVENT_COUNTERS))?,
         })
     }
@@ -80,6 +88,40 @@ impl Maps {
         Ok(sums)
     }
 
+    /// Every flow, dead ones too.
+    pub(super) fn all_flows(&self) -> Result<Vec<Flow>> {
+        let mut flows = Vec::new();
+        for entry in self.flows.iter() {
+            match entry {
+                // An element may be recycled between its key and its value; the value carries the key.
+                Ok((key, flow)) if flow.0.key == key.0 => flows.push(flow.0),
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(error).with_context(|| format!("read the map {}", map::FLOWS)),
+            }
+        }
+        Ok(flows)
+    }
+
+    /// Removes flows that have been dead at `now_ns` for [`FLOW_LINGER_NS`], and returns their last words.
+    pub(super) fn sweep_flows(&mut self, now_ns: u64) -> Result<Vec<Flow>> {
+        let is_old = |flow: &Flow| flow.deadline.saturating_add(FLOW_LINGER_NS) < now_ns;
+        let mut swept = Vec::new();
+        for flow in self.all_flows()?.into_iter().filter(is_old) {
+            // A packet may have opened the flow anew since it was read.
+            match self.flows.get(&Abi(flow.key), 0) {
+                Ok(current) if is_old(&current.0) => {
+                    self.flows.remove(&Abi(flow.key)).context("remove a dead flow")?;
+                    swept.push(current.0);
+                }
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(error).with_context(|| format!("read the map {}", map::FLOWS)),
+            }
+        }
+        Ok(swept)
+    }
+
     /// Event counters, summed over the CPUs.
     pub(super) fn event_counters(&self) -> Result<EventCounters> {
         let cpus = self.event_counters.get(&0, 0).with_context(|| reading(map::EVENT_COUNTERS))?;
@@ -91,9 +133,9 @@ impl Maps {
     }
 }
 
-/// Opens the ring of events below `pins`.
-pub(super) fn ring(pins: &Path) -> Result<RingBuf<MapData>> {
-    RingBuf::try_from(Map::RingBuf(pinned(pins, map::EVENTS)?)).with_context(|| opening(map::EVENTS))
+/// Opens the ring of events.
+pub(super) fn ring(source: &mut impl Source) -> Result<RingBuf<MapData>> {
+    RingBuf::try_from(Map::RingBuf(source.open(map::EVENTS)?)).with_context(|| opening(map::EVENTS))
 }
 
 /// True if the kernel says that a key is not there.
@@ -101,16 +143,38 @@ pub(super) const fn is_absent(error: &MapError) -> bool {
     matches!(error, MapError::KeyNotFound | MapError::ElementNotFound)
 }
 
-fn pinned(pins: &Path, name: &str) -> Result<MapData> {
-    MapData::from_pin(pins.join(name)).with_context(|| opening(name))
+/// The maps pinned below a folder.
+pub(super) struct Pinned<'a>(pub(super) &'a Path);
+
+impl Source for Pinned<'_> {
+    fn open(&mut self, name: &str) -> Result<MapData> {
+        MapData::from_pin(self.0.join(name)).with_context(|| opening(name))
+    }
+}
+
+/// The maps that a program was loaded with, taken from it.
+pub(super) struct Loaded<'a>(pub(super) &'a mut Ebpf);
+
+impl Source for Loaded<'_> {
+    fn open(&mut self, name: &str) -> Result<MapData> {
+        match self.0.take_map(name).with_context(|| opening(name))? {
+            Map::Array(map)
+            | Map::HashMap(map)
+            | Map::PerCpuArray(map)
+            | Map::PerCpuHashMap(map)
+            | Map::RingBuf(map) => Ok(map),
+            other => bail!("{}: it is a {other:?}", opening(name)),
+        }
+    }
 }
 
 fn entries(map: &MapData, name: &str) -> Result<u32> {
     Ok(map.info().with_context(|| reading(name))?.max_entries())
 }
 
-fn array<T: Pod>(pins: &Path, name: &str) -> Result<Mmap<T>> {
-    let map = pinned(pins, name)?;
+/// Maps an array into memory.
+pub(super) fn array<T: Pod>(source: &mut impl Source, name: &str) -> Result<Mmap<T>> {
+    let map = source.open(name)?;
     let rows = entries(&map, name)? as usize;
     Mmap::new(map.fd().as_fd(), rows).with_context(|| format!("map {name} into memory"))
 }
@@ -120,7 +184,7 @@ fn hash<K: aya::Pod, V: aya::Pod>(map: MapData, name: &str) -> Result<HashMap<Ma
 }
 
 fn opening(name: &str) -> String {
-    format!("open the pinned map {name}")
+    format!("open the map {name}")
 }
 
 fn reading(name: &str) -> String {

@@ -5,6 +5,7 @@
 //! dropping a [`Datapath`] leaves everything enforcing.
 
 mod grace;
+mod isolated;
 mod link;
 mod load;
 mod maps;
@@ -24,16 +25,19 @@ use aya::maps::{MapData, RingBuf};
 use aya::programs::Xdp;
 use aya::programs::xdp::XdpLinkId;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
-use bulkhead_common::abi::{Epoch, Flow, map};
+use bulkhead_common::abi::{Epoch, Flow};
 use bytemuck::Zeroable;
 
 pub use grace::wait_for_packets;
+pub use isolated::{Entry, Isolated, SHORTEST, SHOWN};
 pub use link::{Attachment, Mode};
 pub use load::{OBJECT, PINNED, PROGRAM};
+pub use maps::Maps;
 pub use offload::keep_vlan_tags;
 
+use crate::reconcile::Rows as _;
 use crate::tables::Capacities;
-use maps::Maps;
+use maps::Pinned;
 use pod::Abi;
 
 /// The kernel side of one agent.
@@ -53,7 +57,7 @@ impl Datapath {
     pub fn open(pins: &Path, sizes: &Capacities) -> Result<Self> {
         make_folder(&pins.join("links"))?;
         let ebpf = load::load(pins, sizes)?;
-        let maps = Maps::open(pins)?;
+        let maps = Maps::open(&mut Pinned(pins))?;
         let mut datapath = Self { pins: pins.to_owned(), ebpf, maps, links: BTreeMap::new() };
         datapath.count_on(0)?;
         Ok(datapath)
@@ -151,8 +155,7 @@ impl Datapath {
 
     /// The generation in force.
     pub fn epoch(&self) -> Epoch {
-        let word = self.maps.generation.word(0, 0);
-        Epoch::from_word(word.map_or(0, |word| word.load(std::sync::atomic::Ordering::SeqCst)))
+        self.maps.epoch()
     }
 
     /// Counters by ifindex, summed over the CPUs; 0 counts for interfaces without an entry.
@@ -176,17 +179,7 @@ impl Datapath {
     /// # Errors
     /// The map cannot be read.
     pub fn flows(&self) -> Result<Vec<Flow>> {
-        let mut flows = Vec::new();
-        for entry in self.maps.flows.iter() {
-            match entry {
-                // An element may be recycled between its key and its value; the value carries the key.
-                Ok((key, flow)) if flow.0.key == key.0 => flows.push(flow.0),
-                Ok(_) => {}
-                Err(error) if maps::is_absent(&error) => {}
-                Err(error) => return Err(error).with_context(|| format!("read the map {}", map::FLOWS)),
-            }
-        }
-        Ok(flows)
+        self.maps.all_flows()
     }
 
     /// How many flows there is room for.
@@ -199,21 +192,12 @@ impl Datapath {
     /// # Errors
     /// The map cannot be read or written.
     pub fn sweep_flows(&mut self, now_ns: u64) -> Result<Vec<Flow>> {
-        let is_old = |flow: &Flow| flow.deadline.saturating_add(FLOW_LINGER_NS) < now_ns;
-        let mut swept = Vec::new();
-        for flow in self.flows()?.into_iter().filter(is_old) {
-            // A packet may have opened the flow anew since it was read.
-            match self.maps.flows.get(&Abi(flow.key), 0) {
-                Ok(current) if is_old(&current.0) => {
-                    self.maps.flows.remove(&Abi(flow.key)).context("remove a dead flow")?;
-                    swept.push(current.0);
-                }
-                Ok(_) => {}
-                Err(error) if maps::is_absent(&error) => {}
-                Err(error) => return Err(error).with_context(|| format!("read the map {}", map::FLOWS)),
-            }
-        }
-        Ok(swept)
+        self.maps.sweep_flows(now_ns)
+    }
+
+    /// The tables, row by row.
+    pub fn rows(&mut self) -> &mut Maps {
+        &mut self.maps
     }
 
     /// The ring of events; one reader at a time.
@@ -221,7 +205,7 @@ impl Datapath {
     /// # Errors
     /// The map cannot be opened.
     pub fn events(&self) -> Result<EventRing> {
-        Ok(EventRing(maps::ring(&self.pins)?))
+        Ok(EventRing(maps::ring(&mut Pinned(&self.pins))?))
     }
 
     /// The clock of flows and events: monotonic, coarse, in nanoseconds.

@@ -1,5 +1,7 @@
 //! The kernel's tables as `reconcile` reads and writes them.
 
+use std::sync::atomic::Ordering;
+
 use anyhow::{Context, Result};
 use bulkhead_common::abi::{
     AddressKey, Device, Epoch, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface,
@@ -7,77 +9,77 @@ use bulkhead_common::abi::{
 };
 
 use super::pod::Abi;
-use super::{Datapath, maps, wait_for_packets};
+use super::{Maps, maps, wait_for_packets};
 use crate::reconcile::{Capacity, Op, Rows};
 
-impl Rows for Datapath {
+impl Rows for Maps {
     fn epoch(&self) -> Epoch {
-        Self::epoch(self)
+        let word = self.generation.word(0, 0);
+        Epoch::from_word(word.map_or(0, |word| word.load(Ordering::SeqCst)))
     }
 
     fn capacity(&self) -> Capacity {
-        let maps = &self.maps;
         Capacity {
-            addresses: maps.address_capacity,
-            device_rows: maps.devices.rows() as u32,
-            profiles: maps.profiles.rows() as u32,
-            rule_sets: maps.rule_sets.rows() as u32,
-            ranges: maps.ranges.rows() as u32,
-            peers: maps.peers.rows() as u32,
-            ports: maps.ports.rows() as u32,
+            addresses: self.address_capacity,
+            device_rows: self.devices.rows() as u32,
+            profiles: self.profiles.rows() as u32,
+            rule_sets: self.rule_sets.rows() as u32,
+            ranges: self.ranges.rows() as u32,
+            peers: self.peers.rows() as u32,
+            ports: self.ports.rows() as u32,
         }
     }
 
     fn places(&self) -> Result<Vec<(SubinterfaceKey, Subinterface)>> {
-        let rows = self.maps.subinterfaces.iter();
+        let rows = self.subinterfaces.iter();
         rows.map(|row| row.map(|(key, value)| (key.0, value.0)).with_context(|| reading(map::SUBINTERFACES)))
             .collect()
     }
 
     fn addresses(&self) -> Result<Vec<(AddressKey, u32)>> {
-        let rows = self.maps.addresses.iter();
+        let rows = self.addresses.iter();
         rows.map(|row| row.map(|(key, slot)| (key.0, slot)).with_context(|| reading(map::ADDRESSES)))
             .collect()
     }
 
     fn network(&self, index: u32) -> Option<Network> {
-        self.maps.networks.read(index)
+        self.networks.read(index)
     }
 
     fn scope(&self, index: u32) -> Option<ScopeRange> {
-        self.maps.scopes.read(index)
+        self.scopes.read(index)
     }
 
     fn identity(&self, slot: u32) -> Option<Versioned> {
-        self.maps.identities.read(slot)
+        self.identities.read(slot)
     }
 
     fn device(&self, row: u32) -> Option<Device> {
-        self.maps.devices.read(row)
+        self.devices.read(row)
     }
 
     fn profile(&self, profile: u32) -> Option<Versioned> {
-        self.maps.profiles.read(profile)
+        self.profiles.read(profile)
     }
 
     fn rule_set(&self, row: u32) -> Option<RuleSet> {
-        self.maps.rule_sets.read(row)
+        self.rule_sets.read(row)
     }
 
     fn range(&self, row: u32) -> Option<Range> {
-        self.maps.ranges.read(row)
+        self.ranges.read(row)
     }
 
     fn peer(&self, row: u32) -> Option<Peer> {
-        self.maps.peers.read(row)
+        self.peers.read(row)
     }
 
     fn port(&self, row: u32) -> Option<PortRange> {
-        self.maps.ports.read(row)
+        self.ports.read(row)
     }
 
     fn perform(&mut self, op: &Op) -> Result<()> {
-        let maps = &mut self.maps;
+        let maps = self;
         let done = match *op {
             Op::Port(row, value) => maps.ports.write(row, value),
             Op::Range(row, value) => maps.ranges.write(row, value),

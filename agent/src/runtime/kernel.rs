@@ -48,7 +48,7 @@ impl Kernel {
         let mut datapath = Datapath::open(&pins, &agent.tables)?;
         // Looking at the tables erases what an interrupted apply staged: never under an agent that applies.
         let claim = Claim::take(&pins)?;
-        let reconciler = Reconciler::observe(&mut datapath)?;
+        let reconciler = Reconciler::observe(datapath.rows())?;
         Ok(Self { datapath: Arc::new(Mutex::new(datapath)), reconciler, _claim: claim })
     }
 
@@ -69,7 +69,7 @@ impl Kernel {
     /// Makes the kernel hold `tables`.
     pub(super) fn apply(&mut self, tables: &Tables) -> Result<Applied> {
         let mut datapath = self.datapath.lock().unwrap_or_else(PoisonError::into_inner);
-        self.reconciler.apply(&mut *datapath, tables)
+        self.reconciler.apply(datapath.rows(), tables)
     }
 
     /// Lets go of interfaces that the configuration does not name any more; before their rows go, or they would drop
@@ -81,7 +81,7 @@ impl Kernel {
     /// Looks at the kernel's tables again: somebody else may have written there.
     pub(super) fn observe_again(&mut self) -> Result<()> {
         let mut datapath = self.datapath.lock().unwrap_or_else(PoisonError::into_inner);
-        self.reconciler = Reconciler::observe(&mut *datapath)?;
+        self.reconciler = Reconciler::observe(datapath.rows())?;
         Ok(())
     }
 

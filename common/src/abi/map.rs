@@ -36,7 +36,7 @@ pub const EVENTS: &str = "EVENTS";
 pub const EVENT_BUDGETS: &str = "EVENT_BUDGETS";
 /// [`super::counter::EventCounters`] (PERCPU_ARRAY of one).
 pub const EVENT_COUNTERS: &str = "EVENT_COUNTERS";
-/// Interface and clock of a replayed packet (ARRAY of one); unused by an attached program.
+/// [`super::ReplayInput`] of the frame to come (ARRAY of one, mmap); unused by an attached program.
 pub const REPLAY_INPUT: &str = "REPLAY_INPUT";
 
 /// Networks per bank; id 0 is the host itself.

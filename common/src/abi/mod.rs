@@ -9,11 +9,13 @@ pub mod event;
 pub mod id;
 pub mod key;
 pub mod map;
+pub mod replay;
 pub mod value;
 
 pub use addr::Addr;
 pub use id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
 pub use key::{AddressKey, FlowKey, SubinterfaceKey};
+pub use replay::ReplayInput;
 pub use value::{
     Device, Epoch, Flow, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Span, Subinterface, Versioned,
 };
@@ -38,4 +40,5 @@ const _: () = {
     assert!(size_of::<PortRange>() == 16);
     assert!(size_of::<Flow>() == 136);
     assert!(size_of::<event::Event>() == 112);
+    assert!(size_of::<ReplayInput>() == 24);
 };
