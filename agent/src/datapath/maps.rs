@@ -157,14 +157,16 @@ pub(super) struct Loaded<'a>(pub(super) &'a mut Ebpf);
 
 impl Source for Loaded<'_> {
     fn open(&mut self, name: &str) -> Result<MapData> {
-        match self.0.take_map(name).with_context(|| opening(name))? {
-            Map::Array(map)
-            | Map::HashMap(map)
-            | Map::PerCpuArray(map)
-            | Map::PerCpuHashMap(map)
-            | Map::RingBuf(map) => Ok(map),
-            other => bail!("{}: it is a {other:?}", opening(name)),
-        }
+        let taken = self.0.take_map(name).with_context(|| opening(name))?;
+        let (Map::Array(map)
+        | Map::HashMap(map)
+        | Map::PerCpuArray(map)
+        | Map::PerCpuHashMap(map)
+        | Map::RingBuf(map)) = taken
+        else {
+            bail!("{}: it is a {taken:?}", opening(name));
+        };
+        Ok(map)
     }
 }
 
