@@ -6,6 +6,8 @@ mod apply;
 mod crash;
 #[path = "agent/folder.rs"]
 mod folder;
+#[path = "agent/gtpu.rs"]
+mod gtpu;
 #[path = "agent/host.rs"]
 mod host;
 #[path = "agent/interfaces.rs"]

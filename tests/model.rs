@@ -1,5 +1,8 @@
 //! The engine on the host against the oracle, over random policies and frames; and wrong ones of both, which must be noticed.
 
+#[path = "model/wrapping.rs"]
+mod wrapping;
+
 use std::collections::BTreeMap;
 
 use bulkhead::reconcile::{Capacity, Memory, Reconciler};

@@ -7,7 +7,7 @@ use crate::abi::key::VLAN_OTHER;
 use crate::abi::map::NETWORK_CAPACITY;
 use crate::abi::value::{
     DEVICE_MAC_BOUND, OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE,
-    SCOPE_POOL, TRANSIT_HOST, TRANSIT_PASS,
+    SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST, TRANSIT_PASS,
 };
 use crate::abi::{
     Addr, AddressKey, Device, Epoch, Generation, Network, NetworkId, Subinterface, SubinterfaceKey,
@@ -83,7 +83,8 @@ impl Place {
     fn entered<T: Tables>(mut self, tables: &T, packet: &Packet, epoch: Epoch) -> Result<Self, DropReason> {
         let row = &mut self.subinterface;
         if packet.teid != 0 {
-            row.roles = ROLE_ACCESS;
+            // `transit` is about what else is on the wire: in a tunnel there are devices only.
+            (row.roles, row.transit) = (ROLE_ACCESS, TRANSIT_DROP);
         } else if row.endpoints.len != 0 {
             row.roles &= !ROLE_ACCESS;
         }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use bulkhead_common::verdict::DropReason;
 use jiff::Timestamp;
 
 use super::settings::Settings;
@@ -105,8 +106,15 @@ fn print_interface(interface: &InterfaceStatus, out: &mut dyn Write) -> Result<(
             reasons.iter().map(|(reason, count)| format!("{reason} {}", grouped(**count))).collect();
         writeln!(out, "    {}", each.join(" · "))?;
     }
+    if interface.reasons.contains_key(DropReason::GtpuOuterFragment.as_str()) {
+        writeln!(out, "    {PIECES}")?;
+    }
     Ok(())
 }
+
+/// A tunnel adds up to 80 bytes: IPv6, UDP, GTP-U with its options and one extension header.
+const PIECES: &str = "! pieces of tunnelled packets cannot be judged: make the MTU between base station and here 80 bytes \
+                      larger than the devices' MTU, or lower that of the sessions";
 
 fn folder(pending: &Pending) -> String {
     match &pending.first {

@@ -58,7 +58,17 @@ impl World {
     /// # Panics
     /// If it is refused.
     pub fn written(text: &str) -> Self {
-        let (agent, host) = (agent(&mut Random::new(0)), host());
+        Self::written_where(text, |_| true)
+    }
+
+    /// Takes a policy that a person wrote, on a host with settings as wanted.
+    ///
+    /// # Panics
+    /// If it is refused, or a hundred settings are not as wanted.
+    pub fn written_where(text: &str, wanted: impl Fn(&AgentConfig) -> bool) -> Self {
+        let mut agents = (0..100).map(|seed| agent(&mut Random::new(seed)));
+        let agent = agents.find(|agent| wanted(agent)).expect("settings as wanted");
+        let host = host();
         let mut ids = Ids::default();
         let (policy, compiled) =
             read(text, &agent, &host, &mut ids).unwrap_or_else(|problems| panic!("{problems}"));

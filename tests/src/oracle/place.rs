@@ -148,7 +148,7 @@ impl<'p> Oracle<'p> {
             return Err("unknown_vlan");
         }
         self.refuse_endpoint(subject)?;
-        if is_transit(place.interface) {
+        if is_transit(place.interface) && subject.teid.is_none() {
             return Ok("transit");
         }
         if place.core || !place.access {
