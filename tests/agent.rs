@@ -12,8 +12,12 @@ mod gtpu;
 mod host;
 #[path = "agent/interfaces.rs"]
 mod interfaces;
+#[path = "agent/kills.rs"]
+mod kills;
 #[path = "agent/limits.rs"]
 mod limits;
+#[path = "agent/revisions.rs"]
+mod revisions;
 #[path = "agent/socket.rs"]
 mod socket;
 #[path = "agent/state.rs"]

@@ -39,6 +39,10 @@ fn every_path_of_the_api_is_told() {
     let paths = [
         path::STATUS,
         path::APPLY,
+        path::ROLLBACK,
+        path::CONFIRM,
+        path::RESUME,
+        path::REVISIONS,
         path::OBJECTS,
         path::DEVICES,
         path::ACCEPTED,

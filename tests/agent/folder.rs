@@ -14,7 +14,7 @@ use super::host::{ENFORCING, Host, POLICIES_OF_THE_DEMO};
 const SOON: Duration = Duration::from_secs(3);
 
 /// Puts the demo's policies into the folder.
-fn fill(folder: &Path) -> Result<()> {
+pub(crate) fn fill(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(POLICIES_OF_THE_DEMO)? {
         let path = entry?.path();
         if let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|e| e == "yaml")) {

@@ -91,6 +91,21 @@ impl Client {
         self.wait(async { self.answer(request).await?.json().await.map_err(plain) })
     }
 
+    /// Asks for something that may be refused; a refusal is an answer.
+    ///
+    /// # Errors
+    /// No understandable answer.
+    pub fn ask_for<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Result<T, Refusal>> {
+        match self.post(path, body) {
+            Ok(reply) => Ok(Ok(reply)),
+            Err(error) => error.downcast().map(Err),
+        }
+    }
+
     /// Hands over each line of an answer as it comes, until it ends or Ctrl-C; true if it ended by itself.
     ///
     /// # Errors

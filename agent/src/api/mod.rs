@@ -1,6 +1,7 @@
 //! The local API: JSON over a unix socket that only root and the agent's own user may use.
 
 pub mod client;
+mod history;
 mod peer;
 mod routes;
 pub mod server;

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::peer::Peer;
-use super::types::{ApplyRequest, Refusal, path};
+use super::types::{ApplyReply, ApplyRequest, Refusal, RollbackRequest, path};
 use crate::datapath::Datapath;
 use crate::policy::TOTAL_BYTES;
 use crate::runtime::{Author, Engine, Refused, Shared, lock};
@@ -36,6 +36,11 @@ pub(super) fn all(engine: Shared, telemetry: Arc<Telemetry>, stopped: watch::Rec
     Router::new()
         .route(path::STATUS, get(status))
         .route(path::APPLY, post(apply))
+        .route(path::ROLLBACK, post(rollback))
+        .route(path::CONFIRM, post(confirm))
+        .route(path::RESUME, post(resume))
+        .route(path::REVISIONS, get(revisions))
+        .route(&format!("{}/{{number}}", path::REVISIONS), get(revision))
         .route(path::OBJECTS, get(objects))
         .route(&format!("{}/{{name}}", path::DEVICES), get(device))
         .route(path::ACCEPTED, get(accepted))
@@ -128,14 +133,50 @@ async fn apply(
     Json(request): Json<ApplyRequest>,
 ) -> Result<Response, Failure> {
     let author = peer.0.unwrap_or_else(Author::default);
-    let answer = ask(&context, move |engine| engine.apply(&request, author)).await?;
+    changed(ask(&context, move |engine| engine.apply(&request, author)).await?)
+}
+
+async fn rollback(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<RollbackRequest>,
+) -> Result<Response, Failure> {
+    let author = peer.0.unwrap_or_else(Author::default);
+    changed(ask(&context, move |engine| engine.rollback(&request, author)).await?)
+}
+
+/// The answer to whoever wanted a change.
+fn changed(answer: Result<ApplyReply, Refused>) -> Result<Response, Failure> {
     match answer {
         Ok(reply) => Ok(Json(reply).into_response()),
         Err(Refused::Policy(refusal)) => {
             Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(refusal)).into_response())
         }
+        Err(Refused::Terms(refusal)) => Ok((StatusCode::CONFLICT, Json(refusal)).into_response()),
         Err(Refused::Host(error)) => Err(error.into()),
     }
+}
+
+async fn confirm(State(context): State<Context>) -> Result<Response, Failure> {
+    let done = ask(&context, |engine| engine.confirm()).await??;
+    Ok(Json(done).into_response())
+}
+
+async fn resume(State(context): State<Context>) -> Result<Response, Failure> {
+    let done = ask(&context, |engine| engine.resume()).await??;
+    Ok(Json(done).into_response())
+}
+
+async fn revisions(State(context): State<Context>) -> Result<Response, Failure> {
+    let found = ask(&context, |engine| engine.revisions()).await??;
+    Ok(Json(found).into_response())
+}
+
+async fn revision(State(context): State<Context>, Path(number): Path<u64>) -> Result<Response, Failure> {
+    let found = ask(&context, move |engine| engine.revision(number)).await?;
+    found
+        .map(|detail| Json(detail).into_response())
+        .map_err(|error| Failure(StatusCode::NOT_FOUND, format!("{error:#}")))
 }
 
 /// How much of a listing, beside the filter.

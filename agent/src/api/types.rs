@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::history::{
+    Cause, Change, Done, Origin, Plan, RevisionDetail, RevisionInfo, RevisionSummary, RollbackRequest, Terms,
+    Waiting, Who,
+};
 use crate::policy::{Diagnostic, Diagnostics};
 
 /// Paths of the API; one place for server and client.
@@ -13,6 +17,14 @@ pub mod path {
     pub const STATUS: &str = "/v1/status";
     /// POST [`super::ApplyRequest`] → [`super::ApplyReply`].
     pub const APPLY: &str = "/v1/apply";
+    /// POST [`super::RollbackRequest`] → [`super::ApplyReply`].
+    pub const ROLLBACK: &str = "/v1/rollback";
+    /// POST → [`super::Done`].
+    pub const CONFIRM: &str = "/v1/confirm";
+    /// POST → [`super::Done`].
+    pub const RESUME: &str = "/v1/resume";
+    /// GET → `Vec<`[`super::RevisionSummary`]`>`; GET `/v1/revisions/{number}` → [`super::RevisionDetail`].
+    pub const REVISIONS: &str = "/v1/revisions";
     /// GET → `Vec<`[`super::Object`]`>`.
     pub const OBJECTS: &str = "/v1/objects";
     /// GET `/v1/devices/{name}` → [`super::DeviceReport`].
@@ -65,6 +77,12 @@ pub struct Status {
     pub events: EventsStatus,
     /// The policy folder, if it differs from what is in force.
     pub pending: Option<Pending>,
+    /// The revision in force goes away again unless it is confirmed.
+    #[serde(default)]
+    pub confirm: Option<Waiting>,
+    /// True if the folder does not apply itself since somebody went back.
+    #[serde(default)]
+    pub folder_held: bool,
 }
 
 /// Something full to some degree.
@@ -110,19 +128,6 @@ pub struct EventsStatus {
     pub lost: u64,
 }
 
-/// Who accepted what, when and why.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct RevisionInfo {
-    /// Counts accepted changes.
-    pub number: u64,
-    /// When.
-    pub time: Timestamp,
-    /// Who, as `kari via sudo`.
-    pub author: String,
-    /// Why, as given with `-m`.
-    pub message: Option<String>,
-}
-
 /// The policy folder differs from what is in force.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Pending {
@@ -166,18 +171,15 @@ pub struct NamedText {
 pub struct ApplyRequest {
     /// The files.
     pub files: Vec<NamedText>,
-    /// True to remove every object that the files do not hold.
+    /// True to remove every object of this origin that the files do not hold.
     #[serde(default)]
     pub prune: bool,
-    /// True to be told what would happen, and no more.
+    /// Where they come from.
     #[serde(default)]
-    pub dry_run: bool,
-    /// Why.
-    #[serde(default)]
-    pub message: Option<String>,
-    /// Whom the client says it is, beside what the kernel says: `SUDO_USER`.
-    #[serde(default)]
-    pub sudo_user: Option<String>,
+    pub origin: Origin,
+    /// On which terms.
+    #[serde(flatten)]
+    pub terms: Terms,
 }
 
 /// What an apply did, or would do.
@@ -201,6 +203,12 @@ pub struct ApplyReply {
     pub notes: Diagnostics,
     /// How many in-file tests held.
     pub tests: usize,
+    /// What it does to what is live; nothing if nothing is enforced yet.
+    #[serde(default)]
+    pub plan: Option<Plan>,
+    /// Set if it goes away again unless it is confirmed.
+    #[serde(default)]
+    pub confirm: Option<Waiting>,
 }
 
 /// Why nothing was done.
@@ -211,6 +219,9 @@ pub struct Refusal {
     /// Everything that is wrong with the policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diagnostics: Vec<Diagnostic>,
+    /// What it would do, if that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<Plan>>,
 }
 
 /// One object in force.
@@ -226,6 +237,9 @@ pub struct Object {
     pub line: u32,
     /// The document as written.
     pub text: String,
+    /// Who put it there.
+    #[serde(default)]
+    pub origin: Origin,
 }
 
 /// The accepted policy with the host it was compiled for.

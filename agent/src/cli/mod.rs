@@ -4,6 +4,7 @@
 //! their whole chain. A reader that closes the pipe has seen enough: that is success.
 
 mod apply;
+mod audit;
 mod basis;
 mod census;
 mod check;
@@ -14,12 +15,15 @@ mod explain;
 mod format;
 mod get;
 mod identity;
+mod lines;
 mod out;
+mod revisions;
 mod run;
 mod settings;
 mod status;
 mod table;
 mod tail;
+mod terms;
 mod words;
 
 use std::process::ExitCode;
@@ -62,6 +66,16 @@ enum Command {
     Apply(apply::Args),
     /// Say what an apply would change; exit code 1 if it would change anything.
     Diff(apply::DiffArgs),
+    /// Keep a revision that was applied with --confirm-within.
+    Confirm(revisions::DoneArgs),
+    /// Bring the policy of an earlier revision back, as a new one; the policy folder is held until `resume`.
+    Rollback(revisions::RollbackArgs),
+    /// Let the policy folder apply itself again after a rollback.
+    Resume(revisions::DoneArgs),
+    /// List what was accepted, or show one revision.
+    Revisions(revisions::Args),
+    /// Verify the history of revisions.
+    Audit(audit::Args),
     /// Say whether everything is enforced; exit code 1 if degraded, 2 if not.
     Status(status::Args),
     /// List the objects in force.
@@ -118,6 +132,11 @@ fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Command::Run(args) => run::exec(&args, settings),
         Command::Apply(args) => apply::exec(&args, settings, out),
         Command::Diff(args) => apply::diff(&args, settings, out),
+        Command::Confirm(args) => revisions::confirm(&args, settings, out),
+        Command::Rollback(args) => revisions::rollback(&args, settings, out),
+        Command::Resume(args) => revisions::resume(&args, settings, out),
+        Command::Revisions(args) => revisions::exec(&args, settings, out),
+        Command::Audit(args) => audit::exec(&args, settings, out),
         Command::Status(args) => status::exec(&args, settings, out),
         Command::Get(args) => get::exec(&args, settings, out),
         Command::Describe(args) => describe::exec(&args, settings, out),

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use super::settings::Settings;
 use super::{COULD_NOT_RUN, Format, REFUSED};
 use crate::api::client::{Client, Unanswered};
-use crate::api::types::{Health, InterfaceStatus, Pending, Status, path};
+use crate::api::types::{Health, InterfaceStatus, Pending, Status, Waiting, path};
 use crate::datapath::{Datapath, attachments};
 use crate::runtime;
-use crate::sink::grouped;
+use crate::sink::{clock, grouped};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -71,10 +71,17 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
         None => "no policy".to_owned(),
     };
     let up = since(status.agent_since);
-    writeln!(out, "{health} {revision} · generation {} · agent {up}", status.generation)?;
+    let confirm = status.confirm.as_ref().map(waiting).unwrap_or_default();
+    writeln!(out, "{health} {revision}{confirm} · generation {} · agent {up}", status.generation)?;
     status.problems.iter().try_for_each(|problem| writeln!(out, "  ! {problem}"))?;
     if let Some(pending) = &status.pending {
         writeln!(out, "  ! {}", folder(pending))?;
+    }
+    if status.folder_held {
+        writeln!(
+            out,
+            "  the policy folder is held since the rollback; `bulkhead resume` lets it apply itself"
+        )?;
     }
     status.interfaces.iter().try_for_each(|interface| print_interface(interface, out))?;
     let objects: Vec<String> =
@@ -115,6 +122,11 @@ fn print_interface(interface: &InterfaceStatus, out: &mut dyn Write) -> Result<(
 /// A tunnel adds up to 80 bytes: IPv6, UDP, GTP-U with its options and one extension header.
 const PIECES: &str = "! pieces of tunnelled packets cannot be judged: make the MTU between base station and here 80 bytes \
                       larger than the devices' MTU, or lower that of the sessions";
+
+/// ` · confirm in 3:12 or back to r411`.
+fn waiting(waiting: &Waiting) -> String {
+    format!(" · confirm in {} or back to r{}", clock(waiting.seconds), waiting.back_to)
+}
 
 fn folder(pending: &Pending) -> String {
     match &pending.first {

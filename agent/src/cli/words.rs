@@ -39,6 +39,11 @@ pub(super) fn revision(revision: &RevisionInfo) -> String {
     format!("r{} ({} {})", revision.number, time(revision.time, &Zoned::now()), revision.author)
 }
 
+/// `2026-12-01 02:58:11`, in this host's zone.
+pub(super) fn moment(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 fn time(time: Timestamp, now: &Zoned) -> String {
     let zone: TimeZone = now.time_zone().clone();
     let time = time.to_zoned(zone);

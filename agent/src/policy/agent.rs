@@ -31,6 +31,82 @@ pub struct AgentConfig {
     pub pin_dir: PathBuf,
     /// How large the kernel tables are made.
     pub tables: Capacities,
+    /// How many revisions are kept; 100.
+    pub revisions_kept: u32,
+    /// Where the newest revision's checksum is told outside; nowhere.
+    pub anchors: Anchors,
+    /// Beyond what a change has to be accepted by its plan.
+    pub guard: Guard,
+}
+
+/// Where the newest revision's checksum is told outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Anchors {
+    /// A file that is appended to; it belongs on another machine or a write-once medium.
+    pub file: Option<PathBuf>,
+    /// The system log.
+    pub syslog: bool,
+    /// A URL that is posted to.
+    pub webhook: Option<String>,
+}
+
+impl Anchors {
+    /// True if nothing is told anywhere.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How much of what is live a change may take away unasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// Of all devices, those that lose every rule or are removed; 1 %.
+    pub devices: Percent,
+    /// Of the live flows, those that would be cut; 5 %.
+    pub flows: Percent,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { devices: Percent::whole(1), flows: Percent::whole(5) }
+    }
+}
+
+/// A share, in hundredths of a percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u32);
+
+impl Percent {
+    const fn whole(percent: u32) -> Self {
+        Self(percent * 100)
+    }
+
+    /// Reads `5%` and `0.25%`, up to `100%`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_suffix('%')?;
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(part) || part.len() > 2 || whole.len() > 3 {
+            return None;
+        }
+        let hundredths = whole.parse::<u32>().ok()? * 100 + format!("{part:0<2}").parse::<u32>().ok()?;
+        (hundredths <= 10_000).then_some(Self(hundredths))
+    }
+
+    /// True if `part` of `whole` is more than this share; of nothing, nothing is.
+    pub fn is_exceeded(self, part: u64, whole: u64) -> bool {
+        u128::from(part) * 10_000 > u128::from(whole) * u128::from(self.0)
+    }
+}
+
+impl std::fmt::Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}%"),
+            (whole, part) if part % 10 == 0 => write!(f, "{whole}.{}%", part / 10),
+            (whole, part) => write!(f, "{whole}.{part:02}%"),
+        }
+    }
 }
 
 impl AgentConfig {
@@ -55,6 +131,9 @@ impl AgentConfig {
             socket: PathBuf::from("/run/bulkhead/bulkhead.sock"),
             pin_dir: PathBuf::from(PIN_DIR),
             tables: Capacities::default(),
+            revisions_kept: 100,
+            anchors: Anchors::default(),
+            guard: Guard::default(),
         }
     }
 }
@@ -99,4 +178,28 @@ pub enum Transit {
     Pass,
     /// It is dropped.
     Drop,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_read_as_they_are_written() {
+        for text in ["0%", "1%", "5%", "0.5%", "0.25%", "99.05%", "100%"] {
+            assert_eq!(Percent::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "%", "5", "-1%", "101%", "100.01%", "1.%", ".5%", "1.234%", "1e1%", "9999%"] {
+            assert_eq!(Percent::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_exceeded_by_more_than_it() {
+        let five = Percent::parse("5%").unwrap();
+        assert!(!five.is_exceeded(5, 100) && five.is_exceeded(6, 100) && five.is_exceeded(1, 1));
+        assert!(!five.is_exceeded(0, 0));
+        assert!(!Percent::parse("100%").unwrap().is_exceeded(7, 7));
+        assert!(Percent::parse("0%").unwrap().is_exceeded(1, 1_000_000));
+    }
 }

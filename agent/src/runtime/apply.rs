@@ -1,6 +1,6 @@
 //! A change of policy: checked, kept on disk, brought into force; or nothing at all.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -10,27 +10,36 @@ use super::engine::Engine;
 use super::host;
 use super::in_force::InForce;
 use super::pending::not_applicable;
-use crate::api::types::{ApplyReply, ApplyRequest, Changes, Pending, Refusal, RevisionInfo};
+use crate::api::types::{
+    ApplyReply, ApplyRequest, Cause, Changes, Origin, Pending, Plan, Refusal, RevisionInfo, Terms,
+};
 use crate::policy::{self, Diagnostics, Ids, SourceFile};
-use crate::state::{Merged, Objects, State};
+use crate::state::{Confirm, Draft, Merged, Objects, State};
 
-/// Why an apply did nothing.
+/// Why a change was not made.
 #[derive(Debug)]
 pub enum Refused {
     /// The policy is not right; nothing was tried.
     Policy(Refusal),
+    /// The policy may be right and its terms are not: somebody else was first, or it takes too much away.
+    Terms(Refusal),
     /// The host could not do it; what was in force is in force.
     Host(anyhow::Error),
 }
 
 impl Refused {
+    /// A refusal in one sentence.
+    pub(super) fn because(error: impl Into<String>) -> Self {
+        Self::Terms(Refusal { error: error.into(), ..Refusal::default() })
+    }
+
     /// The refusal as the status tells it.
     pub(super) fn pending(&self) -> Pending {
+        let alone = |first: String| Pending { errors: 1, first: Some(first), changes: Changes::default() };
         match self {
             Self::Policy(refusal) => not_applicable(&refusal.diagnostics),
-            Self::Host(error) => {
-                Pending { errors: 1, first: Some(format!("{error:#}")), changes: Changes::default() }
-            }
+            Self::Terms(refusal) => alone(refusal.error.clone()),
+            Self::Host(error) => alone(format!("{error:#}")),
         }
     }
 }
@@ -38,10 +47,18 @@ impl Refused {
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Policy(refusal) => write!(f, "{}", refusal.error),
+            Self::Policy(refusal) | Self::Terms(refusal) => write!(f, "{}", refusal.error),
             Self::Host(error) => write!(f, "{error:#}"),
         }
     }
+}
+
+/// A change that somebody wants.
+pub(super) struct Proposal {
+    pub(super) merged: Merged,
+    pub(super) cause: Cause,
+    pub(super) author: Author,
+    pub(super) origin: Origin,
 }
 
 impl Engine {
@@ -50,30 +67,62 @@ impl Engine {
     /// # Errors
     /// [`Refused`]; what was in force is in force.
     pub fn apply(&mut self, request: &ApplyRequest, author: Author) -> Result<ApplyReply, Refused> {
-        let started = Instant::now();
-        let host = host::observe().map_err(Refused::Host)?;
+        self.admit(&request.terms)?;
         let merged = self.merge(request)?;
+        let proposal = Proposal { merged, cause: Cause::Apply, author, origin: request.origin };
+        self.propose(proposal, &request.terms)
+    }
+
+    /// Judges a change under its terms, and makes it.
+    pub(super) fn propose(&mut self, proposal: Proposal, terms: &Terms) -> Result<ApplyReply, Refused> {
+        let started = Instant::now();
+        let in_force = self.prepare(&proposal)?;
+        let mut reply = self.reply(&proposal, &in_force, terms);
+        if !reply.unchanged {
+            reply.plan = self.plan(&in_force, &proposal, terms);
+        }
+        if !terms.dry_run && !reply.unchanged {
+            self.hold_against_guard(reply.plan.as_ref(), &proposal, terms)?;
+            self.accept(proposal, in_force, terms, &mut reply).map_err(Refused::Host)?;
+        }
+        reply.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(reply)
+    }
+
+    fn prepare(&self, proposal: &Proposal) -> Result<InForce, Refused> {
+        let host = host::observe().map_err(Refused::Host)?;
         let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
-        let in_force = InForce::prepare(merged.objects.files(), &self.agent, &host, &ids)
-            .map_err(|problems| self.refused("the policy is refused", problems))?;
-        whole(&merged.objects, &in_force).map_err(Refused::Host)?;
-        let mut reply = ApplyReply {
-            revision: self.accepted.as_ref().map_or(0, |state| state.revision.number),
+        let files = proposal.merged.objects.files();
+        let prepared = match proposal.cause {
+            Cause::Apply | Cause::Rollback(_) => InForce::prepare(files, &self.agent, &host, &ids),
+            // Nobody is there to correct a test that the host has overtaken.
+            Cause::Unconfirmed(_) => InForce::compile(files, &self.agent, &host, &ids),
+        };
+        let in_force = prepared.map_err(|problems| self.refused("the policy is refused", problems))?;
+        whole(&proposal.merged.objects, &in_force).map_err(Refused::Host)?;
+        Ok(in_force)
+    }
+
+    fn reply(&self, proposal: &Proposal, in_force: &InForce, terms: &Terms) -> ApplyReply {
+        let changes = proposal.merged.changes.clone();
+        ApplyReply {
+            revision: self.number(),
             generation: self.kernel.as_ref().map_or(0, |kernel| kernel.datapath().epoch().generation.0),
-            unchanged: merged.changes.is_empty() && self.in_force.is_some() && !self.is_troubled(),
-            dry_run: request.dry_run,
-            changes: merged.changes,
+            unchanged: changes.is_empty() && self.in_force.is_some() && !self.is_troubled(),
+            dry_run: terms.dry_run,
+            changes,
             writes: 0,
             elapsed_ms: 0,
             notes: in_force.notes.clone(),
             tests: in_force.tests,
-        };
-        if !request.dry_run && !reply.unchanged {
-            let revision = self.next_revision(request, author);
-            self.accept(merged.objects, in_force, revision, &mut reply).map_err(Refused::Host)?;
+            plan: None,
+            confirm: None,
         }
-        reply.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(reply)
+    }
+
+    /// The revision in force; 0 if there is none.
+    pub(super) fn number(&self) -> u64 {
+        self.accepted.as_ref().map_or(0, |state| state.revision.number)
     }
 
     /// An apply of what is accepted already settles a loss: the operator has seen it.
@@ -85,11 +134,12 @@ impl Engine {
     pub(super) fn merge(&self, request: &ApplyRequest) -> Result<Merged, Refused> {
         let files: Vec<SourceFile> =
             request.files.iter().map(|file| SourceFile::new(file.name.clone(), file.text.clone())).collect();
-        let change = Objects::of(&request.files);
+        let change = Objects::of(&request.files, request.origin);
         let before = self.accepted.as_ref().map(|state| state.objects.clone()).unwrap_or_default();
-        let merged = before.merged(&change, request.prune);
+        let merged = before.merged(&change, request.prune.then_some(request.origin));
+        let stands_alone = merged.objects.iter().count() == change.iter().count();
         // A document that cannot be read has no kind or name, so no merge would notice it.
-        let problems = if request.prune || self.accepted.is_none() {
+        let problems = if stands_alone {
             policy::parse(files, Some(&self.agent)).err().unwrap_or_default()
         } else {
             policy::problems_alone(files)
@@ -101,43 +151,80 @@ impl Engine {
     }
 
     pub(super) fn refused(&self, error: &str, problems: Diagnostics) -> Refused {
-        let kept = self.accepted.as_ref().map_or_else(
-            || "nothing is enforced yet".to_owned(),
-            |state| format!("r{} stays in force", state.revision.number),
-        );
         Refused::Policy(Refusal {
-            error: format!("{error}; {kept}"),
+            error: format!("{error}; {}", self.stays()),
             diagnostics: problems.iter().cloned().collect(),
+            plan: None,
         })
     }
 
-    fn next_revision(&self, request: &ApplyRequest, author: Author) -> RevisionInfo {
-        RevisionInfo {
-            number: self.accepted.as_ref().map_or(0, |state| state.revision.number) + 1,
-            time: Timestamp::now(),
-            author: author.describe(request.sudo_user.as_deref()),
-            message: request.message.clone(),
+    /// What is in force after a refusal.
+    pub(super) fn stays(&self) -> String {
+        match self.number() {
+            0 => "nothing is enforced yet".to_owned(),
+            number => format!("r{number} stays in force"),
         }
+    }
+
+    fn next_revision(&self, proposal: &Proposal, terms: &Terms) -> Result<RevisionInfo> {
+        let sudo = terms.sudo_user.as_deref();
+        let unattended = matches!(proposal.cause, Cause::Unconfirmed(_));
+        Ok(RevisionInfo {
+            number: self.store.next_number(self.number())?,
+            time: Timestamp::now(),
+            author: if unattended { "bulkhead".to_owned() } else { proposal.author.describe(sudo) },
+            message: terms.message.clone(),
+            who: proposal.author.who(sudo),
+            origin: proposal.origin,
+        })
+    }
+
+    /// The next state, and what it changes.
+    fn draft(&self, proposal: Proposal, in_force: &InForce, terms: &Terms) -> Result<(State, Draft)> {
+        let revision = self.next_revision(&proposal, terms)?;
+        let before = self.accepted.clone().unwrap_or_default();
+        let Proposal { merged, cause, .. } = proposal;
+        let draft = Draft {
+            cause,
+            from: before.revision.number,
+            changes: before.objects.changes_in_full(&merged.objects),
+            keep: self.agent.revisions_kept,
+        };
+        // Time that is given anew counts from now, and still leads back to what somebody confirmed.
+        let back_to = before.confirm.as_ref().map_or(before.revision.number, |confirm| confirm.back_to);
+        let confirm =
+            terms.confirm_within_ms.map(|within| Confirm::within(Duration::from_millis(within), back_to));
+        let state = State {
+            revision,
+            objects: merged.objects,
+            ids: in_force.ids.clone(),
+            generations: before.generations,
+            head: String::new(),
+            confirm,
+            folder_held: before.folder_held || cause != Cause::Apply,
+        };
+        Ok((state, draft))
     }
 
     /// Disk, kernel, disk: a full disk refuses before the kernel is touched, and the rename comes last.
     fn accept(
         &mut self,
-        objects: Objects,
+        proposal: Proposal,
         in_force: InForce,
-        revision: RevisionInfo,
+        terms: &Terms,
         reply: &mut ApplyReply,
     ) -> Result<()> {
-        let generations = self.accepted.as_ref().map(|state| state.generations.clone()).unwrap_or_default();
-        let mut state = State { revision, objects, ids: in_force.ids.clone(), generations };
+        let (mut state, draft) = self.draft(proposal, &in_force, terms)?;
         self.open_kernel()?;
         let kernel = self.kernel.as_mut().context("the datapath is not open")?;
         // If nothing has to change in the kernel, the generation stays and the next one is this revision's too.
         state.published(kernel.datapath().epoch().generation.0 + 1);
-        let staged = self.store.stage(&state).context("keep the policy on disk; nothing was changed")?;
+        let staged =
+            self.store.stage(&mut state, draft).context("keep the policy on disk; nothing was changed")?;
         let applied = match kernel.apply(&in_force.compiled.tables) {
             Ok(applied) => applied,
             Err(error) => {
+                staged.discard();
                 // It may have failed behind the flip: what is not accepted must not stay in force.
                 self.undo();
                 return Err(error);
@@ -158,6 +245,8 @@ impl Engine {
         );
         self.accepted = Some(state);
         (self.loss, self.held, self.closed) = (None, None, None);
+        self.accepted_anew();
+        reply.confirm = self.waiting();
         self.attach(&in_force.host)?;
         self.excuse();
         self.adopt(in_force);
@@ -176,6 +265,14 @@ impl Engine {
         if let Err(error) = undone {
             tracing::error!("the old policy could not be put back: {error:#}");
         }
+    }
+
+    fn plan(&self, _: &InForce, _: &Proposal, _: &Terms) -> Option<Plan> {
+        None
+    }
+
+    fn hold_against_guard(&self, _: Option<&Plan>, _: &Proposal, _: &Terms) -> Result<(), Refused> {
+        Ok(())
     }
 }
 

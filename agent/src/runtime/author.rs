@@ -4,6 +4,8 @@ use std::fs;
 
 use nix::unistd::{Uid, User};
 
+use crate::api::types::Who;
+
 /// The process at the other end of the socket.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Author {
@@ -25,6 +27,12 @@ impl Author {
             (_, Some(sudo)) if is_plain(sudo) => format!("{sudo} via sudo"),
             _ => user,
         }
+    }
+
+    /// All that is known, for the record.
+    pub fn who(self, sudo_user: Option<&str>) -> Who {
+        let sudo_user = sudo_user.filter(|name| is_plain(name)).map(str::to_owned);
+        Who { uid: self.uid, login_uid: self.login(), sudo_user }
     }
 
     fn login(self) -> Option<u32> {

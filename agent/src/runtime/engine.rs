@@ -10,8 +10,9 @@ use bulkhead_common::abi::counter::Counters;
 use bulkhead_common::abi::value::{TRANSIT_HOST, TRANSIT_PASS};
 use bulkhead_common::verdict::{DropReason, Verdict};
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use super::anchor::Anchoring;
 use super::host;
 use super::in_force::InForce;
 use super::kernel::{Kernel, pins};
@@ -47,7 +48,16 @@ pub struct Engine {
     pub(super) closed: Option<Host>,
     /// What the last tick could not put right.
     pub(super) faults: Vec<String>,
+    /// What nobody confirmed and could not be given up.
+    pub(super) stuck: Option<String>,
     pub(super) pending: Option<Pending>,
+    /// The revision over which the folder did not apply itself, and the content that it had.
+    pub(super) refused_folder: Option<(u64, String)>,
+    /// Why it did not.
+    pub(super) refused_because: Option<String>,
+    pub(super) anchoring: Anchoring,
+    /// Told when there is something to wait for that was not there before.
+    pub(super) wake: Arc<Notify>,
     pub(super) rates: super::report::Rates,
     /// Packets by ifindex that found no entry before the tables followed the host: closed, and no fault.
     pub(super) excused: BTreeMap<u32, u64>,
@@ -62,6 +72,7 @@ impl Engine {
     pub fn start(agent: AgentConfig, config: NamedText, stopped: watch::Receiver<bool>) -> Result<Self> {
         let store = Store::open(&agent.state_dir)?;
         let clock = Clock::read(Datapath::now_ns());
+        let anchoring = Anchoring::start(&agent.anchors);
         let mut engine = Self {
             agent,
             config,
@@ -77,12 +88,19 @@ impl Engine {
             held: None,
             closed: None,
             faults: Vec::new(),
+            stuck: None,
             pending: None,
+            refused_folder: None,
+            refused_because: None,
+            anchoring,
+            wake: Arc::new(Notify::new()),
             rates: super::report::Rates::default(),
             excused: BTreeMap::new(),
             ticks: 0,
         };
         engine.restore()?;
+        engine.accepted_anew();
+        engine.expire();
         engine.look_at_folder();
         Ok(engine)
     }
@@ -95,6 +113,11 @@ impl Engine {
     /// The folder that holds the operator's policies.
     pub fn policy_folder(&self) -> PathBuf {
         self.agent.policy_folder.clone()
+    }
+
+    /// Told when [`Self::expires_in`] has changed.
+    pub(super) fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
     }
 
     fn restore(&mut self) -> Result<()> {
@@ -241,8 +264,10 @@ impl Engine {
                 self.faults.push(fault);
             }
         }
+        self.expire();
         self.look_at_folder();
-        if self.agent.auto_apply {
+        let waits = self.accepted.as_ref().is_some_and(|state| state.folder_held || state.confirm.is_some());
+        if self.agent.auto_apply && !waits {
             self.apply_folder();
         }
     }

@@ -6,10 +6,12 @@
 //!
 //! When the agent ends, however it ends, the datapath goes on enforcing.
 
+mod anchor;
 mod apply;
 mod author;
 mod engine;
 mod folder;
+mod history;
 mod host;
 mod in_force;
 mod kernel;
@@ -109,11 +111,16 @@ async fn tick(engine: Shared, mut stopped: watch::Receiver<bool>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let folder: PathBuf = lock(&engine).policy_folder();
     let mut changed = folder::watch(&folder);
+    let wake = lock(&engine).wake();
     loop {
+        // Out of the lock before anything is waited for.
+        let deadline = lock(&engine).expires_in();
         tokio::select! {
             _ = stopped.changed() => return,
             _ = ticks.tick() => {}
             () = changed.next() => {}
+            () = wake.notified() => continue,
+            () = pass(deadline) => {}
         }
         let engine = Arc::clone(&engine);
         // Grace periods and file reads block.
@@ -121,6 +128,15 @@ async fn tick(engine: Shared, mut stopped: watch::Receiver<bool>) {
         if let Err(error) = ticked {
             tracing::error!("the reconcile loop failed and goes on: {error}");
         }
+    }
+}
+
+/// Waits for a deadline; for ever if there is none.
+async fn pass(left: Option<Duration>) {
+    match left {
+        // One that could not be kept is tried again with the ticks.
+        Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+        Some(_) | None => std::future::pending().await,
     }
 }
 

@@ -4,8 +4,9 @@ use super::author::Author;
 use super::engine::Engine;
 use super::host;
 use super::in_force::InForce;
-use crate::api::types::{ApplyRequest, Changes, NamedText, Pending};
+use crate::api::types::{ApplyRequest, Changes, NamedText, Origin, Pending, Terms};
 use crate::policy::{self, Diagnostic, Diagnostics, Ids, Severity};
+use crate::state::digest_of;
 
 impl Engine {
     /// What the folder would change.
@@ -29,7 +30,8 @@ impl Engine {
             .map(|f| NamedText { name: f.name().to_owned(), text: f.text().to_owned() })
             .collect();
         let message = Some(format!("from {}", folder.display()));
-        Ok(Some(ApplyRequest { files, prune: true, message, ..ApplyRequest::default() }))
+        let terms = Terms { message, ..Terms::default() };
+        Ok(Some(ApplyRequest { files, prune: true, origin: Origin::Folder, terms }))
     }
 
     fn pending_of(&self, request: &ApplyRequest) -> Option<Pending> {
@@ -48,14 +50,22 @@ impl Engine {
         }
     }
 
+    /// Applies what waits; what was refused once is not tried again until it, or what is in force, is another.
     pub(super) fn apply_folder(&mut self) {
         let clean = self.pending.as_ref().is_some_and(|pending| pending.errors == 0);
         let Ok(Some(request)) = self.folder_request() else { return };
+        let attempt = (self.number(), digest_of(request.files.iter().map(|file| file.text.as_str())));
         if !clean {
             return;
         }
-        if let Err(refused) = self.apply(&request, Author::default()) {
+        if self.refused_folder.as_ref() != Some(&attempt) {
+            let Err(refused) = self.apply(&request, Author::default()) else { return };
             tracing::error!("the policy folder was not applied: {refused}");
+            self.refused_folder = Some(attempt);
+            self.refused_because = refused.pending().first;
+        }
+        if let Some(pending) = &mut self.pending {
+            (pending.errors, pending.first) = (1, self.refused_because.clone());
         }
     }
 }

@@ -61,6 +61,8 @@ impl Engine {
             flows: seen.flows,
             events: seen.events,
             pending: self.pending.clone(),
+            confirm: self.waiting(),
+            folder_held: self.accepted.as_ref().is_some_and(|state| state.folder_held),
         }
     }
 
@@ -106,6 +108,7 @@ impl Engine {
         }
         problems.extend(self.failed_tests());
         problems.extend(self.faults.iter().cloned());
+        problems.extend(self.stuck.iter().cloned().chain(self.anchoring.fault()));
         if self.kernel.is_some() {
             problems.extend(interfaces.iter().filter_map(|interface| self.unguarded(interface)));
         }

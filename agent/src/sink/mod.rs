@@ -8,7 +8,8 @@ use std::io::{self, Write};
 
 use crate::telemetry::Record;
 pub use text::Text;
-pub use words::grouped;
+pub(crate) use words::Safe;
+pub use words::{clock, grouped};
 
 /// A way to write records, one a line.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Write};
 
 /// A text with everything escaped that could steer a terminal or turn the reading direction.
-pub(super) struct Safe<'a>(pub(super) &'a str);
+pub(crate) struct Safe<'a>(pub(crate) &'a str);
 
 impl Display for Safe<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,6 +28,15 @@ pub(super) fn seconds(ms: u64) -> String {
     }
 }
 
+/// Minutes and seconds, `3:12`; with hours if there are some, `1:03:12`.
+pub fn clock(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        hours => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
 /// A number with a comma every three digits.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -49,6 +58,13 @@ mod tests {
     fn numbers_are_grouped() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn a_clock_has_hours_if_there_are_some() {
+        for (seconds, text) in [(0, "0:00"), (9, "0:09"), (192, "3:12"), (3599, "59:59"), (3792, "1:03:12")] {
+            assert_eq!(clock(seconds), text);
         }
     }
 

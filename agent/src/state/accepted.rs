@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::confirm::Confirm;
 use super::objects::Objects;
-use crate::api::types::RevisionInfo;
+use crate::api::types::{Origin, RevisionInfo, Who};
 use crate::policy::Ids;
 
 /// Everything that a restart needs to enforce the same again.
@@ -20,6 +21,15 @@ pub struct State {
     pub ids: Ids,
     /// The first kernel generation of each revision, as far back as records may reach.
     pub generations: BTreeMap<u32, u64>,
+    /// Checksum of the journal's entry of this revision; empty before there was a journal.
+    #[serde(default)]
+    pub head: String,
+    /// What happens unless somebody confirms.
+    #[serde(default)]
+    pub confirm: Option<Confirm>,
+    /// True if the folder does not apply itself since somebody went back.
+    #[serde(default)]
+    pub folder_held: bool,
 }
 
 /// Revisions that records may still refer to.
@@ -37,9 +47,26 @@ impl State {
 
 impl Default for State {
     fn default() -> Self {
-        let revision =
-            RevisionInfo { number: 0, time: Timestamp::UNIX_EPOCH, author: String::new(), message: None };
-        Self { revision, objects: Objects::default(), ids: Ids::default(), generations: BTreeMap::new() }
+        Self {
+            revision: nobody_s(0),
+            objects: Objects::default(),
+            ids: Ids::default(),
+            generations: BTreeMap::new(),
+            head: String::new(),
+            confirm: None,
+            folder_held: false,
+        }
+    }
+}
+
+fn nobody_s(number: u64) -> RevisionInfo {
+    RevisionInfo {
+        number,
+        time: Timestamp::UNIX_EPOCH,
+        author: String::new(),
+        message: None,
+        who: Who::default(),
+        origin: Origin::default(),
     }
 }
 
@@ -48,6 +75,6 @@ pub(super) mod tests {
     use super::*;
 
     pub(crate) fn revision(number: u64) -> RevisionInfo {
-        RevisionInfo { number, time: Timestamp::UNIX_EPOCH, author: "root".to_owned(), message: None }
+        RevisionInfo { author: "root".to_owned(), ..nobody_s(number) }
     }
 }

@@ -1,10 +1,16 @@
 //! What was accepted, on disk: the policy as written, and the numbers it was given.
 //!
 //! A change is written and synced beside the accepted file before the kernel is touched, and takes
-//! its place by one rename after; an interruption anywhere leaves one whole policy.
+//! its place by one rename after; an interruption anywhere leaves one whole policy. Beside it lies the
+//! [`Journal`] of what was accepted before.
 
 mod accepted;
+mod audit;
+mod confirm;
+mod digest;
+mod entry;
 mod file;
+mod journal;
 mod objects;
 
 use std::fs;
@@ -14,13 +20,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::api::types::{Cause, Change};
+
 pub use accepted::State;
+pub use audit::{Anchor, Verified, anchors_in, verify};
+pub use confirm::{Confirm, Moment};
+pub(crate) use digest::digest_of;
+pub use entry::Entry;
+pub use journal::{Journal, Sealed};
 pub use objects::{Merged, Objects};
 
 /// The state directory, held by one agent.
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
+    journal: Journal,
     _lock: Flock<fs::File>,
 }
 
@@ -40,6 +54,21 @@ pub enum Found {
 #[must_use = "staged state is lost unless it is committed"]
 pub struct Staged<'s> {
     store: &'s Store,
+    number: u64,
+    oldest: u64,
+}
+
+/// What a new state changes, for the journal.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// What led to it.
+    pub cause: Cause,
+    /// The revision whose policy it changes; 0 if there is none.
+    pub from: u64,
+    /// Every object that differs.
+    pub changes: Vec<Change>,
+    /// How many revisions are kept with it.
+    pub keep: u32,
 }
 
 impl Store {
@@ -62,7 +91,14 @@ impl Store {
                 path.display()
             )
         })?;
-        Ok(Self { folder: folder.to_owned(), _lock: lock })
+        let journal = Journal::at(folder);
+        journal.create()?;
+        Ok(Self { folder: folder.to_owned(), journal, _lock: lock })
+    }
+
+    /// What was accepted before.
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Reads the accepted state, or the one before if that is damaged; a damaged file is moved aside.
@@ -70,11 +106,23 @@ impl Store {
     /// # Errors
     /// A file cannot be read, or a damaged one cannot be moved aside.
     pub fn load(&self) -> Result<Found> {
+        let found = self.find()?;
+        let state = match &found {
+            Found::Accepted(state, _) => Some(&**state),
+            Found::Nothing | Found::Lost(_) => None,
+        };
+        if let Err(error) = self.journal.settle(state) {
+            tracing::error!("the journal of revisions could not be put in order: {error:#}");
+        }
+        Ok(found)
+    }
+
+    fn find(&self) -> Result<Found> {
         let mut passed_over = None;
         for path in [self.accepted(), self.previous()] {
             let Some(bytes) = file::read(&path)? else { continue };
-            match file::parse(&path, &bytes) {
-                Ok(state) => return Ok(Found::Accepted(Box::new(state), passed_over)),
+            match file::parse(&path, file::STATE, &bytes) {
+                Ok((state, _)) => return Ok(Found::Accepted(Box::new(state), passed_over)),
                 Err(error) => {
                     let aside =
                         path.with_extension(format!("damaged-{}", jiff::Timestamp::now().as_nanosecond()));
@@ -92,27 +140,70 @@ impl Store {
         Ok(if once { Found::Lost(lost()) } else { Found::Nothing })
     }
 
-    /// Writes a state beside the accepted one, and all else that takes room: a commit only renames.
+    /// The number of the next revision: one that the journal has is never given twice.
     ///
     /// # Errors
-    /// The disk is full or not writable; the accepted state is untouched.
-    pub fn stage(&self, state: &State) -> Result<Staged<'_>> {
-        if let Err(error) = self.write_beside(state) {
-            // What could not be written whole takes room that is needed.
-            NAMES.iter().for_each(|name| drop(fs::remove_file(self.beside(name))));
-            return Err(error);
-        }
-        Ok(Staged { store: self })
+    /// The journal cannot be listed.
+    pub fn next_number(&self, accepted: u64) -> Result<u64> {
+        Ok(self.journal.numbers()?.last().copied().unwrap_or_default().max(accepted) + 1)
     }
 
-    fn write_beside(&self, state: &State) -> Result<()> {
-        file::write(&self.beside(ACCEPTED), state)?;
+    /// Writes a state and its journal entry beside the accepted ones, and all else that takes room: a commit only
+    /// renames. The state is told the entry's checksum.
+    ///
+    /// # Errors
+    /// The disk is full or not writable; what was accepted is untouched.
+    pub fn stage(&self, state: &mut State, draft: Draft) -> Result<Staged<'_>> {
+        let number = state.revision.number;
+        let needed = state.confirm.as_ref().map_or(number, |confirm| confirm.back_to);
+        let oldest = self.oldest(number, draft.keep)?.min(needed);
+        match self.write_beside(state, draft, oldest) {
+            Ok(()) => Ok(Staged { store: self, number, oldest }),
+            Err(error) => {
+                self.discard(number);
+                Err(error)
+            }
+        }
+    }
+
+    /// What could not be written whole takes room that is needed.
+    fn discard(&self, number: u64) {
+        NAMES.iter().for_each(|name| drop(fs::remove_file(self.beside(name))));
+        self.journal.discard(number);
+    }
+
+    /// The oldest entry that stays when `number` comes.
+    fn oldest(&self, number: u64, keep: u32) -> Result<u64> {
+        let first = self.journal.numbers()?.first().copied().unwrap_or(number);
+        Ok(first.max((number + 1).saturating_sub(u64::from(keep.max(1)))))
+    }
+
+    fn write_beside(&self, state: &mut State, draft: Draft, oldest: u64) -> Result<()> {
+        let previous = self.journal.tip()?.map_or_else(String::new, |(_, hash)| hash);
+        let Draft { cause, from, changes, .. } = draft;
+        let (revision, content) = (state.revision.clone(), state.objects.digest());
+        let entry = Entry { revision, cause, from, changes, content, previous, oldest };
+        state.head = self.journal.stage(&entry)?;
+        file::write(&self.beside(ACCEPTED), file::STATE, state)?;
         if self.accepted().exists() {
             // A second name for it: there is an accepted file at every moment.
             drop(fs::remove_file(self.beside(PREVIOUS)));
             fs::hard_link(self.accepted(), self.beside(PREVIOUS)).context("keep the previous state")?;
         }
         fs::write(self.beside(ONCE), b"").context("mark that a policy was accepted")
+    }
+
+    /// Replaces the accepted state by the same revision with another note on it: confirmed, held.
+    ///
+    /// # Errors
+    /// The disk is full or not writable; the accepted state is untouched.
+    pub fn amend(&self, state: &State) -> Result<()> {
+        let written = file::write(&self.beside(ACCEPTED), file::STATE, state);
+        if let Err(error) = written.and_then(|_| self.rename(ACCEPTED)) {
+            drop(fs::remove_file(self.beside(ACCEPTED)));
+            return Err(error);
+        }
+        file::sync_folder(&self.folder)
     }
 
     fn accepted(&self) -> PathBuf {
@@ -170,7 +261,16 @@ impl Staged<'_> {
         if let Err(error) = store.rename(ONCE).and_then(|()| file::sync_folder(&store.folder)) {
             tracing::warn!("the policy is accepted, but a power cut may lose it: {error:#}");
         }
+        let kept = store.journal.commit(self.number).and_then(|()| store.journal.prune(self.oldest));
+        if let Err(error) = kept {
+            tracing::warn!("the policy is accepted, but its journal is not in order: {error:#}");
+        }
         Ok(())
+    }
+
+    /// Gives it up.
+    pub fn discard(self) {
+        self.store.discard(self.number);
     }
 }
 
@@ -182,8 +282,12 @@ mod tests {
         State { revision: accepted::tests::revision(revision), ..State::default() }
     }
 
+    fn draft(from: u64) -> Draft {
+        Draft { from, keep: 10, ..Draft::default() }
+    }
+
     fn accept(store: &Store, revision: u64) {
-        store.stage(&state(revision)).unwrap().commit().unwrap();
+        store.stage(&mut state(revision), draft(revision - 1)).unwrap().commit().unwrap();
     }
 
     fn revision(found: &Found) -> Option<u64> {
@@ -200,7 +304,7 @@ mod tests {
         assert!(matches!(store.load().unwrap(), Found::Nothing));
         accept(&store, 1);
         accept(&store, 2);
-        let _ = store.stage(&state(3)).unwrap();
+        let _ = store.stage(&mut state(3), draft(2)).unwrap();
         assert_eq!(revision(&store.load().unwrap()), Some(2));
     }
 

@@ -1,10 +1,11 @@
 //! The accepted policy, object by object: applies merge by kind and name, not by file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::types::{Changes, NamedText, Object};
+use super::digest::digest_of;
+use crate::api::types::{Change, Changes, NamedText, Object, Origin};
 use crate::policy::SourceFile;
 
 /// Objects by kind and name.
@@ -23,8 +24,9 @@ pub struct Merged {
 
 impl Objects {
     /// Takes the objects of texts that were already found valid.
-    pub fn of(files: &[NamedText]) -> Self {
-        files.iter().flat_map(split).collect::<Vec<_>>().into()
+    pub fn of(files: &[NamedText], origin: Origin) -> Self {
+        let objects = files.iter().flat_map(split);
+        objects.map(|object| Object { origin, ..object }).collect::<Vec<_>>().into()
     }
 
     /// All objects, by kind and name.
@@ -40,13 +42,63 @@ impl Objects {
         })
     }
 
-    /// These objects with others over them; with `prune`, without those that the others do not name.
-    pub fn merged(&self, others: &Self, prune: bool) -> Merged {
-        let mut objects = if prune { BTreeMap::new() } else { self.0.clone() };
-        objects.extend(others.0.clone());
+    /// These objects with others over them; with `prune`, without those of that origin that the others do not name.
+    ///
+    /// Whoever writes what is in force already does not become its owner.
+    pub fn merged(&self, others: &Self, prune: Option<Origin>) -> Merged {
+        let stays = |object: &Object| prune != Some(object.origin);
+        let mut objects: BTreeMap<_, _> =
+            self.0.iter().filter(|(_, o)| stays(o)).map(|(key, o)| (key.clone(), o.clone())).collect();
+        for (key, object) in &others.0 {
+            let owner = self.0.get(key).filter(|before| same(before, object)).map(|before| before.origin);
+            let origin = owner.unwrap_or(object.origin);
+            objects.insert(key.clone(), Object { origin, ..object.clone() });
+        }
         let objects = Self(objects);
         let changes = self.changes_to(&objects);
         Merged { objects, changes }
+    }
+
+    /// The policy of `target` beside everything here that is no policy: going back reopens no grant that
+    /// ended and lifts no quarantine.
+    pub fn restored(&self, target: &Self) -> Merged {
+        let kept = self.0.iter().filter(|((kind, _), _)| !RESTORED.contains(&kind.as_str()));
+        let back = target.0.iter().filter(|((kind, _), _)| RESTORED.contains(&kind.as_str()));
+        let objects = Self(kept.chain(back).map(|(key, object)| (key.clone(), object.clone())).collect());
+        let changes = self.changes_to(&objects);
+        Merged { objects, changes }
+    }
+
+    /// How many objects are not of an origin.
+    pub fn of_others(&self, origin: Origin) -> usize {
+        self.0.values().filter(|object| object.origin != origin).count()
+    }
+
+    /// What leads from here to `after`, with all content.
+    pub fn changes_in_full(&self, after: &Self) -> Vec<Change> {
+        let keys: BTreeSet<_> = self.0.keys().chain(after.0.keys()).collect();
+        let pairs = keys.into_iter().map(|key| (self.0.get(key), after.0.get(key)));
+        let differ = pairs.filter(|pair| match pair {
+            (Some(before), Some(after)) => !same(before, after),
+            (before, after) => before.is_some() != after.is_some(),
+        });
+        differ.map(|(before, after)| Change { before: before.cloned(), after: after.cloned() }).collect()
+    }
+
+    /// Before these changes were made.
+    pub fn without(&self, changes: &[Change]) -> Self {
+        let mut objects = self.0.clone();
+        for Change { before, after } in changes {
+            after.iter().for_each(|object| drop(objects.remove(&key(object))));
+            objects.extend(before.iter().map(|object| (key(object), object.clone())));
+        }
+        Self(objects)
+    }
+
+    /// What the policy says, as a checksum; where it was written is left out.
+    pub fn digest(&self) -> String {
+        let parts = self.0.iter().flat_map(|((kind, name), o)| [kind.as_str(), name, o.text.trim_end()]);
+        digest_of(parts)
     }
 
     /// The files again: each object on the lines where it was written.
@@ -72,9 +124,7 @@ impl Objects {
         for (key, object) in &after.0 {
             match self.0.get(key) {
                 None => changes.added.push(label(key)),
-                Some(before) if before.text.trim_end() != object.text.trim_end() => {
-                    changes.changed.push(label(key))
-                }
+                Some(before) if !same(before, object) => changes.changed.push(label(key)),
                 Some(_) => {}
             }
         }
@@ -83,9 +133,21 @@ impl Objects {
     }
 }
 
+/// Kinds that going back restores; whatever else there is keeps its own course.
+const RESTORED: [&str; 5] = ["Network", "Segment", "Device", "Destination", "Policy"];
+
+/// True if two objects of one kind and name say the same.
+fn same(a: &Object, b: &Object) -> bool {
+    a.text.trim_end() == b.text.trim_end()
+}
+
+fn key(object: &Object) -> (String, String) {
+    (object.kind.clone(), object.name.clone())
+}
+
 impl From<Vec<Object>> for Objects {
     fn from(objects: Vec<Object>) -> Self {
-        Self(objects.into_iter().map(|object| ((object.kind.clone(), object.name.clone()), object)).collect())
+        Self(objects.into_iter().map(|object| (key(&object), object)).collect())
     }
 }
 
@@ -172,7 +234,8 @@ fn object(file: &NamedText, text: String, line: u32) -> Option<Object> {
     }
     // An empty document has no head; anything else was found valid before.
     let head: Head = serde_yaml::from_str(&text).ok()?;
-    Some(Object { kind: head.kind, name: head.metadata.name, file: file.name.clone(), line, text })
+    let (kind, name, file) = (head.kind, head.metadata.name, file.name.clone());
+    Some(Object { kind, name, file, line, text, origin: Origin::default() })
 }
 
 #[cfg(test)]
@@ -187,6 +250,10 @@ mod tests {
         NamedText { name: name.to_owned(), text: text.into() }
     }
 
+    fn objects(files: &[NamedText]) -> Objects {
+        Objects::of(files, Origin::Cli)
+    }
+
     #[test]
     fn a_file_comes_back_with_every_line_where_it_was() {
         let text = format!(
@@ -195,7 +262,7 @@ mod tests {
             document("B", "b", "2"),
             document("C", "c", "|\n  text")
         );
-        let files = Objects::of(&[file("x.yaml", text.clone())]).files();
+        let files = objects(&[file("x.yaml", text.clone())]).files();
         assert_eq!(files.len(), 1);
         let (was, is): (Vec<&str>, Vec<&str>) = (text.lines().collect(), files[0].text().lines().collect());
         for (number, line) in
@@ -210,37 +277,80 @@ mod tests {
         let network =
             "kind: Network\nmetadata: {name: net}\nspec: {seenOn: [{interface: a}], pools: [10.0.0.0/8]}\n";
         let segment = "kind: Segment\nmetadata: {name: seg}\nspec: {members: {matchLabels: {a: b}}}\n";
-        let before =
-            Objects::of(&[file("x.yaml", format!("apiVersion: bulkhead/v1\n{network}---\n{segment}"))]);
-        let change = Objects::of(&[file("y.yaml", format!("apiVersion: bulkhead/v1\n{network}"))]);
-        let files = before.merged(&change, false).objects.files();
+        let before = objects(&[file("x.yaml", format!("apiVersion: bulkhead/v1\n{network}---\n{segment}"))]);
+        let change = objects(&[file("y.yaml", format!("apiVersion: bulkhead/v1\n{network}"))]);
+        let files = before.merged(&change, None).objects.files();
         crate::policy::parse(files, None).unwrap();
     }
 
     #[test]
     fn an_apply_merges_and_a_pruning_apply_replaces() {
-        let before =
-            Objects::of(&[file("x.yaml", document("A", "a", "1") + "---\n" + &document("B", "b", "1"))]);
-        let change =
-            Objects::of(&[file("y.yaml", document("B", "b", "2") + "---\n" + &document("C", "c", "1"))]);
-        let merged = before.merged(&change, false);
+        let before = objects(&[file("x.yaml", document("A", "a", "1") + "---\n" + &document("B", "b", "1"))]);
+        let change = objects(&[file("y.yaml", document("B", "b", "2") + "---\n" + &document("C", "c", "1"))]);
+        let merged = before.merged(&change, None);
         assert_eq!(merged.objects.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!(
             (merged.changes.added, merged.changes.changed),
             (vec!["c/c".to_owned()], vec!["b/b".to_owned()])
         );
         assert!(merged.changes.removed.is_empty());
-        let pruned = before.merged(&change, true);
+        let pruned = before.merged(&change, Some(Origin::Cli));
         assert_eq!(pruned.changes.removed, ["a/a"]);
-        assert!(before.merged(&before, false).changes.is_empty());
+        assert!(before.merged(&before, None).changes.is_empty());
     }
 
     #[test]
     fn objects_that_claim_the_same_lines_keep_their_lines() {
-        let before = Objects::of(&[file("x.yaml", document("A", "a", "1"))]);
-        let change = Objects::of(&[file("x.yaml", document("B", "b", "1"))]);
-        let files = before.merged(&change, false).objects.files();
+        let before = objects(&[file("x.yaml", document("A", "a", "1"))]);
+        let change = objects(&[file("x.yaml", document("B", "b", "1"))]);
+        let files = before.merged(&change, None).objects.files();
         assert_eq!(files.len(), 2);
         assert!(files.iter().all(|file| file.name() == "x.yaml" && file.text().starts_with("apiVersion")));
+    }
+
+    #[test]
+    fn a_source_prunes_only_its_own_and_owns_what_it_changed() {
+        let mine = objects(&[file("x.yaml", document("A", "a", "1") + "---\n" + &document("B", "b", "1"))]);
+        let folder = Objects::of(
+            &[file("y.yaml", document("B", "b", "1") + "---\n" + &document("C", "c", "1"))],
+            Origin::Folder,
+        );
+        let both = mine.merged(&folder, Some(Origin::Folder)).objects;
+        let owners =
+            |objects: &Objects| objects.iter().map(|o| (o.name.clone(), o.origin)).collect::<Vec<_>>();
+        let owned = |name: &str, origin| (name.to_owned(), origin);
+        assert_eq!(
+            owners(&both),
+            [owned("a", Origin::Cli), owned("b", Origin::Cli), owned("c", Origin::Folder)],
+            "the same words change no owner"
+        );
+        let nothing = Objects::default();
+        assert_eq!(both.merged(&nothing, Some(Origin::Folder)).changes.removed, ["c/c"]);
+        assert_eq!(both.merged(&nothing, Some(Origin::Cli)).changes.removed, ["a/a", "b/b"]);
+        let changed = Objects::of(&[file("y.yaml", document("B", "b", "2"))], Origin::Folder);
+        assert_eq!(owners(&both.merged(&changed, None).objects)[1], owned("b", Origin::Folder));
+    }
+
+    #[test]
+    fn changes_lead_both_ways() {
+        let before = objects(&[file("x.yaml", document("A", "a", "1") + "---\n" + &document("B", "b", "1"))]);
+        let after = objects(&[file("y.yaml", document("B", "b", "2") + "---\n" + &document("C", "c", "1"))]);
+        let changes = before.changes_in_full(&after);
+        assert_eq!(changes.iter().map(Change::label).collect::<Vec<_>>(), ["a/a", "b/b", "c/c"]);
+        assert_eq!(after.without(&changes), before);
+        assert_eq!(after.without(&changes).digest(), before.digest());
+        assert_ne!(after.digest(), before.digest());
+        assert!(before.changes_in_full(&before).is_empty());
+    }
+
+    #[test]
+    fn going_back_restores_policy_and_nothing_else() {
+        let rules = |port: &str| document("Policy", "ev", port);
+        let then = objects(&[file("x.yaml", rules("1") + "---\n" + &document("Grant", "visit", "open"))]);
+        let now = objects(&[file("x.yaml", rules("2") + "---\n" + &document("Quarantine", "pump", "on"))]);
+        let restored = now.restored(&then);
+        let kinds: Vec<&str> = restored.objects.iter().map(|object| object.kind.as_str()).collect();
+        assert_eq!(kinds, ["Policy", "Quarantine"], "the grant stays ended, the quarantine stays");
+        assert_eq!(restored.changes.changed, ["policy/ev"]);
     }
 }

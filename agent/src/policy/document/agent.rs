@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::control;
 use crate::policy::agent::{AgentConfig, Gtpu, Interface, Role, Transit};
 use crate::policy::location::Located;
 use crate::policy::node::Node;
@@ -37,12 +38,14 @@ pub(super) fn read(reader: &mut Reader<'_>, spec: &Node) -> Option<AgentConfig> 
     if let Some(node) = fields.optional(reader, "tables") {
         config.tables = capacities(reader, node);
     }
+    control::read(reader, &mut fields, &mut config);
     fields.finish(reader);
     config.interfaces = interfaces?;
     Some(config)
 }
 
-fn path(reader: &mut Reader<'_>, key: &str, node: &Node) -> Option<PathBuf> {
+/// An absolute path.
+pub(super) fn path(reader: &mut Reader<'_>, key: &str, node: &Node) -> Option<PathBuf> {
     let text = reader.text(node, "a path")?;
     match text.starts_with('/') {
         true => Some(PathBuf::from(text)),

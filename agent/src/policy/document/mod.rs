@@ -1,6 +1,7 @@
 //! A tree → one resource, by its `apiVersion` and `kind`.
 
 mod agent;
+mod control;
 mod destination;
 mod device;
 mod network;

@@ -1,0 +1,125 @@
+//! Options that an apply and a rollback share, and what is printed of either.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::check::draw_notes;
+use super::{Format, REFUSED};
+use crate::api::types::{ApplyReply, Changes, Refusal, Terms};
+use crate::policy::Diagnostics;
+use crate::sink::clock;
+
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct TermsArgs {
+    /// Why, for the record.
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+    /// Say what would happen, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Only if this revision is in force; refuse if somebody was faster.
+    #[arg(long, value_name = "N")]
+    if_revision: Option<u64>,
+    /// Go back by itself unless `bulkhead confirm` follows within this time, as 5m or 90s.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    confirm_within: Option<Duration>,
+}
+
+/// `90s`, `5m`, `2h`: at least a second, at most a day.
+fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time from 1s to 24h; write it as 90s, 5m or 2h");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    let number = number.parse::<u64>().ok().filter(|number| (1..=86_400).contains(number));
+    let seconds = number.map(|number| number * seconds).filter(|seconds| *seconds <= 86_400);
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
+}
+
+impl TermsArgs {
+    /// As the agent takes them.
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            dry_run: self.dry_run,
+            message: self.message.clone(),
+            sudo_user: std::env::var("SUDO_USER").ok(),
+            if_revision: self.if_revision,
+            confirm_within_ms: self
+                .confirm_within
+                .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            ..Terms::default()
+        }
+    }
+}
+
+/// Prints what was done, or would be.
+pub(super) fn applied(format: Format, reply: &ApplyReply, out: &mut dyn Write) -> Result<ExitCode> {
+    if format.machine(out, reply)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    draw_notes(&reply.notes, out)?;
+    let ApplyReply { revision, generation, writes, elapsed_ms, tests, .. } = reply;
+    let counts = counts(&reply.changes);
+    if reply.dry_run {
+        list(&reply.changes, out)?;
+        writeln!(out, "WOULD APPLY over r{revision}: {counts}, {tests} tests passed; nothing was done")?;
+    } else if reply.unchanged {
+        writeln!(out, "UNCHANGED: r{revision} holds just this")?;
+    } else {
+        let effort = format!("generation {generation}, {writes} writes, {elapsed_ms} ms");
+        writeln!(out, "APPLIED r{revision}: {counts}, {tests} tests passed; {effort}")?;
+    }
+    if let Some(waiting) = &reply.confirm {
+        let (left, back_to) = (clock(waiting.seconds), waiting.back_to);
+        writeln!(out, "  keep it with `bulkhead confirm` within {left}, or r{back_to} comes back")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn counts(changes: &Changes) -> String {
+    let Changes { added, changed, removed } = changes;
+    format!("{} added, {} changed, {} removed", added.len(), changed.len(), removed.len())
+}
+
+/// One line an object.
+pub(super) fn list(changes: &Changes, out: &mut dyn Write) -> Result<()> {
+    for (mark, names) in [('+', &changes.added), ('~', &changes.changed), ('-', &changes.removed)] {
+        for name in names {
+            writeln!(out, "{mark} {name}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints why nothing was done.
+pub(super) fn refused(format: Format, refusal: &Refusal, out: &mut dyn Write) -> Result<ExitCode> {
+    if !format.machine(out, refusal)? {
+        let mut problems = Diagnostics::default();
+        refusal.diagnostics.iter().for_each(|problem| problems.push(problem.clone()));
+        super::draw(&problems);
+        anstream::eprintln!("REFUSED: {}", refusal.error);
+    }
+    Ok(ExitCode::from(REFUSED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, seconds) in [("1s", 1), ("90s", 90), ("5m", 300), ("24h", 86_400)] {
+            assert_eq!(time(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["", "s", "5", "0s", "-1m", "25h", "5 m", "5min", "ä", "99999999999999999999s"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+}

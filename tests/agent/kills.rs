@@ -1,0 +1,131 @@
+//! `kill -9` at two hundred random moments: what is enforced, what is accepted and what is in the journal agree.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bulkhead::api::client::Client;
+use bulkhead::api::types::{ApplyReply, ApplyRequest, NamedText, Object, Status, path};
+use bulkhead::state::verify;
+use tests::generate::{Random, seed};
+use tests::netns::SERVER;
+
+use super::crash::firmware;
+use super::host::{Host, PATIENCE};
+
+const ROUNDS: u32 = 200;
+/// Fewer rounds on a slow machine, and never fewer than that show something.
+const ENOUGH: Duration = Duration::from_secs(180);
+const AT_LEAST: u32 = 40;
+/// From before an apply begins to after it ended.
+const SPREAD_MS: usize = 60;
+/// Every how many rounds traffic is asked after the start too, where it need not have changed.
+const LOOK_AGAIN: u32 = 10;
+const PORTS: [u16; 2] = [8443, 9443];
+
+#[test]
+fn an_agent_killed_at_any_moment_of_an_apply_leaves_one_whole_policy_and_its_history() -> Result<()> {
+    let Some(mut host) = Host::enforcing()? else { return Ok(()) };
+    let (mut random, started) = (Random::new(seed(std::process::id().into())), Instant::now());
+    apply(&host, PORTS[0])?;
+    let (mut now, mut rounds, mut cut) = (PORTS[0], 0, 0);
+    while rounds < ROUNDS && started.elapsed() < ENOUGH {
+        let wanted = if now == PORTS[0] { PORTS[1] } else { PORTS[0] };
+        let answered =
+            killed_apply(&mut host, wanted, Duration::from_millis(random.below(SPREAD_MS) as u64))?;
+        let enforced = enforced(&host)?;
+        ensure!(!answered || enforced == wanted, "round {rounds}: it was accepted, and {enforced} is open");
+        host.start()?;
+        // The kernel flips before the new state takes its place: a kill in between is undone by the next start.
+        let accepted = accepted(&host)?;
+        ensure!(
+            !answered || accepted == wanted,
+            "round {rounds}: it was answered, and {accepted} is accepted"
+        );
+        if accepted != enforced || rounds % LOOK_AGAIN == 0 {
+            let enforced = self::enforced(&host)?;
+            ensure!(accepted == enforced, "round {rounds}: {accepted} is accepted, and {enforced} is open");
+        }
+        let found = verify(&host.state, &[])?;
+        ensure!(found.problems.is_empty(), "round {rounds}: {:?}", found.problems);
+        let status = status(&host)?.revision.context("no revision")?.number;
+        ensure!(found.range.map(|(_, last)| last) == Some(status), "round {rounds}: {found:?}, r{status}");
+        (now, rounds, cut) = (accepted, rounds + 1, cut + u32::from(!answered));
+    }
+    println!("{rounds} applies, {cut} of them cut off");
+    ensure!(rounds >= AT_LEAST, "only {rounds} rounds in {:?}", started.elapsed());
+    ensure!(cut > rounds / 10 && cut < rounds, "{cut} of {rounds} were cut off: the moments are wrong");
+    Ok(())
+}
+
+/// Two policies that move together: of two devices in two segments.
+fn change(port: u16) -> ApplyRequest {
+    let pumps = firmware(port)
+        .replace("name: firmware", "name: tie")
+        .replace("segment: ev-chargers", "segment: pumps");
+    let text = format!("{}---\n{pumps}", firmware(port));
+    ApplyRequest { files: vec![NamedText { name: "change.yaml".into(), text }], ..ApplyRequest::default() }
+}
+
+fn apply(host: &Host, port: u16) -> Result<()> {
+    Client::connect(&host.socket)?.post::<ApplyReply>(path::APPLY, &change(port)).map(|_| ())
+}
+
+/// Kills the agent `after` an apply was sent; true if it answered before.
+fn killed_apply(host: &mut Host, port: u16, after: Duration) -> Result<bool> {
+    let socket = host.socket.clone();
+    let client = Client::connect(&socket)?;
+    let asked = std::thread::spawn(move || client.post::<ApplyReply>(path::APPLY, &change(port)).is_ok());
+    std::thread::sleep(after);
+    host.kill()?;
+    asked.join().map_err(|_| anyhow::anyhow!("the client panicked"))
+}
+
+fn status(host: &Host) -> Result<Status> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let status: Status = Client::connect(&host.socket)?.get(path::STATUS, &())?;
+        if status.interfaces.iter().all(|interface| interface.mode.is_some()) {
+            return Ok(status);
+        }
+        ensure!(Instant::now() < until, "not every interface is guarded: {status:?}");
+    }
+}
+
+/// The one port that both accepted policies name.
+fn accepted(host: &Host) -> Result<u16> {
+    let objects: Vec<Object> = Client::connect(&host.socket)?.get(path::OBJECTS, &())?;
+    let names = |port: u16| {
+        let of = |object: &&Object| matches!(object.name.as_str(), "firmware" | "tie");
+        objects.iter().filter(of).filter(|object| object.text.contains(&format!("tcp/{port}"))).count()
+    };
+    match PORTS.map(names) {
+        [2, 0] => Ok(PORTS[0]),
+        [0, 2] => Ok(PORTS[1]),
+        counts => anyhow::bail!("neither wholly old nor wholly new: {counts:?} policies are accepted"),
+    }
+}
+
+/// The one port that both devices get through to; any mixture is an error.
+fn enforced(host: &Host) -> Result<u16> {
+    let asked = ["charger-1", "pump-1"].iter().flat_map(|device| PORTS.map(|port| (*device, port)));
+    let open: Vec<(&str, u16)> = std::thread::scope(|scope| {
+        let asked: Vec<_> = asked
+            .map(|(device, port)| {
+                (device, port, scope.spawn(move || host.reaches(device, SERVER.v4.into(), port)))
+            })
+            .collect();
+        asked
+            .into_iter()
+            .filter_map(|(device, port, reached)| match reached.join() {
+                Ok(Ok(true)) => Some(Ok((device, port))),
+                Ok(Ok(false)) => None,
+                Ok(Err(error)) => Some(Err(error)),
+                Err(_) => Some(Err(anyhow::anyhow!("a probe panicked"))),
+            })
+            .collect::<Result<_>>()
+    })?;
+    match open[..] {
+        [("charger-1", a), ("pump-1", b)] if a == b => Ok(a),
+        _ => anyhow::bail!("neither wholly old nor wholly new: {open:?} are open"),
+    }
+}
