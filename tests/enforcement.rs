@@ -2,6 +2,8 @@
 
 #[path = "enforcement/core.rs"]
 mod core;
+#[path = "enforcement/lan.rs"]
+mod lan;
 #[path = "enforcement/links.rs"]
 mod links;
 #[path = "enforcement/networks.rs"]

@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 use bulkhead::reconcile::{Capacity, Memory, Op, Reconciler, Rows, plan};
-use bulkhead::tables::Tables;
+use bulkhead::tables::{NetworkFacts, Owner, Scoped, Tables};
 use bulkhead_common::abi::value::{ROLE_ACCESS, ROLE_CORE};
-use bulkhead_common::abi::{PortRange, ProfileId};
+use bulkhead_common::abi::{AddressKey, DeviceId, PortRange, ProfileId};
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 use tests::frame::eth;
 use tests::small::{self, NETWORK, REMOTE, address};
@@ -49,6 +49,8 @@ fn an_apply_that_dies_after_any_write_leaves_the_old_tables_or_the_new_ones() {
         (tables(&[(1, 443), (2, 502)]), tables(&[(1, 443), (3, 80)])),
         (tables(&[(1, 443)]), tables(&[(1, 443), (2, 502), (3, 80)])),
         (tables(&[(1, 443), (2, 502)]), narrower(tables(&[(1, 443)]))),
+        (tables(&[(1, 443), (2, 502)]), prefixed(tables(&[(1, 443), (2, 502)]), 1)),
+        (prefixed(tables(&[(1, 443), (2, 502)]), 1), prefixed(tables(&[(1, 443), (2, 502)]), 2)),
     ];
     let mut stops = 0;
     for (before, after) in &steps {
@@ -224,8 +226,18 @@ fn tables(devices: &[(u8, u16)]) -> Tables {
     small::tables(&[(ACCESS, ROLE_ACCESS), (CORE, ROLE_CORE)], devices)
 }
 
+/// The same with the addresses 4 and 5 as a prefix of a device.
+fn prefixed(mut tables: Tables, device: u32) -> Tables {
+    let owner = Owner { device: DeviceId(device), behind: false };
+    tables.addresses.insert(AddressKey::prefix(NETWORK, address(4).into(), 127), owner);
+    let range = Scoped { scope: 127, ..small::pool("10.45.0.4", "10.45.0.5") };
+    tables.networks.entry(NETWORK).or_default().prefixes = vec![range];
+    tables
+}
+
 /// The same with a smaller pool: a change of the small tables.
 fn narrower(mut tables: Tables) -> Tables {
-    tables.networks.insert(NETWORK, vec![small::pool("10.45.0.0", "10.45.0.3")]);
+    let scopes = vec![small::pool("10.45.0.0", "10.45.0.3")];
+    tables.networks.insert(NETWORK, NetworkFacts { scopes, prefixes: Vec::new() });
     tables
 }

@@ -95,6 +95,8 @@ pub struct Party {
     pub profile: ProfileId,
     /// Row of its rule set, 0 if it has none.
     pub rule_set: u32,
+    /// Not 0 if the packet's address lies behind the device, on its LAN.
+    pub behind: u32,
 }
 
 /// Both ends as far as they are devices, and how new the newest fact about them is.
@@ -125,5 +127,6 @@ pub enum Course {
 
 impl Party {
     /// No device.
-    pub const NOBODY: Self = Self { device: DeviceId::NONE, profile: ProfileId::NONE, rule_set: 0 };
+    pub const NOBODY: Self =
+        Self { device: DeviceId::NONE, profile: ProfileId::NONE, rule_set: 0, behind: 0 };
 }

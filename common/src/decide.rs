@@ -167,6 +167,11 @@ struct Service {
 }
 
 impl Service {
+    #[inline(always)]
+    const fn of(key: &FlowKey, local_responds: bool) -> Self {
+        Self { protocol: key.protocol, port: service_port(key, local_responds) }
+    }
+
     /// The core's own protocols are no device's to speak, whatever a rule says: GTP-C (TS 29.274), GTP-U
     /// (TS 29.281), GTP' (TS 32.295) and PFCP (TS 29.244).
     #[inline(always)]
@@ -256,7 +261,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             bytes: self.case.packet.length,
         };
         if stamp < self.case.identity.latest.0 || stamp > self.case.epoch.generation.0 {
-            match self.judge_again(key, flow.initiator) {
+            match self.judge_again(key, outgoing, flow.initiator) {
                 Ok(entry) => {
                     update.decision = Flow::decision_word(self.case.epoch.generation, entry.rule);
                     update.state = (flow.state & 0xffff_ffff) | ((entry.idle as u64) << 32);
@@ -283,23 +288,19 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
 
     /// Judges the flow's first packet again, under today's policy.
     #[inline(always)]
-    fn judge_again(&self, key: &FlowKey, initiator: u32) -> Result<&'a PortRange, DropReason> {
+    fn judge_again(
+        &self,
+        key: &FlowKey,
+        outgoing: bool,
+        initiator: u32,
+    ) -> Result<&'a PortRange, DropReason> {
         let lateral = !self.case.identity.peer.device.is_none();
-        let local_is_device = key.device.0 == self.case.identity.device.device.0;
-        let (local, other) = if local_is_device {
-            (self.case.identity.device, self.case.identity.peer)
-        } else {
-            (self.case.identity.peer, self.case.identity.device)
-        };
+        let (sender, receiver) = (self.case.identity.device, self.case.identity.peer);
+        let (local, other) = if lateral && !outgoing { (receiver, sender) } else { (sender, receiver) };
         if initiator == INITIATOR_REMOTE {
-            return self.inbound(
-                local,
-                key.remote,
-                Service { protocol: key.protocol, port: service_port(key, true) },
-            );
+            return self.inbound(local, key);
         }
-        let service = Service { protocol: key.protocol, port: service_port(key, false) };
-        if lateral { self.between(local, other, service) } else { self.outbound(local, key.remote, service) }
+        if lateral { self.between(local, other, key) } else { self.outbound(local, key) }
     }
 
     /// Judges a packet that may be a flow's first.
@@ -314,18 +315,11 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             if self.case.packet.protocol == ip_proto::TCP && !self.is_syn() {
                 return Err(DropReason::Unsolicited);
             }
-            self.inbound(
-                device,
-                key.remote,
-                Service { protocol: key.protocol, port: service_port(key, true) },
-            )?
+            self.inbound(device, key)?
+        } else if self.case.identity.peer.device.is_none() {
+            self.outbound(device, key)?
         } else {
-            let service = Service { protocol: key.protocol, port: service_port(key, false) };
-            if self.case.identity.peer.device.is_none() {
-                self.outbound(device, key.remote, service)?
-            } else {
-                self.between(device, self.case.identity.peer, service)?
-            }
+            self.between(device, self.case.identity.peer, key)?
         };
         self.case.evidence.rule = entry.rule;
         let state = next_state((entry.idle as u64) << 32, true, self.tcp_flags());
@@ -347,33 +341,47 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
 
     /// Device to the outside.
     #[inline(always)]
-    fn outbound(&self, device: Party, remote: Addr, service: Service) -> Result<&'a PortRange, DropReason> {
+    fn outbound(&self, device: Party, key: &FlowKey) -> Result<&'a PortRange, DropReason> {
+        let service = Service::of(key, false);
         service.not_control()?;
         let rules = self.rules(device, DropReason::NoRule)?;
         self.not_never(rules.never, service)?;
-        let ports = search::range(self.tables, rules.outbound, remote)?.ok_or(DropReason::NoRule)?;
+        let ports = search::range(self.tables, rules.outbound, key.remote)?.ok_or(DropReason::NoRule)?;
         self.port(ports, service)?.ok_or(DropReason::NoRule)
     }
 
-    /// The outside to a device, which takes an explicit inbound rule.
+    /// The outside to a device, which takes an explicit inbound rule; to its LAN, one that says `behind`.
     #[inline(always)]
-    fn inbound(&self, device: Party, remote: Addr, service: Service) -> Result<&'a PortRange, DropReason> {
+    fn inbound(&self, device: Party, key: &FlowKey) -> Result<&'a PortRange, DropReason> {
+        let service = Service::of(key, true);
         let rules = self.rules(device, DropReason::Unsolicited)?;
         self.not_never(rules.never, service)?;
-        let ports = search::range(self.tables, rules.inbound, remote)?.ok_or(DropReason::Unsolicited)?;
+        let callers = if device.behind == 0 {
+            rules.inbound
+        } else {
+            search::range(self.tables, rules.behind, key.local)?.ok_or(DropReason::Unsolicited)?
+        };
+        let ports = search::range(self.tables, callers, key.remote)?.ok_or(DropReason::Unsolicited)?;
         self.port(ports, service)?.ok_or(DropReason::Unsolicited)
     }
 
-    /// Device to device, judged against both ends.
+    /// Device to device, which takes a rule that names both ends; to the LAN of one, one that says `behind`.
     #[inline(always)]
-    fn between(&self, device: Party, peer: Party, service: Service) -> Result<&'a PortRange, DropReason> {
+    fn between(&self, device: Party, peer: Party, key: &FlowKey) -> Result<&'a PortRange, DropReason> {
+        let service = Service::of(key, false);
         service.not_control()?;
         let rules = self.rules(device, DropReason::SegmentDenied)?;
         self.not_never(rules.never, service)?;
         if peer.rule_set != 0 {
             self.not_never(self.rules(peer, DropReason::SegmentDenied)?.never, service)?;
         }
-        let ports = search::peer(self.tables, rules.peers, peer.profile)?.ok_or(DropReason::SegmentDenied)?;
+        let callable =
+            search::peer(self.tables, rules.peers, peer.profile)?.ok_or(DropReason::SegmentDenied)?;
+        let ports = if peer.behind == 0 {
+            callable.ports
+        } else {
+            search::range(self.tables, callable.behind, key.remote)?.ok_or(DropReason::SegmentDenied)?
+        };
         self.port(ports, service)?.ok_or(DropReason::SegmentDenied)
     }
 

@@ -6,8 +6,8 @@
 use crate::abi::key::VLAN_OTHER;
 use crate::abi::map::NETWORK_CAPACITY;
 use crate::abi::value::{
-    DEVICE_MAC_BOUND, OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE,
-    SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST, TRANSIT_PASS,
+    DEVICE_MAC_BOUND, IDENTITY_BEHIND, OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, SCOPE_ENDPOINT,
+    SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST, TRANSIT_PASS,
 };
 use crate::abi::{
     Addr, AddressKey, Device, Epoch, Generation, Network, NetworkId, Subinterface, SubinterfaceKey,
@@ -292,11 +292,8 @@ pub fn party<'t, T: Tables>(
     case: &mut Case,
     address: Addr,
 ) -> Result<Option<(Party, &'t Device, u32)>, DropReason> {
-    let network = case.evidence.network;
-    let (mut slot, mut row) = device_row(tables, case, &AddressKey::host(network, address));
-    if row == 0 && !address.is_v4() {
-        (slot, row) = device_row(tables, case, &AddressKey::prefix64(network, address));
-    }
+    let (slot, identity) = identity(tables, case, address)?;
+    let (row, behind) = (identity & !IDENTITY_BEHIND, identity & IDENTITY_BEHIND);
     if row == 0 {
         return Ok(None);
     }
@@ -304,16 +301,35 @@ pub fn party<'t, T: Tables>(
     let profile = tables.profile(device.profile.0).ok_or(DropReason::InternalTable)?;
     let (since, rule_set) = profile.at(case.epoch.generation);
     case.identity.latest = newest(case.identity.latest, since);
-    Ok(Some((Party { device: device.device, profile: device.profile, rule_set }, device, slot)))
+    Ok(Some((Party { device: device.device, profile: device.profile, rule_set, behind }, device, slot)))
+}
+
+/// The slot of an address and the identity in it, 0 if nobody has the address. Single addresses and
+/// IPv6 /64s are found by themselves; which prefix of another length covers an address is searched
+/// only where neither is.
+#[inline(always)]
+fn identity<T: Tables>(tables: &T, case: &mut Case, address: Addr) -> Result<(u32, u32), DropReason> {
+    let network = case.evidence.network;
+    let mut found = held(tables, case, &AddressKey::host(network, address));
+    if found.1 == 0 && !address.is_v4() {
+        found = held(tables, case, &AddressKey::prefix64(network, address));
+    }
+    if found.1 == 0 {
+        let length = search::scope(tables, case.place.network.prefixes, address)?;
+        if length != 0 {
+            found = held(tables, case, &AddressKey::prefix(network, address, length));
+        }
+    }
+    Ok(found)
 }
 
 #[inline(always)]
-fn device_row<T: Tables>(tables: &T, case: &mut Case, key: &AddressKey) -> (u32, u32) {
+fn held<T: Tables>(tables: &T, case: &mut Case, key: &AddressKey) -> (u32, u32) {
     let Some(slot) = tables.address(key) else { return (0, 0) };
     let Some(versioned) = tables.identity(slot) else { return (0, 0) };
-    let (since, row) = versioned.at(case.epoch.generation);
+    let (since, identity) = versioned.at(case.epoch.generation);
     case.identity.latest = newest(case.identity.latest, since);
-    (slot, row)
+    (slot, identity)
 }
 
 /// True if the device's frames may enter like this one did.

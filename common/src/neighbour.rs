@@ -67,7 +67,8 @@ fn may_claim<T: Tables>(tables: &T, case: &mut Case, place: &Place, address: Add
     }
     let (device, row, _) = party(tables, case, address)?.ok_or(DropReason::UnknownDevice)?;
     case.evidence.device = device.device;
-    if bound_here(row, case) { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
+    // What lies behind a device is reached through it, not on this link: only its own addresses are.
+    if device.behind == 0 && bound_here(row, case) { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
 }
 
 #[inline(always)]

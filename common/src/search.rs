@@ -4,7 +4,7 @@
 //! make it a global subprogram, which the verifier checks once instead of at every call; the other
 //! half looks at the entry found.
 
-use crate::abi::{Addr, PortRange, ProfileId, Span};
+use crate::abi::{Addr, Peer, PortRange, ProfileId, Span};
 use crate::decide::Tables;
 use crate::verdict::DropReason;
 
@@ -26,20 +26,20 @@ pub fn scope<T: Tables>(tables: &T, span: Span, address: Addr) -> Result<u32, Dr
     Ok(if address <= range.last { range.scope } else { 0 })
 }
 
-/// The ports that are open towards an address.
+/// What is open at an address.
 #[inline(always)]
 pub fn range<T: Tables>(tables: &T, span: Span, address: Addr) -> Result<Option<Span>, DropReason> {
     let Some(index) = found(tables.range_before(span, address))? else { return Ok(None) };
     let range = tables.range(index).ok_or(DropReason::InternalTable)?;
-    Ok((address <= range.last).then_some(range.ports))
+    Ok((address <= range.last).then_some(range.open))
 }
 
-/// The ports that are open towards devices of a profile.
+/// The entry that names a profile.
 #[inline(always)]
-pub fn peer<T: Tables>(tables: &T, span: Span, profile: ProfileId) -> Result<Option<Span>, DropReason> {
+pub fn peer<T: Tables>(tables: &T, span: Span, profile: ProfileId) -> Result<Option<&Peer>, DropReason> {
     let Some(index) = found(tables.peer_before(span, profile))? else { return Ok(None) };
     let peer = tables.peer(index).ok_or(DropReason::InternalTable)?;
-    Ok((peer.profile == profile).then_some(peer.ports))
+    Ok((peer.profile == profile).then_some(peer))
 }
 
 /// The entry that names a port.

@@ -111,12 +111,18 @@ fn a_live_flow_from_another_link_or_vlan_is_spoofed() -> Result<()> {
 }
 
 fn apply(core: &mut Core) -> Result<()> {
+    apply_text(core, POLICY)
+}
+
+/// Compiles a policy for the lab's core and puts it in force.
+pub(crate) fn apply_text(core: &mut Core, policy: &str) -> Result<()> {
     let agent = policy::parse_agent(vec![SourceFile::new("agent.yaml", AGENT)]).map_err(readable)?;
     let loaded =
-        policy::parse(vec![SourceFile::new("policy.yaml", POLICY)], Some(&agent)).map_err(readable)?;
+        policy::parse(vec![SourceFile::new("policy.yaml", policy)], Some(&agent)).map_err(readable)?;
     let mut host = Host::default();
-    for (name, _) in LINKS {
-        let interface = HostInterface { ifindex: core.ifindex(name)?, ..HostInterface::default() };
+    // As the lab's wiring numbers the links.
+    for ((name, _), address) in LINKS.into_iter().zip(["10.99.1.1/30", "10.99.2.1/30", "10.99.3.1/30"]) {
+        let interface = HostInterface { ifindex: core.ifindex(name)?, addresses: vec![address.parse()?] };
         host.interfaces.insert(name.to_owned(), interface);
     }
     let compiled = policy::compile(&loaded.policy, &agent, &host, &mut Ids::default()).map_err(readable)?;

@@ -25,20 +25,24 @@ pub(crate) fn tables(compiled: &Compiled) -> String {
         )
         .unwrap();
     }
-    for (id, scopes) in &tables.networks {
-        for scope in scopes {
-            writeln!(out, "scope {} {}-{} {}", network(*id), scope.first, scope.last, scope.scope).unwrap();
+    for (id, facts) in &tables.networks {
+        for (what, ranges) in [("scope", &facts.scopes), ("prefix", &facts.prefixes)] {
+            for range in ranges {
+                writeln!(out, "{what} {} {}-{} {}", network(*id), range.first, range.last, range.scope)
+                    .unwrap();
+            }
         }
     }
-    for (key, id) in &tables.addresses {
-        let row = &tables.devices[id];
+    for (key, owner) in &tables.addresses {
+        let row = &tables.devices[&owner.device];
         writeln!(
             out,
-            "address {} {}/{} {} profile {} via {}/{}/{} flags {}",
+            "address {} {}/{} {}{} profile {} via {}/{}/{} flags {}",
             network(key.network()),
             key.address(),
             key.prefix_len(),
-            catalogue.devices[id],
+            if owner.behind { "behind " } else { "" },
+            catalogue.devices[&owner.device],
             row.profile.0,
             row.ifindex,
             row.outer_vlan,
@@ -59,8 +63,18 @@ pub(crate) fn tables(compiled: &Compiled) -> String {
                 writeln!(out, "  {way} {}-{} {}", remote.first, remote.last, ports(&remote.ports)).unwrap();
             }
         }
-        for (peer, list) in &rules.peers {
-            writeln!(out, "  peer {} {}", peer.0, ports(list)).unwrap();
+        for local in &rules.behind {
+            for remote in &local.callers {
+                let behind = format!("{}-{}", local.first, local.last);
+                let from = format!("{}-{}", remote.first, remote.last);
+                writeln!(out, "  behind {behind} from {from} {}", ports(&remote.ports)).unwrap();
+            }
+        }
+        for peer in &rules.peers {
+            writeln!(out, "  peer {} {}", peer.profile.0, ports(&peer.ports)).unwrap();
+            for local in &peer.behind {
+                writeln!(out, "    behind {}-{} {}", local.first, local.last, ports(&local.ports)).unwrap();
+            }
         }
         writeln!(out, "  never {}", ports(&rules.never)).unwrap();
     }

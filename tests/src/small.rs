@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use bulkhead::tables::{Place, PlaceFacts, Remote, Rules, Scoped, Tables, TunnelFacts};
+use bulkhead::tables::{NetworkFacts, Owner, Place, PlaceFacts, Remote, Rules, Scoped, Tables, TunnelFacts};
 use bulkhead_common::abi::key::VLAN_OTHER;
 use bulkhead_common::abi::value::{SCOPE_LINK, SCOPE_POOL, TRANSIT_DROP};
 use bulkhead_common::abi::{AddressKey, Device, DeviceId, NetworkId, PortRange, ProfileId, RuleId};
@@ -36,8 +36,9 @@ pub fn tables(places: &[(u32, u8)], devices: &[(u8, u16)]) -> Tables {
         tables.subinterfaces.insert(any, other);
     }
     let pool = pool("10.45.0.0", "10.45.255.255");
-    tables.networks.insert(NetworkId::NONE, vec![pool]);
-    tables.networks.insert(NETWORK, vec![pool]);
+    let facts = NetworkFacts { scopes: vec![pool], prefixes: Vec::new() };
+    tables.networks.insert(NetworkId::NONE, facts.clone());
+    tables.networks.insert(NETWORK, facts);
     devices.iter().for_each(|(number, port)| add_device(&mut tables, *number, *port));
     tables
 }
@@ -45,7 +46,10 @@ pub fn tables(places: &[(u32, u8)], devices: &[(u8, u16)]) -> Tables {
 fn add_device(tables: &mut Tables, number: u8, port: u16) {
     let id = u32::from(number);
     tables.devices.insert(DeviceId(id), Device::unbound(DeviceId(id), NETWORK, ProfileId(id)));
-    tables.addresses.insert(AddressKey::host(NETWORK, address(number).into()), DeviceId(id));
+    tables.addresses.insert(
+        AddressKey::host(NETWORK, address(number).into()),
+        Owner { device: DeviceId(id), behind: false },
+    );
     let open = PortRange { protocol: 17, first: port, last: port, rule: RuleId(id), ..PortRange::default() };
     let remote = Remote { first: REMOTE.into(), last: REMOTE.into(), ports: vec![open] };
     tables.profiles.insert(ProfileId(id), Arc::new(Rules { outbound: vec![remote], ..Rules::default() }));

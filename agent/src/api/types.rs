@@ -277,6 +277,9 @@ pub struct DeviceReport {
     pub labels: BTreeMap<String, String>,
     /// Addresses.
     pub addresses: Vec<String>,
+    /// The LAN behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub framed_routes: Vec<String>,
     /// IMSIs; the CLI masks them.
     pub imsis: Vec<String>,
     /// IMEI; the CLI masks it.

@@ -197,6 +197,9 @@ fn print_device(report: &DeviceReport, basis: &Basis, device: &Device, out: &mut
     let identity = report.imsis.iter().map(|imsi| format!(" · imsi {imsi}"));
     let identity: String = identity.chain(report.imei.iter().map(|imei| format!(" · imei {imei}"))).collect();
     writeln!(out, "{} · {} · {}{identity}", report.name, report.network, prefixes(&device.addresses))?;
+    if !device.framed_routes.is_empty() {
+        writeln!(out, "  behind it {}", prefixes(&device.framed_routes))?;
+    }
     let segment = report.segment.as_deref().unwrap_or("no segment");
     writeln!(out, "  {segment} ENFORCE · {} · written {}", labels(&report.labels), report.written)?;
     writeln!(out, "  enters by {}", entrance(basis, device))?;

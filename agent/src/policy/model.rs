@@ -152,16 +152,41 @@ pub struct Device {
     pub segment: Option<Name>,
     /// Labels, for selectors.
     pub labels: Labels,
-    /// Its addresses: IPv4 /32, IPv6 /128 or /64; inside the network's pools, and nobody else's.
+    /// Its own addresses and prefixes: inside the network's pools, and nobody else's.
     pub addresses: Vec<Located<IpNet>>,
     /// The TEID that its packets must come with (TS 29.281: the one its UPF or PGW gave its session).
     pub teid: Option<Located<u32>>,
+    /// The LAN behind it (framed routes, RFC 2865 section 5.22): nobody else's either, and in no
+    /// pool by necessity. Where one lies in another or in an address, the longest prefix says what
+    /// an address is.
+    pub framed_routes: Vec<Located<IpNet>>,
     /// Where its frames must enter.
     pub binding: Option<Binding>,
     /// Its SIM profiles (several on an eSIM).
     pub profiles: Vec<SimProfile>,
     /// IMEI of the equipment, 14–16 digits.
     pub imei: Option<Located<String>>,
+}
+
+impl Device {
+    /// Every prefix that the device speaks for: its own, and those behind it.
+    pub fn prefixes(&self) -> impl Iterator<Item = &Located<IpNet>> {
+        self.addresses.iter().chain(&self.framed_routes)
+    }
+
+    /// True if the device speaks for an address.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.prefixes().any(|prefix| prefix.value.contains(&address))
+    }
+
+    /// True if an address that it speaks for lies behind it and is not its own.
+    pub fn is_behind(&self, address: IpAddr) -> bool {
+        let longest = |prefixes: &[Located<IpNet>]| {
+            let covering = prefixes.iter().filter(|prefix| prefix.value.contains(&address));
+            covering.map(|prefix| prefix.value.prefix_len()).max()
+        };
+        longest(&self.framed_routes) > longest(&self.addresses)
+    }
 }
 
 /// Where a device's frames must enter; what is `None` is not checked. At least one is set.
@@ -286,8 +311,21 @@ pub struct Rule {
     /// The ports of the side that is called. Empty only if the rule names nothing but services,
     /// which bring their own.
     pub ports: Vec<Port>,
+    /// The addresses behind the called device that it opens. Empty: the device's own addresses and
+    /// nothing behind it. Never of an outbound rule.
+    pub behind: Vec<Located<IpNet>>,
     /// How long a flow lives without a packet, 1 s to 24 h; `None` leaves it to the engine.
     pub idle: Option<Duration>,
+}
+
+impl Rule {
+    /// True if it is about this address of the device that is called.
+    pub fn opens_at(&self, called: &Device, address: IpAddr) -> bool {
+        match called.is_behind(address) {
+            true => self.behind.iter().any(|prefix| prefix.value.contains(&address)),
+            false => self.behind.is_empty(),
+        }
+    }
 }
 
 /// Who calls whom.
@@ -319,6 +357,8 @@ pub struct Test {
     pub at: Location,
     /// The device that calls, or is called if `inbound`.
     pub device: TestDevice,
+    /// The address of that device, or behind it, that is meant; else any of its own.
+    pub local: Option<Located<IpAddr>>,
     /// The other end.
     pub remote: TestRemote,
     /// True if the remote end calls.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use bulkhead_common::abi::map::NETWORK_CAPACITY;
+use bulkhead_common::abi::value::IDENTITY_BEHIND;
 use bulkhead_common::abi::{
-    AddressKey, Epoch, Network, NetworkId, PortRange, ProfileId, RuleSet, Span, Subinterface,
+    AddressKey, Epoch, Network, NetworkId, Peer, PortRange, ProfileId, Range, RuleSet, Span, Subinterface,
     SubinterfaceKey, Versioned,
 };
 
 use super::op::{Op, Rows};
 use super::state::{State, Stored};
-use crate::tables::{Place, PlaceFacts, Remote, Rules, Scoped};
+use crate::tables::{Behind, Callable, NetworkFacts, Place, PlaceFacts, Remote, Rules, Scoped};
 
 /// Erases words that were staged and never published, then reads everything.
 ///
@@ -76,7 +77,11 @@ fn read_networks(rows: &impl Rows, state: &mut State) -> Result<()> {
     for id in 0..NETWORK_CAPACITY {
         let row = rows.network(bank_row(state.epoch, id)).unwrap_or_default();
         if row != Network::default() {
-            state.networks.insert(NetworkId(id), (row.since, read_scopes(rows, row.scopes)?));
+            let facts = NetworkFacts {
+                scopes: read_scopes(rows, row.scopes)?,
+                prefixes: read_scopes(rows, row.prefixes)?,
+            };
+            state.networks.insert(NetworkId(id), (row.since, facts));
         }
         let other = bank_row(other_bank(state.epoch), id);
         if rows.network(other).unwrap_or_default() != Network::default() {
@@ -94,7 +99,8 @@ fn read_scopes(rows: &impl Rows, span: Span) -> Result<Vec<Scoped>> {
 
 fn read_address(rows: &impl Rows, state: &mut State, key: AddressKey, slot: u32) -> Result<()> {
     let versioned = rows.identity(slot).with_context(|| format!("{} has no slot {slot}", key.address()))?;
-    let (_, row) = versioned.at(state.epoch.generation);
+    let (_, identity) = versioned.at(state.epoch.generation);
+    let row = identity & !IDENTITY_BEHIND;
     if row != 0 {
         let device =
             rows.device(row).with_context(|| format!("{} has no device row {row}", key.address()))?;
@@ -125,31 +131,56 @@ fn read_profiles(rows: &impl Rows, state: &mut State) -> Result<()> {
 }
 
 fn read_rule_set(rows: &impl Rows, set: RuleSet) -> Result<Stored> {
-    let mut ports = Extent::default();
-    ports.cover(set.never);
-    let mut read_ports = |span: Span| -> Result<Vec<PortRange>> {
-        ports.cover(span);
-        read_span(span, |index| rows.port(index), "ports")
-    };
-    let mut remotes = |span: Span| -> Result<Vec<Remote>> {
-        let ranges = read_span(span, |index| rows.range(index), "ranges")?;
-        let each = ranges.into_iter().map(|range| {
-            Ok(Remote { first: range.first, last: range.last, ports: read_ports(range.ports)? })
-        });
-        each.collect()
-    };
-    let outbound = remotes(set.outbound)?;
-    let inbound = remotes(set.inbound)?;
-    let mut peers = Vec::new();
-    for peer in read_span(set.peers, |index| rows.peer(index), "peers")? {
-        peers.push((peer.profile, read_ports(peer.ports)?));
+    let mut reading = Reading { rows, ranges: Extent::default(), ports: Extent::default() };
+    let outbound = reading.remotes(set.outbound)?;
+    let inbound = reading.remotes(set.inbound)?;
+    let behind = reading.behind(set.behind)?;
+    let peers = reading.peers(set.peers)?;
+    let never = reading.ports(set.never)?;
+    let rules = Arc::new(Rules { outbound, inbound, behind, peers, never });
+    Ok(Stored { rules, ranges: reading.ranges.span(), peers: set.peers, ports: reading.ports.span() })
+}
+
+/// One rule set, and the rows that were found to be its own.
+struct Reading<'r, R> {
+    rows: &'r R,
+    ranges: Extent,
+    ports: Extent,
+}
+
+impl<R: Rows> Reading<'_, R> {
+    fn ports(&mut self, span: Span) -> Result<Vec<PortRange>> {
+        self.ports.cover(span);
+        read_span(span, |index| self.rows.port(index), "ports")
     }
-    let never = read_span(set.never, |index| rows.port(index), "ports")?;
-    let mut ranges = Extent::default();
-    ranges.cover(set.outbound);
-    ranges.cover(set.inbound);
-    let rules = Arc::new(Rules { outbound, inbound, peers, never });
-    Ok(Stored { rules, ranges: ranges.span(), peers: set.peers, ports: ports.span() })
+
+    fn ranges(&mut self, span: Span) -> Result<Vec<Range>> {
+        self.ranges.cover(span);
+        read_span(span, |index| self.rows.range(index), "ranges")
+    }
+
+    fn remotes(&mut self, span: Span) -> Result<Vec<Remote>> {
+        let ranges = self.ranges(span)?.into_iter();
+        ranges
+            .map(|Range { first, last, open }| Ok(Remote { first, last, ports: self.ports(open)? }))
+            .collect()
+    }
+
+    fn behind(&mut self, span: Span) -> Result<Vec<Behind>> {
+        let ranges = self.ranges(span)?.into_iter();
+        ranges
+            .map(|Range { first, last, open }| Ok(Behind { first, last, callers: self.remotes(open)? }))
+            .collect()
+    }
+
+    fn peers(&mut self, span: Span) -> Result<Vec<Callable>> {
+        let peers = read_span(span, |index| self.rows.peer(index), "peers")?.into_iter();
+        peers
+            .map(|Peer { profile, ports, behind }| {
+                Ok(Callable { profile, ports: self.ports(ports)?, behind: self.remotes(behind)? })
+            })
+            .collect()
+    }
 }
 
 fn read_span<T>(span: Span, read: impl Fn(u32) -> Option<T>, what: &str) -> Result<Vec<T>> {

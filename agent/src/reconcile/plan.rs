@@ -17,7 +17,7 @@ use super::allocate::Free;
 use super::observe::{bank_row, other_bank};
 use super::op::Op;
 use super::state::{State, Stored};
-use crate::tables::{Remote, Rules, Scoped, Tables};
+use crate::tables::{Behind, Remote, Rules, Scoped, Tables};
 
 /// A table that is too small for what it should hold.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -142,30 +142,43 @@ impl<'s> Plan<'s> {
         let row = free.rule_sets.take(1).ok_or(free.full("rule sets", 1))?.start;
         let lists = PortLists::of(rules);
         let ports = free.ports.take(lists.len()).ok_or(free.full("ports", lists.len()))?;
-        let remotes = count(rules.outbound.len() + rules.inbound.len());
-        let ranges = free.ranges.take(remotes).ok_or(free.full("ranges", remotes))?;
+        let rows = count(rules.range_rows());
+        let ranges = free.ranges.take(rows).ok_or(free.full("ranges", rows))?;
         let reachable = count(rules.peers.len());
         let peers = free.peers.take(reachable).ok_or(free.full("peers", reachable))?;
 
         self.staging.extend(lists.rows.iter().zip(ports.start..).map(|(port, at)| Op::Port(at, *port)));
-        let outbound = self.store_remotes(&rules.outbound, ranges.start, &lists, ports.start);
-        let inbound = self.store_remotes(&rules.inbound, ranges.start + outbound.len, &lists, ports.start);
-        for ((profile, list), at) in rules.peers.iter().zip(peers.start..) {
-            self.staging.push(Op::Peer(at, Peer { profile: *profile, ports: lists.span(list, ports.start) }));
+        let mut room = Room { range: ranges.start, ports: ports.start, lists };
+        let outbound = self.store_remotes(&rules.outbound, &mut room);
+        let inbound = self.store_remotes(&rules.inbound, &mut room);
+        let behind = self.store_behind(&rules.behind, &mut room);
+        for (peer, at) in rules.peers.iter().zip(peers.start..) {
+            let behind = self.store_remotes(&peer.behind, &mut room);
+            let peer = Peer { profile: peer.profile, ports: room.ports(&peer.ports), behind };
+            self.staging.push(Op::Peer(at, peer));
         }
-        let never = lists.span(&rules.never, ports.start);
-        self.staging.push(Op::RuleSet(row, RuleSet { outbound, inbound, peers, never }));
+        let never = room.ports(&rules.never);
+        self.staging.push(Op::RuleSet(row, RuleSet { outbound, inbound, behind, peers, never }));
         self.next.rule_sets.insert(row, Stored { rules: Arc::clone(rules), ranges, peers, ports });
         Ok(row)
     }
 
-    fn store_remotes(&mut self, remotes: &[Remote], start: u32, lists: &PortLists<'_>, ports: u32) -> Span {
-        for (remote, at) in remotes.iter().zip(start..) {
-            let range =
-                Range { first: remote.first, last: remote.last, ports: lists.span(&remote.ports, ports) };
+    fn store_remotes(&mut self, remotes: &[Remote], room: &mut Room<'_>) -> Span {
+        let span = room.ranges(remotes.len());
+        for (remote, at) in remotes.iter().zip(span.start..) {
+            let range = Range { first: remote.first, last: remote.last, open: room.ports(&remote.ports) };
             self.staging.push(Op::Range(at, range));
         }
-        Span { start, len: count(remotes.len()) }
+        span
+    }
+
+    fn store_behind(&mut self, locals: &[Behind], room: &mut Room<'_>) -> Span {
+        let span = room.ranges(locals.len());
+        for (local, at) in locals.iter().zip(span.start..) {
+            let open = self.store_remotes(&local.callers, room);
+            self.staging.push(Op::Range(at, Range { first: local.first, last: local.last, open }));
+        }
+        span
     }
 
     /// Writes devices that differ into their other row, and stages the addresses that lead elsewhere.
@@ -177,11 +190,11 @@ impl<'s> Plan<'s> {
         let mut slots = Free::new(0, self.state.capacity.addresses, used);
         let fresh = tables.addresses.keys().filter(|key| !self.state.addresses.contains_key(key)).count();
         fits("addresses", fresh as u64, slots.len())?;
-        for (key, device) in &tables.addresses {
-            let row = rows.get(device).copied().unwrap_or_default();
+        for (key, owner) in &tables.addresses {
+            let identity = owner.identity(rows.get(&owner.device).copied().unwrap_or_default());
             match self.state.addresses.get(key) {
-                Some((slot, versioned)) => self.stage_address(*key, *slot, *versioned, row),
-                None => self.insert_address(*key, &mut slots, row),
+                Some((slot, versioned)) => self.stage_address(*key, *slot, *versioned, identity),
+                None => self.insert_address(*key, &mut slots, identity),
             }
         }
         self.remove_addresses(tables);
@@ -294,15 +307,19 @@ impl<'s> Plan<'s> {
 
     fn write_networks(&mut self, tables: &Tables, bank: Epoch, scopes: &mut Free) -> Result<(), Full> {
         self.next.networks.clear();
-        for (network, content) in &tables.networks {
+        for (network, facts) in &tables.networks {
             let since = match self.state.networks.get(network) {
-                Some((since, same)) if same == content => *since,
+                Some((since, same)) if same == facts => *since,
                 Some(_) | None => self.since,
             };
-            let span = self.write_scopes(content, scopes)?;
-            self.staging
-                .push(Op::Network(bank_row(bank, network.0), Network { since, _flags: 0, scopes: span }));
-            self.next.networks.insert(*network, (since, content.clone()));
+            let row = Network {
+                since,
+                _flags: 0,
+                scopes: self.write_scopes(&facts.scopes, scopes)?,
+                prefixes: self.write_scopes(&facts.prefixes, scopes)?,
+            };
+            self.staging.push(Op::Network(bank_row(bank, network.0), row));
+            self.next.networks.insert(*network, (since, facts.clone()));
         }
         Ok(())
     }
@@ -362,6 +379,25 @@ impl FreeRows {
     }
 }
 
+/// Where one rule set is written: the next row of ranges, and its port lists.
+struct Room<'r> {
+    range: u32,
+    ports: u32,
+    lists: PortLists<'r>,
+}
+
+impl Room<'_> {
+    fn ranges(&mut self, rows: usize) -> Span {
+        let span = Span { start: self.range, len: count(rows) };
+        self.range += span.len;
+        span
+    }
+
+    fn ports(&self, list: &[PortRange]) -> Span {
+        self.lists.span(list, self.ports)
+    }
+}
+
 /// The port lists of one rule set, each content once.
 struct PortLists<'r> {
     starts: BTreeMap<&'r [PortRange], u32>,
@@ -371,8 +407,7 @@ struct PortLists<'r> {
 impl<'r> PortLists<'r> {
     fn of(rules: &'r Rules) -> Self {
         let mut lists = Self { starts: BTreeMap::new(), rows: Vec::new() };
-        let remotes = rules.outbound.iter().chain(&rules.inbound).map(|remote| &remote.ports);
-        for list in remotes.chain(rules.peers.iter().map(|(_, list)| list)).chain([&rules.never]) {
+        for list in rules.port_lists() {
             let at = count(lists.rows.len());
             if !lists.starts.contains_key(list.as_slice()) {
                 lists.starts.insert(list, at);

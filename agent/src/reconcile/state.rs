@@ -8,7 +8,7 @@ use bulkhead_common::abi::{
 };
 
 use super::op::Capacity;
-use crate::tables::{Place, PlaceFacts, Rules, Scoped};
+use crate::tables::{NetworkFacts, Place, PlaceFacts, Rules};
 
 /// The published tables and where they lie.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +19,8 @@ pub struct State {
     pub capacity: Capacity,
     /// The bank in force: since when each place has its facts.
     pub places: BTreeMap<Place, (Generation, PlaceFacts)>,
-    /// The bank in force: since when each network has its scopes.
-    pub networks: BTreeMap<NetworkId, (Generation, Vec<Scoped>)>,
+    /// The bank in force: since when each network has its facts.
+    pub networks: BTreeMap<NetworkId, (Generation, NetworkFacts)>,
     /// What the other bank still holds, to be removed before it is used.
     pub stale_places: Vec<SubinterfaceKey>,
     /// Network rows that the other bank still holds.

@@ -186,6 +186,7 @@ impl Engine {
             segment: device.segment.as_ref().map(ToString::to_string),
             labels: device.labels.clone(),
             addresses: device.addresses.iter().map(|address| address.value.to_string()).collect(),
+            framed_routes: device.framed_routes.iter().map(|route| route.value.to_string()).collect(),
             imsis: device
                 .profiles
                 .iter()

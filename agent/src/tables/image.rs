@@ -16,7 +16,7 @@ use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::Verdict;
 
-use super::{FlowTable, Remote, Rules, Scoped, Tables, TunnelTable};
+use super::{Behind, FlowTable, Remote, Rules, Scoped, Tables, TunnelTable};
 
 /// Flat rows, as a layout fills them; row 0 of devices and rule sets is nobody's.
 #[derive(Clone, Debug, Default)]
@@ -69,10 +69,11 @@ impl Layout {
             let Ok(row) = row;
             self.subinterfaces.insert(key, row);
         }
-        for (network, scopes) in &tables.networks {
-            let scopes = self.add_scopes(scopes);
+        for (network, facts) in &tables.networks {
+            let scopes = self.add_scopes(&facts.scopes);
+            let prefixes = self.add_scopes(&facts.prefixes);
             if let Some(row) = self.networks.get_mut(network.0 as usize) {
-                *row = Network { since: GENERATION, _flags: 0, scopes };
+                *row = Network { since: GENERATION, _flags: 0, scopes, prefixes };
             }
         }
     }
@@ -88,10 +89,10 @@ impl Layout {
             rows.insert(*id, index(self.devices.len()));
             self.devices.push(*device);
         }
-        for (key, device) in &tables.addresses {
-            let row = rows.get(device).copied().unwrap_or_default();
+        for (key, owner) in &tables.addresses {
+            let identity = owner.identity(rows.get(&owner.device).copied().unwrap_or_default());
             self.addresses.insert(*key, index(self.identities.len()));
-            self.identities.push(Versioned::from_words([Versioned::word(GENERATION, row), 0]));
+            self.identities.push(Versioned::from_words([Versioned::word(GENERATION, identity), 0]));
         }
     }
 
@@ -118,6 +119,7 @@ impl Layout {
         let row = RuleSet {
             outbound: self.add_remotes(&rules.outbound),
             inbound: self.add_remotes(&rules.inbound),
+            behind: self.add_behind(&rules.behind),
             peers: self.add_peers(rules),
             never: append(&mut self.ports, rules.never.iter().copied()),
         };
@@ -131,8 +133,16 @@ impl Layout {
             .map(|r| Range {
                 first: r.first,
                 last: r.last,
-                ports: append(&mut self.ports, r.ports.iter().copied()),
+                open: append(&mut self.ports, r.ports.iter().copied()),
             })
+            .collect();
+        append(&mut self.ranges, rows)
+    }
+
+    fn add_behind(&mut self, locals: &[Behind]) -> Span {
+        let rows: Vec<Range> = locals
+            .iter()
+            .map(|l| Range { first: l.first, last: l.last, open: self.add_remotes(&l.callers) })
             .collect();
         append(&mut self.ranges, rows)
     }
@@ -141,9 +151,10 @@ impl Layout {
         let rows: Vec<Peer> = rules
             .peers
             .iter()
-            .map(|(profile, ports)| Peer {
-                profile: *profile,
-                ports: append(&mut self.ports, ports.iter().copied()),
+            .map(|peer| Peer {
+                profile: peer.profile,
+                ports: append(&mut self.ports, peer.ports.iter().copied()),
+                behind: self.add_remotes(&peer.behind),
             })
             .collect();
         append(&mut self.peers, rows)

@@ -18,6 +18,7 @@ pub use tunnel_table::TunnelTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bulkhead_common::abi::value::IDENTITY_BEHIND;
 use bulkhead_common::abi::{
     Addr, AddressKey, Device, DeviceId, Generation, NetworkId, PortRange, ProfileId, Span, Subinterface,
 };
@@ -30,15 +31,41 @@ use bulkhead_common::verdict::Verdict;
 pub struct Tables {
     /// Every interface of the agent's configuration that exists, and every VLAN stack of a network on it.
     pub subinterfaces: BTreeMap<Place, PlaceFacts>,
-    /// Scopes by network: sorted, disjoint; infrastructure wins over pools. [`NetworkId::NONE`] is
-    /// the host itself: the pools of all networks, and the host's own addresses.
-    pub networks: BTreeMap<NetworkId, Vec<Scoped>>,
+    /// Networks by number. [`NetworkId::NONE`] is the host itself: the pools of all networks, and the
+    /// host's own addresses.
+    pub networks: BTreeMap<NetworkId, NetworkFacts>,
     /// Devices by number.
     pub devices: BTreeMap<DeviceId, Device>,
     /// Who has an address.
-    pub addresses: BTreeMap<AddressKey, DeviceId>,
+    pub addresses: BTreeMap<AddressKey, Owner>,
     /// What a profile may do. Profiles with the same content share it.
     pub profiles: BTreeMap<ProfileId, Arc<Rules>>,
+}
+
+/// What the addresses of a network are.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NetworkFacts {
+    /// Pools and infrastructure: sorted, disjoint; infrastructure wins over pools.
+    pub scopes: Vec<Scoped>,
+    /// Which prefix of a device covers an address, where the address alone does not lead to it: sorted,
+    /// disjoint; the scope is the prefix's length.
+    pub prefixes: Vec<Scoped>,
+}
+
+/// Who has an address.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Owner {
+    /// The device.
+    pub device: DeviceId,
+    /// True if the address is not its own but lies on the LAN behind it.
+    pub behind: bool,
+}
+
+impl Owner {
+    /// The identity that an address leads to: the device's row, and where the address lies.
+    pub const fn identity(self, row: u32) -> u32 {
+        if self.behind && row != 0 { row | IDENTITY_BEHIND } else { row }
+    }
 }
 
 /// One interface with one stack of VLAN tags; [`bulkhead_common::abi::key::VLAN_OTHER`] twice is "any other".
@@ -140,7 +167,7 @@ pub struct Scoped {
     pub first: Addr,
     /// Last address, inclusive.
     pub last: Addr,
-    /// One of `SCOPE_*`.
+    /// One of `SCOPE_*`, or the length of a prefix.
     pub scope: u32,
 }
 
@@ -149,15 +176,59 @@ pub struct Scoped {
 pub struct Rules {
     /// Remotes that devices may call: sorted, disjoint.
     pub outbound: Vec<Remote>,
-    /// Remotes that may call the devices: sorted, disjoint.
+    /// Remotes that may call the devices' own addresses: sorted, disjoint.
     pub inbound: Vec<Remote>,
-    /// Profiles that devices may call, sorted by profile.
-    pub peers: Vec<(ProfileId, Vec<PortRange>)>,
+    /// Who may call what lies behind the devices: sorted, disjoint.
+    pub behind: Vec<Behind>,
+    /// Whom devices may call, sorted by profile.
+    pub peers: Vec<Callable>,
     /// Ports that beat every rule, sorted by (protocol, first), disjoint.
     pub never: Vec<PortRange>,
 }
 
-/// A range of remote addresses with its ports (sorted by (protocol, first), disjoint).
+impl Rules {
+    /// Every list of remotes, whatever it is for.
+    pub fn remotes(&self) -> impl Iterator<Item = &Remote> {
+        let behind = self.behind.iter().flat_map(|local| &local.callers);
+        let peers = self.peers.iter().flat_map(|peer| &peer.behind);
+        self.outbound.iter().chain(&self.inbound).chain(behind).chain(peers)
+    }
+
+    /// How many rows of ranges they take.
+    pub fn range_rows(&self) -> usize {
+        self.remotes().count() + self.behind.len()
+    }
+
+    /// Every list of ports, equal ones as often as they occur.
+    pub fn port_lists(&self) -> impl Iterator<Item = &Vec<PortRange>> {
+        let peers = self.peers.iter().map(|peer| &peer.ports);
+        self.remotes().map(|remote| &remote.ports).chain(peers).chain([&self.never])
+    }
+}
+
+/// A range of addresses on the LANs behind devices, and who may call there.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Behind {
+    /// First address.
+    pub first: Addr,
+    /// Last address, inclusive.
+    pub last: Addr,
+    /// Remotes that may call: sorted, disjoint.
+    pub callers: Vec<Remote>,
+}
+
+/// A profile that devices may call.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Callable {
+    /// The profile of those who are called.
+    pub profile: ProfileId,
+    /// Open ports of their own addresses.
+    pub ports: Vec<PortRange>,
+    /// What is open behind them, by address: sorted, disjoint.
+    pub behind: Vec<Remote>,
+}
+
+/// A range of addresses with its ports (sorted by (protocol, first), disjoint).
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Remote {
     /// First address.

@@ -90,6 +90,16 @@ impl Addr {
         Self([self.0[0], self.0[1], 0, 0])
     }
 
+    /// The address with all but the first `length` of its 128 bits cleared.
+    #[inline(always)]
+    pub const fn prefix(self, length: u32) -> Self {
+        if length >= 64 {
+            Self::from_halves(self.high(), self.low() & mask64(length - 64))
+        } else {
+            Self::from_halves(self.high() & mask64(length), 0)
+        }
+    }
+
     /// The IPv4 address as a host-order number; meaningful only if [`Self::is_v4`].
     #[inline(always)]
     pub const fn v4_bits(self) -> u32 {
@@ -147,6 +157,12 @@ impl Addr {
             IpAddr::V6(Ipv6Addr::from_bits(self.to_bits()))
         }
     }
+}
+
+/// The first `length` bits of 64.
+#[inline(always)]
+const fn mask64(length: u32) -> u64 {
+    if length >= 64 { u64::MAX } else { !(u64::MAX >> length) }
 }
 
 impl Ord for Addr {
@@ -236,6 +252,16 @@ mod tests {
         ] {
             assert_eq!(addr(text).is_martian(), martian, "{text}");
         }
+    }
+
+    #[test]
+    fn a_prefix_keeps_its_bits_and_no_others() {
+        let all = Addr::from_bits(u128::MAX);
+        for length in 0..=128 {
+            let kept = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+            assert_eq!(all.prefix(length).to_bits(), kept, "/{length}");
+        }
+        assert_eq!(addr("192.168.50.20").prefix(96 + 24), addr("192.168.50.0"));
     }
 
     #[test]

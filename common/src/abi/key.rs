@@ -69,6 +69,17 @@ impl AddressKey {
         Self { network, prefix_len: 64, address: address.prefix64() }
     }
 
+    /// A prefix of any other length, counted in the 128-bit form.
+    #[inline(always)]
+    pub const fn prefix(network: NetworkId, address: Addr, prefix_len: u32) -> Self {
+        Self { network, prefix_len, address: address.prefix(prefix_len) }
+    }
+
+    /// True if the key is found by an address alone; any other takes [`super::Network::prefixes`].
+    pub const fn is_exact(self) -> bool {
+        self.prefix_len == 128 || (self.prefix_len == 64 && !self.address.is_v4())
+    }
+
     /// The network in which the address means something.
     pub const fn network(self) -> NetworkId {
         self.network
@@ -79,7 +90,7 @@ impl AddressKey {
         self.address
     }
 
-    /// 128 or 64, counted in the 128-bit form (so an IPv4 host has 128).
+    /// Counted in the 128-bit form: an IPv4 host has 128.
     pub const fn prefix_len(self) -> u32 {
         self.prefix_len
     }

@@ -43,8 +43,8 @@ pub const REPLAY_INPUT: &str = "REPLAY_INPUT";
 pub const NETWORK_CAPACITY: u32 = 256;
 /// Subinterfaces per bank.
 pub const SUBINTERFACE_CAPACITY: u32 = 1024;
-/// Scope ranges per bank.
-pub const SCOPE_CAPACITY: u32 = 16_384;
+/// Scope ranges per bank, device prefixes among them.
+pub const SCOPE_CAPACITY: u32 = 65_536;
 /// Device addresses; also slots.
 pub const ADDRESS_CAPACITY: u32 = 262_144;
 /// Devices.

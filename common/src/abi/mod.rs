@@ -30,13 +30,13 @@ const _: () = {
     assert!(size_of::<AddressKey>() == 24);
     assert!(size_of::<FlowKey>() == 48);
     assert!(size_of::<Subinterface>() == 52);
-    assert!(size_of::<Network>() == 16);
+    assert!(size_of::<Network>() == 24);
     assert!(size_of::<ScopeRange>() == 36);
     assert!(size_of::<Versioned>() == 16);
     assert!(size_of::<Device>() == 32);
-    assert!(size_of::<RuleSet>() == 32);
+    assert!(size_of::<RuleSet>() == 40);
     assert!(size_of::<Range>() == 40);
-    assert!(size_of::<Peer>() == 12);
+    assert!(size_of::<Peer>() == 20);
     assert!(size_of::<PortRange>() == 16);
     assert!(size_of::<Flow>() == 136);
     assert!(size_of::<event::Event>() == 112);

@@ -165,11 +165,14 @@ pub struct Network {
     pub _flags: u32,
     /// Pools and infrastructure, sorted and disjoint.
     pub scopes: Span,
+    /// Which prefix of a device covers an address: as [`ScopeRange`]s whose scope is the prefix's length.
+    pub prefixes: Span,
 }
 
 impl Network {
     /// A network without addresses.
-    pub const NOBODY: Self = Self { since: Generation::NONE, _flags: 0, scopes: Span::EMPTY };
+    pub const NOBODY: Self =
+        Self { since: Generation::NONE, _flags: 0, scopes: Span::EMPTY, prefixes: Span::EMPTY };
 }
 
 /// [`ScopeRange::scope`]: addresses that belong to devices or to nobody.
@@ -191,9 +194,12 @@ pub struct ScopeRange {
     pub first: Addr,
     /// Last address, inclusive.
     pub last: Addr,
-    /// [`SCOPE_POOL`], [`SCOPE_INFRASTRUCTURE`] or [`SCOPE_LINK`].
+    /// [`SCOPE_POOL`], [`SCOPE_INFRASTRUCTURE`] or [`SCOPE_LINK`]; in [`Network::prefixes`] a length.
     pub scope: u32,
 }
+
+/// In the value of an identity beside the device row: the address lies behind the device, on its LAN.
+pub const IDENTITY_BEHIND: u32 = 1 << 31;
 
 /// [`Device::flags`]: `mac` must match.
 pub const DEVICE_MAC_BOUND: u16 = 1;
@@ -245,15 +251,17 @@ impl Device {
 pub struct RuleSet {
     /// [`Range`]s that devices may open flows to.
     pub outbound: Span,
-    /// [`Range`]s that may open flows to the devices.
+    /// [`Range`]s that may open flows to the devices' own addresses.
     pub inbound: Span,
+    /// [`Range`]s of addresses behind the devices; each leads to the [`Range`]s that may open flows to it.
+    pub behind: Span,
     /// [`Peer`]s that devices may open flows to.
     pub peers: Span,
     /// [`PortRange`]s that beat every rule, at either end.
     pub never: Span,
 }
 
-/// A range of remote addresses with its ports. The ranges of one span are sorted and disjoint.
+/// A range of addresses and what is open there. The ranges of one span are sorted and disjoint.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Range {
@@ -261,8 +269,8 @@ pub struct Range {
     pub first: Addr,
     /// Last address, inclusive.
     pub last: Addr,
-    /// Allowed [`PortRange`]s.
-    pub ports: Span,
+    /// Allowed [`PortRange`]s; in [`RuleSet::behind`] the [`Range`]s of those who may call.
+    pub open: Span,
 }
 
 /// A profile that may be reached, with its ports. The peers of one span are sorted by profile.
@@ -271,8 +279,10 @@ pub struct Range {
 pub struct Peer {
     /// The responder's profile.
     pub profile: ProfileId,
-    /// Allowed [`PortRange`]s.
+    /// Allowed [`PortRange`]s at its devices' own addresses.
     pub ports: Span,
+    /// [`Range`]s of addresses behind its devices, with their ports.
+    pub behind: Span,
 }
 
 /// Ports of the responder. The entries of one span are sorted by (protocol, first) and disjoint.

@@ -67,6 +67,19 @@ const PREFIXES: [&str; 14] = [
 /// Hosts of a pool, behind its first two octets.
 const HOSTS: [&str; 6] = ["0.17", "0.18", "0.19", "1.0", "127.255", "254.254"];
 
+/// What rules may name behind devices.
+const BEHIND: [&str; 9] = [
+    "192.168.0.0/16",
+    "192.168.0.0/16",
+    "192.168.1.64/26",
+    "192.168.2.20",
+    "10.0.0.0/8",
+    "172.20.0.0/16",
+    "\"::/0\"",
+    "\"2001:db8:50::/44\"",
+    "\"2001:db8:51:7::/64\"",
+];
+
 struct Net {
     name: &'static str,
     v4: &'static str,
@@ -244,6 +257,8 @@ fn device_text(random: &mut Random, network: &Net, name: &str, host: &str) -> St
         1 => addresses.push(format!("\"{v6}:0:{subnet}::1\"")),
         _ => {}
     }
+    let index = HOSTS.iter().position(|known| *known == host).unwrap_or_default();
+    addresses.extend(own_prefixes(random, network, index, subnet));
     let mut labels = vec![format!("class: {}", random.pick(&CLASSES))];
     if random.chance(80) {
         labels.push(format!("site: {}", random.pick(&["oslo", "bergen"])));
@@ -254,6 +269,10 @@ fn device_text(random: &mut Random, network: &Net, name: &str, host: &str) -> St
         network.name,
         addresses.join(", ")
     );
+    let lans = lans(random, network, index);
+    if !lans.is_empty() {
+        let _ = writeln!(text, "  framedRoutes: [{}]", lans.join(", "));
+    }
     if places.iter().any(|place| has_tunnels(place.0)) && random.chance(25) {
         let first = teids.map_or("0x5000", |teids| if teids.starts_with('8') { "8193" } else { "0x1a00" });
         let _ = writeln!(text, "  teid: {first}");
@@ -270,6 +289,35 @@ fn device_text(random: &mut Random, network: &Net, name: &str, host: &str) -> St
         let _ = writeln!(text, "  binding: {{{}}}", parts.join(", "));
     }
     text
+}
+
+/// Prefixes of lengths that no lookup of an address alone finds; nobody else has them.
+fn own_prefixes(random: &mut Random, Net { v4, v6, .. }: &Net, index: usize, subnet: &str) -> Vec<String> {
+    let all = [
+        format!("{v4}.3.{}/28", 16 * index),
+        format!("\"{v6}:{}000::/36\"", index + 1),
+        format!("\"{v6}:0:{subnet}:8000::/65\""),
+    ];
+    let most = if random.chance(40) { 2 } else { 0 };
+    random.some(&all, 0, most).into_iter().cloned().collect()
+}
+
+/// What lies behind a device: in the pool, outside of it, and one inside another.
+fn lans(random: &mut Random, Net { v4, .. }: &Net, index: usize) -> Vec<String> {
+    // Networks that share pools share LANs too; others may be told apart by nothing but addresses.
+    let apart = if *v4 == "10.45" { 0 } else { 8 };
+    let lan = index + apart;
+    let all = [
+        format!("192.168.{lan}.0/24"),
+        format!("192.168.{lan}.64/26"),
+        format!("{v4}.200.{}/27", 32 * index),
+        format!("172.20.{apart}.{}", index + 1),
+        format!("\"2001:db8:5{lan:x}::/48\""),
+        format!("\"2001:db8:5{lan:x}:7::/64\""),
+        format!("\"2001:db8:6{lan:x}::1\""),
+    ];
+    let most = if random.chance(50) { 4 } else { 0 };
+    random.some(&all, 0, most).into_iter().cloned().collect()
 }
 
 fn segment_text(random: &mut Random, class: &str) -> String {
@@ -315,6 +363,7 @@ fn rules_text(random: &mut Random, names: &Names) -> String {
         let plain = remotes.len() > usize::from(services);
         let way = if inbound { "inbound: true, from" } else { "to" };
         let _ = write!(text, "    - {{name: rule-{number}, {way}: {{{}}}", remotes.join(", "));
+        behind(random, &mut text, if inbound { 45 } else { 0 });
         finish_rule(random, &mut text, plain);
     }
     text
@@ -326,9 +375,17 @@ fn between_text(random: &mut Random, names: &Names) -> String {
     let mut text = format!("  between: {{initiator: {initiator}, responder: {responder}{same}}}\n  allow:\n");
     for number in 0..1 + random.below(2) {
         let _ = write!(text, "    - {{name: rule-{number}");
+        behind(random, &mut text, 30);
         finish_rule(random, &mut text, true);
     }
     text
+}
+
+fn behind(random: &mut Random, text: &mut String, percent: usize) {
+    if random.chance(percent) {
+        let prefixes: Vec<&str> = random.some(&BEHIND, 1, 3).into_iter().copied().collect();
+        let _ = write!(text, ", behind: [{}]", prefixes.join(", "));
+    }
 }
 
 fn finish_rule(random: &mut Random, text: &mut String, ports: bool) {

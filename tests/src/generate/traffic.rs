@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bulkhead::tables::Image;
 use bulkhead_common::verdict::{Pass, Verdict};
+use ipnet::IpNet;
 
 use super::{Random, World};
 use crate::frame::{ACK, FIN, Frame, RST, SYN};
@@ -38,13 +39,19 @@ pub struct Traffic {
     said: Vec<Said>,
 }
 
-/// An address of a device, and where its network is seen.
+/// An address or prefix of a device or behind it, and where its network is seen.
 #[derive(Clone, Debug)]
 struct Located {
-    address: IpAddr,
+    net: IpNet,
     places: Vec<Place>,
     /// The tunnel that it speaks through, where it speaks through one.
     teid: u32,
+}
+
+impl Located {
+    fn has(&self, address: IpAddr) -> bool {
+        self.net.contains(&address) || same_host(self.net.addr(), address)
+    }
 }
 
 /// An interface's number and tags.
@@ -88,11 +95,7 @@ impl Traffic {
             let places: Vec<Place> = seen
                 .map(|place| (world.host.interfaces[&place.interface].ifindex, place.vlan, place.inner_vlan))
                 .collect();
-            device.addresses.iter().map(move |net| Located {
-                address: net.value.addr(),
-                places: places.clone(),
-                teid,
-            })
+            device.prefixes().map(move |net| Located { net: net.value, places: places.clone(), teid })
         });
         let mut traffic = Self {
             random: Random::new(seed),
@@ -148,16 +151,21 @@ impl Traffic {
     /// Somebody begins to speak.
     fn fresh(&mut self) -> (Place, Frame) {
         let welcome = !self.welcome.is_empty() && self.random.chance(50);
-        let said = if welcome { self.random.pick(&self.welcome).clone() } else { self.draw() };
+        let mut said = if welcome { self.random.pick(&self.welcome).clone() } else { self.draw() };
+        if welcome && self.random.chance(15) {
+            // The same words to somebody else of the network, or to what lies behind it.
+            let other = self.random.pick(&self.devices).net;
+            said.to = self.host_of(other);
+        }
         self.speak(said)
     }
 
     fn draw(&mut self) -> Said {
         let device = self.random.pick(&self.devices).clone();
-        let address = self.host_of(device.address);
+        let address = self.host_of(device.net);
         let other = match self.random.below(10) {
             0..3 => {
-                let peer = self.random.pick(&self.devices).address;
+                let peer = self.random.pick(&self.devices).net;
                 self.host_of(peer)
             }
             3 => self.near_or_odd(),
@@ -226,8 +234,8 @@ impl Traffic {
             Words::Ping(id) => Words::Pong(id),
             Words::Pong(id) => Words::Ping(id),
         };
-        let home = self.devices.iter().find(|device| same_host(device.address, said.from)).cloned();
-        let partner = self.devices.iter().find(|device| same_host(device.address, said.to)).cloned();
+        let home = self.devices.iter().find(|device| device.has(said.from)).cloned();
+        let partner = self.devices.iter().find(|device| device.has(said.to)).cloned();
         let (places, outgoing, teid) = match (home, partner) {
             (Some(home), _) => (home.places, true, home.teid),
             (None, Some(partner)) => (partner.places, false, 0),

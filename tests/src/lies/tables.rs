@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bulkhead::tables::{Rules, Tables};
+use bulkhead::tables::{Callable, Remote, Rules, Tables};
 use bulkhead_common::abi::key::VLAN_OTHER;
 use bulkhead_common::abi::value::{
     ROLE_ACCESS, ROLE_CORE, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_PASS,
@@ -43,11 +43,21 @@ pub enum TableLie {
     NoInnerTag,
     /// The host does not know the pools of its networks.
     NoHostPools,
+    /// What lies behind a device is the device's own.
+    NothingBehind,
+    /// Devices have no prefixes but those that addresses lead to by themselves.
+    NoPrefixes,
+    /// Prefixes are one bit shorter than they are.
+    WrongPrefix,
+    /// No rule opens anything behind a device.
+    NoBehind,
+    /// Whoever may call a device may call everything behind it.
+    OpenBehindPeers,
 }
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -63,6 +73,11 @@ impl TableLie {
         Self::RulesMixedUp,
         Self::NoInnerTag,
         Self::NoHostPools,
+        Self::NothingBehind,
+        Self::NoPrefixes,
+        Self::WrongPrefix,
+        Self::NoBehind,
+        Self::OpenBehindPeers,
     ];
 
     /// The tables with this mistake in them.
@@ -75,6 +90,15 @@ impl TableLie {
     }
 
     fn in_devices(self, tables: &mut Tables) {
+        match self {
+            Self::NothingBehind => tables.addresses.values_mut().for_each(|owner| owner.behind = false),
+            Self::NoPrefixes => tables.networks.values_mut().for_each(|facts| facts.prefixes.clear()),
+            Self::WrongPrefix => {
+                let prefixes = tables.networks.values_mut().flat_map(|facts| &mut facts.prefixes);
+                prefixes.for_each(|range| range.scope -= 1);
+            }
+            _ => {}
+        }
         for device in tables.devices.values_mut() {
             match self {
                 Self::NoBinding => {
@@ -88,10 +112,11 @@ impl TableLie {
 
     fn in_places(self, tables: &mut Tables) {
         if self == Self::NoHostPools {
-            tables.networks.entry(NetworkId::NONE).or_default().retain(|range| range.scope != SCOPE_POOL);
+            let host = tables.networks.entry(NetworkId::NONE).or_default();
+            host.scopes.retain(|range| range.scope != SCOPE_POOL);
         }
         if self == Self::NoInfrastructure {
-            let ranges = tables.networks.values_mut().flatten();
+            let ranges = tables.networks.values_mut().flat_map(|facts| &mut facts.scopes);
             ranges
                 .filter(|range| range.scope == SCOPE_INFRASTRUCTURE)
                 .for_each(|range| range.scope = SCOPE_POOL);
@@ -121,15 +146,25 @@ impl TableLie {
             Self::NoNever => rules.never.clear(),
             Self::NoInbound => rules.inbound.clear(),
             Self::InboundIsOutbound => rules.outbound.clone_from(&rules.inbound),
+            Self::NoBehind => rules.behind.clear(),
+            Self::OpenBehindPeers => {
+                let whole = |peer: &Callable| Remote {
+                    first: Addr::UNSPECIFIED_V6,
+                    last: Addr::from_bits(u128::MAX),
+                    ports: peer.ports.clone(),
+                };
+                rules.peers.iter_mut().for_each(|peer| peer.behind = vec![whole(peer)]);
+            }
             _ => {}
         }
-        for remote in rules.outbound.iter_mut().chain(&mut rules.inbound) {
+        let behind = rules.behind.iter_mut().flat_map(|local| &mut local.callers);
+        for remote in rules.outbound.iter_mut().chain(&mut rules.inbound).chain(behind) {
             if self == Self::RangesEndLate {
                 remote.last = Addr::from_bits(remote.last.to_bits() + 1);
             }
             remote.ports.iter_mut().for_each(|port| self.in_port(port));
         }
-        rules.peers.iter_mut().flat_map(|(_, ports)| ports).for_each(|port| self.in_port(port));
+        rules.peers.iter_mut().flat_map(|peer| &mut peer.ports).for_each(|port| self.in_port(port));
         rules
     }
 

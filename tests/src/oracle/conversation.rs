@@ -206,7 +206,8 @@ impl<'p> Oracle<'p> {
             _ => Called::Echo,
         };
         let intent = self.intent;
-        let remote = if talk.sent { subject.frame.to } else { subject.frame.from };
+        let (from, to) = (subject.frame.from, subject.frame.to);
+        let (local, remote) = if talk.sent { (from, to) } else { (to, from) };
         let peer = talk.peer.filter(|_| !self.has(Flaw::ForgetsPeersNever));
         // GTP-C, GTP-U, GTP' and PFCP are the core's own.
         let core_s_own = matches!(called, Called::Port(17, 2123 | 2152 | 3386 | 8805));
@@ -218,8 +219,8 @@ impl<'p> Oracle<'p> {
         }
         match talk.peer {
             None if local_called => intent.outbound(talk.device, remote, called).ok_or("no_rule"),
-            None => intent.inbound(talk.device, remote, called).ok_or("unsolicited"),
-            Some(peer) => intent.between(talk.device, peer, called).ok_or("segment_denied"),
+            None => intent.inbound(talk.device, [local, remote], called).ok_or("unsolicited"),
+            Some(peer) => intent.between(talk.device, (peer, remote), called).ok_or("segment_denied"),
         }
     }
 

@@ -71,11 +71,19 @@ pub enum Flaw {
     IgnoresOuterFragments,
     /// Lets a wide rule open the core's own protocols.
     OpensControl,
+    /// Does not know that there is anything behind a device.
+    ForgetsLans,
+    /// Opens everything behind a device with the device.
+    OpensLans,
+    /// Opens the device too where a rule is about what lies behind it.
+    OpensDeviceToo,
+    /// Lets a device claim on its link what lies behind it.
+    BelievesLans,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 38] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -110,5 +118,9 @@ impl Flaw {
         Self::IgnoresNesting,
         Self::IgnoresOuterFragments,
         Self::OpensControl,
+        Self::ForgetsLans,
+        Self::OpensLans,
+        Self::OpensDeviceToo,
+        Self::BelievesLans,
     ];
 }

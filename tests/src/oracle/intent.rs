@@ -80,7 +80,10 @@ impl<'p> Intent<'p> {
 
     /// True for an address that is a device or nobody in a network.
     pub(super) fn is_pool(&self, network: &Network, address: IpAddr) -> bool {
-        network.pools.iter().any(|net| self.holds(net.value, address))
+        let lans = self.policy.devices().values().filter(|device| device.network.value == network.name);
+        let mut lans = lans.flat_map(|device| &device.framed_routes);
+        let routed = self.flaw != Some(Flaw::ForgetsLans) && lans.any(|lan| lan.value.contains(&address));
+        (routed || network.pools.iter().any(|net| self.holds(net.value, address)))
             && !self.is_infrastructure(network, address)
     }
 
@@ -93,8 +96,32 @@ impl<'p> Intent<'p> {
     pub(super) fn device(&self, network: &Network, address: IpAddr) -> Option<&'p Device> {
         self.policy.devices().values().find(|device| {
             let here = device.network.value == network.name || self.flaw == Some(Flaw::MixesNetworks);
-            here && device.addresses.iter().any(|net| net.value.contains(&address))
+            let lan = self.flaw != Some(Flaw::ForgetsLans);
+            let mut own = device.addresses.iter().chain(device.framed_routes.iter().filter(|_| lan));
+            here && own.any(|net| net.value.contains(&address))
         })
+    }
+
+    /// True if a device has an address not itself but on the LAN behind it: the narrower prefix says.
+    pub(super) fn is_behind(&self, device: &Device, address: IpAddr) -> bool {
+        let mut narrowest = (0, false);
+        let own = device.addresses.iter().map(|net| (net, false));
+        for (net, behind) in own.chain(device.framed_routes.iter().map(|net| (net, true))) {
+            let length = net.value.prefix_len() + 1;
+            if net.value.contains(&address) && length > narrowest.0 {
+                narrowest = (length, behind);
+            }
+        }
+        narrowest.1
+    }
+
+    /// True if a rule is about this address of the device that is called.
+    fn concerns(&self, rule: &Rule, called: &Device, local: IpAddr) -> bool {
+        match (self.is_behind(called, local), rule.behind.is_empty()) {
+            (true, true) => self.flaw == Some(Flaw::OpensLans),
+            (true, false) => rule.behind.iter().any(|net| net.value.contains(&local)),
+            (false, plain) => plain || self.flaw == Some(Flaw::OpensDeviceToo),
+        }
     }
 
     /// True if a never list of the device's network or segment names what is called.
@@ -122,13 +149,21 @@ impl<'p> Intent<'p> {
     }
 
     /// What allows an address outside to call the device.
-    pub(super) fn inbound(&self, device: &Device, remote: IpAddr, called: Called) -> Option<Permission> {
+    pub(super) fn inbound(
+        &self,
+        device: &Device,
+        [local, remote]: [IpAddr; 2],
+        called: Called,
+    ) -> Option<Permission> {
         let mut best = None;
         if self.flaw == Some(Flaw::ForgetsInbound) {
             return None;
         }
         for (rules, rule) in self.rules_about(device) {
             let Direction::Inbound(remotes) = &rule.direction else { continue };
+            if !self.concerns(rule, device, local) {
+                continue;
+            }
             if rule.ports.iter().any(|port| self.names(*port, called)) {
                 improve(&mut best, self.reach(remotes, device, remote), rules, rule);
             }
@@ -137,14 +172,22 @@ impl<'p> Intent<'p> {
     }
 
     /// What allows one device to call another.
-    pub(super) fn between(&self, caller: &Device, called: &Device, what: Called) -> Option<Permission> {
+    pub(super) fn between(
+        &self,
+        caller: &Device,
+        called: (&Device, IpAddr),
+        what: Called,
+    ) -> Option<Permission> {
+        let (called, address) = called;
         for rules in self.policy.policies().values() {
             let Subject::Between(between) = &rules.subject else { continue };
             let swapped = self.flaw == Some(Flaw::SwapsEnds) && self.joins(between, called, caller);
             if !swapped && !self.joins(between, caller, called) {
                 continue;
             }
-            let open = |rule: &&Rule| rule.ports.iter().any(|port| self.names(*port, what));
+            let open = |rule: &&Rule| {
+                self.concerns(rule, called, address) && rule.ports.iter().any(|port| self.names(*port, what))
+            };
             if let Some(rule) = rules.rules.iter().find(open) {
                 return Some(permission(rules, rule));
             }

@@ -49,7 +49,9 @@ impl<'p> Oracle<'p> {
         }
         let device = self.intent.device(network, address).ok_or("unknown_device")?;
         subject.device = Some(device.name.to_string());
-        let bound = self.is_bound_here(device, place, subject);
+        // Nobody on the link has it: what lies behind a device is reached through the device.
+        let routed = self.intent.is_behind(device, address) && !self.has(Flaw::BelievesLans);
+        let bound = !routed && self.is_bound_here(device, place, subject);
         bound.then_some(()).ok_or("spoofed_neighbour")
     }
 

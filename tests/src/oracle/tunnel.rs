@@ -144,7 +144,7 @@ impl Oracle<'_> {
         }
         let own = device.teid.as_ref().map(|teid| teid.value);
         let Some(teid) = subject.teid.filter(|_| own.is_none()) else { return own == subject.teid };
-        let addresses = device.addresses.iter().map(|address| address.value);
+        let addresses = device.addresses.iter().chain(&device.framed_routes).map(|address| address.value);
         let holding = addresses.filter(|address| address.contains(&subject.frame.from));
         let Some(address) = holding.max_by_key(IpNet::prefix_len) else { return false };
         let network = device.network.value.to_string();

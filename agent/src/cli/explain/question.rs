@@ -26,33 +26,21 @@ pub(super) fn ask(basis: &Basis, from: &str, to: &str, port: Port) -> Result<Ans
     let (caller, called) = (from.device_beside(&to)?, to.device_beside(&from)?);
     let question = match (caller, called, from.address, to.address) {
         (Some(caller), _, _, Some(address)) => {
-            Question { from: End::Device(caller.name.clone()), to: End::Address(address), port }
+            Question { from: from.end(caller), to: End::Address(address), port }
         }
         (Some(caller), Some(called), Some(address), None) => {
             let to = End::Address(address_like(called, address)?);
-            Question { from: End::Device(caller.name.clone()), to, port }
+            Question { from: from.end(caller), to, port }
         }
         (Some(caller), Some(called), None, None) => {
-            Question { from: End::Device(caller.name.clone()), to: End::Device(called.name.clone()), port }
+            Question { from: from.end(caller), to: to.end(called), port }
         }
         (None, Some(called), Some(address), _) if pool(basis, address).is_none() => {
-            Question { from: End::Address(address), to: End::Device(called.name.clone()), port }
+            Question { from: End::Address(address), to: to.end(called), port }
         }
         _ => return stranger(basis, &from, &to, port),
     };
-    let answer = Bench::new(&basis.policy, &basis.agent, &basis.host, &basis.compiled).ask(&question)?;
-    Ok(exact(basis, answer, from.address, to.address))
-}
-
-/// Asks again where an address was typed and another one of the same device was taken.
-fn exact(basis: &Basis, answer: Answer, from: Option<IpAddr>, to: Option<IpAddr>) -> Answer {
-    let taken = answer.case.packet;
-    let packet = Packet {
-        source: from.map_or(taken.source, Into::into),
-        destination: to.map_or(taken.destination, Into::into),
-        ..taken
-    };
-    if packet == taken { answer } else { judge(basis, packet, answer.case.arrival.ifindex) }
+    Bench::new(&basis.policy, &basis.agent, &basis.host, &basis.compiled).ask(&question)
 }
 
 /// Asks the engine about one packet that enters by an interface.
@@ -73,9 +61,16 @@ impl<'a> Typed<'a> {
         let Ok(address) = text.parse::<IpAddr>() else {
             return Ok(Self { address: None, devices: vec![basis.device_named(text)?] });
         };
-        let owns = |device: &&Device| device.addresses.iter().any(|own| own.value.contains(&address));
-        let devices = basis.policy.devices().values().filter(owns).collect();
+        let devices = basis.policy.devices().values().filter(|device| device.holds(address)).collect();
         Ok(Self { address: Some(address), devices })
+    }
+
+    /// This end, which is the device: by the address that was typed, or by any.
+    fn end(&self, device: &Device) -> End {
+        match self.address {
+            Some(address) => End::At(device.name.clone(), address),
+            None => End::Device(device.name.clone()),
+        }
     }
 
     /// The device, if this end is one; of several with the address the one in the other end's network.

@@ -7,25 +7,25 @@ use bulkhead_common::abi::map;
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
 use crate::policy::model::Policy;
 use crate::tables::Capacities;
-use crate::tables::{Remote, Rules, Tables};
+use crate::tables::{Rules, Tables};
 
 /// Counts every table.
 pub(super) fn check(tables: &Tables, limits: &Capacities, problems: &mut Diagnostics) {
     // Row 0 is nobody's in the tables that are indexed by number.
     let numbered = |limit: u32| limit.saturating_sub(1) as usize;
     let rules: BTreeSet<&Rules> = tables.profiles.values().map(|rules| &**rules).collect();
-    let remotes = |rules: &&Rules| rules.outbound.len() + rules.inbound.len();
-    let scopes = tables.networks.values().map(Vec::len).sum::<usize>()
-        + tables.subinterfaces.values().map(|facts| facts.ranges()).sum::<usize>();
+    let scopes =
+        tables.networks.values().map(|facts| facts.scopes.len() + facts.prefixes.len()).sum::<usize>()
+            + tables.subinterfaces.values().map(|facts| facts.ranges()).sum::<usize>();
     for (what, count, limit) in [
         ("networks", tables.networks.len(), map::NETWORK_CAPACITY as usize),
         ("places (interface and VLAN)", tables.subinterfaces.len(), map::SUBINTERFACE_CAPACITY as usize),
-        ("ranges of pools, infrastructure and links", scopes, map::SCOPE_CAPACITY as usize),
+        ("ranges of pools, infrastructure, links and device prefixes", scopes, map::SCOPE_CAPACITY as usize),
         ("devices", tables.devices.len(), numbered(limits.devices)),
         ("device addresses", tables.addresses.len(), limits.addresses as usize),
         ("profiles", tables.profiles.len(), numbered(limits.profiles)),
         ("rule sets", rules.len(), numbered(map::RULE_SET_CAPACITY)),
-        ("remote ranges", rules.iter().map(remotes).sum(), limits.ranges as usize),
+        ("remote ranges", rules.iter().map(|r| r.range_rows()).sum(), limits.ranges as usize),
         ("pairs of profiles", rules.iter().map(|r| r.peers.len()).sum(), map::PEER_CAPACITY as usize),
         ("port ranges", ports(&rules), limits.ports as usize),
     ] {
@@ -54,16 +54,14 @@ fn ports(rules: &BTreeSet<&Rules>) -> usize {
 }
 
 fn ports_of(rules: &Rules) -> usize {
-    let remotes = rules.outbound.iter().chain(&rules.inbound);
-    let mut lists: BTreeSet<_> = remotes.map(|Remote { ports, .. }| ports).collect();
-    lists.extend(rules.peers.iter().map(|(_, ports)| ports));
-    lists.insert(&rules.never);
+    let lists: BTreeSet<_> = rules.port_lists().collect();
     lists.into_iter().map(Vec::len).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tables::Remote;
     use bulkhead_common::abi::{Addr, PortRange};
 
     #[test]

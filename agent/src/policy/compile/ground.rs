@@ -13,7 +13,12 @@ use crate::policy::agent::AgentConfig;
 use crate::policy::location::Located;
 use crate::policy::model::{Network, Policy, Subinterface};
 use crate::policy::name::Name;
-use crate::tables::{Host, Scoped};
+use crate::tables::{Host, NetworkFacts, Scoped};
+
+/// Where no host may be.
+pub(in crate::policy) fn special() -> RangeSet {
+    SPECIAL.iter().filter_map(|text| text.parse::<IpNet>().ok()).map(AddressRange::from).collect()
+}
 
 /// Prefixes where no host may be, as [`Addr::is_martian`] knows them.
 const SPECIAL: [&str; 9] = [
@@ -38,11 +43,11 @@ pub(in crate::policy) struct Ground<'a> {
     endpoints: RangeSet,
     /// Where no host may be.
     pub(in crate::policy) special: RangeSet,
-    /// Pools of every network without that network's infrastructure and this host.
+    /// Pools and framed routes of every network without that network's infrastructure and this host.
     pools: RangeSet,
     /// Infrastructure of every network.
     infrastructure: RangeSet,
-    /// Pools of one network without its infrastructure and this host.
+    /// Pools and framed routes of one network without its infrastructure and this host.
     own_pools: BTreeMap<&'a Name, RangeSet>,
 }
 
@@ -50,17 +55,14 @@ impl<'a> Ground<'a> {
     pub(in crate::policy) fn of(policy: &'a Policy, agent: &AgentConfig, host: &Host) -> Self {
         let endpoints: RangeSet = agent.endpoints().map(|local| AddressRange::from(local.value)).collect();
         let host: RangeSet = addresses(host).ranges().iter().chain(endpoints.ranges()).copied().collect();
+        let routes = framed_routes(policy);
         let own_pools: BTreeMap<&Name, RangeSet> =
-            policy.networks.values().map(|network| (&network.name, pools(network, &host))).collect();
+            policy.networks.values().map(|network| (&network.name, pools(network, &routes, &host))).collect();
         let pools = own_pools.values().flat_map(|set| set.ranges().iter().copied()).collect();
         let infrastructure = policy.networks.values().flat_map(|network| &network.infrastructure);
         Self {
             policy,
-            special: SPECIAL
-                .iter()
-                .filter_map(|text| text.parse::<IpNet>().ok())
-                .map(AddressRange::from)
-                .collect(),
+            special: special(),
             pools,
             infrastructure: infrastructure.map(|prefix| AddressRange::from(prefix.value)).collect(),
             own_pools,
@@ -105,6 +107,11 @@ impl<'a> Ground<'a> {
             if let Some(found) = touched(&network.pools) {
                 reasons.push(format!("pools of {} ({found})", network.name));
             }
+            let routes = self.policy.devices.values().filter(|device| device.network.value == network.name);
+            let mut routes = routes.flat_map(|device| &device.framed_routes);
+            if routes.any(|route| meant.touches(AddressRange::from(route.value))) {
+                reasons.push(format!("framed routes of {}", network.name));
+            }
             if let Some(found) = touched(&network.infrastructure) {
                 reasons.push(format!("infrastructure of {} ({found})", network.name));
             }
@@ -120,22 +127,23 @@ impl<'a> Ground<'a> {
     }
 
     /// Scopes of every network; [`NetworkId::NONE`] has the pools of all.
-    pub(in crate::policy) fn scopes(
+    pub(in crate::policy) fn networks(
         &self,
         number: impl Fn(&Name) -> NetworkId,
-    ) -> BTreeMap<NetworkId, Vec<Scoped>> {
-        let mut scopes: BTreeMap<NetworkId, Vec<Scoped>> = BTreeMap::new();
+    ) -> BTreeMap<NetworkId, NetworkFacts> {
+        let facts = |scopes| NetworkFacts { scopes, prefixes: Vec::new() };
+        let mut networks: BTreeMap<NetworkId, NetworkFacts> = BTreeMap::new();
         for network in self.policy.networks.values() {
             let pools = &self.own_pools[&network.name];
             let infrastructure = infrastructure(network, &self.host);
             let rows = [(pools, SCOPE_POOL), (&infrastructure, SCOPE_INFRASTRUCTURE)];
-            scopes.insert(number(&network.name), scoped(&rows));
+            networks.insert(number(&network.name), facts(scoped(&rows)));
         }
         let host = self.host.without(&self.endpoints);
         let rows =
             [(&self.pools, SCOPE_POOL), (&host, SCOPE_INFRASTRUCTURE), (&self.endpoints, SCOPE_ENDPOINT)];
-        scopes.insert(NetworkId::NONE, scoped(&rows));
-        scopes
+        networks.insert(NetworkId::NONE, facts(scoped(&rows)));
+        networks
     }
 
     /// The networks by the place where they are seen; several share one only where GTP-U tunnels end.
@@ -156,7 +164,7 @@ impl<'a> Ground<'a> {
 }
 
 /// What a prefix means: IPv6 does not hold the place where IPv4 is kept.
-fn meant(prefix: IpNet) -> RangeSet {
+pub(in crate::policy) fn meant(prefix: IpNet) -> RangeSet {
     let range: RangeSet = [AddressRange::from(prefix)].into_iter().collect();
     match prefix {
         IpNet::V4(_) => range,
@@ -176,9 +184,21 @@ fn infrastructure(network: &Network, host: &RangeSet) -> RangeSet {
     listed.chain(host.ranges().iter().copied()).collect()
 }
 
-fn pools(network: &Network, host: &RangeSet) -> RangeSet {
-    let pools: RangeSet = network.pools.iter().map(|pool| AddressRange::from(pool.value)).collect();
-    pools.without(&infrastructure(network, host))
+/// What lies behind the devices of each network.
+fn framed_routes(policy: &Policy) -> BTreeMap<&Name, Vec<AddressRange>> {
+    let mut routes: BTreeMap<&Name, Vec<AddressRange>> = BTreeMap::new();
+    for device in policy.devices.values() {
+        let own = device.framed_routes.iter().map(|route| AddressRange::from(route.value));
+        routes.entry(&device.network.value).or_default().extend(own);
+    }
+    routes
+}
+
+fn pools(network: &Network, routes: &BTreeMap<&Name, Vec<AddressRange>>, host: &RangeSet) -> RangeSet {
+    let pools = network.pools.iter().map(|pool| AddressRange::from(pool.value));
+    let routes = routes.get(&network.name).into_iter().flatten().copied();
+    let all: RangeSet = pools.chain(routes).collect();
+    all.without(&infrastructure(network, host))
 }
 
 /// Rows of disjoint sets, each with its scope, in order.

@@ -4,10 +4,13 @@
 //! ground     what addresses are before any rule            → scopes of networks
 //! places     interfaces and VLANs                          → subinterfaces
 //! profiles   devices that are treated alike                → devices, addresses
+//! prefixes   which prefix of a device covers an address    → networks
 //! outside    rules about the world, overlaps resolved      ↘
+//! behind     rules about what lies behind devices          →
 //! peers      device to device, by profile                  → rule sets, each content once
 //! ```
 
+mod behind;
 mod capacity;
 mod catalogue;
 mod cuts;
@@ -17,6 +20,7 @@ mod outside;
 mod peers;
 pub(in crate::policy) mod places;
 mod ports;
+mod prefixes;
 mod profiles;
 pub(in crate::policy) mod ranges;
 mod remotes;
@@ -26,7 +30,8 @@ use std::sync::Arc;
 
 use bulkhead_common::abi::key::VLAN_OTHER;
 use bulkhead_common::abi::value::DEVICE_MAC_BOUND;
-use bulkhead_common::abi::{AddressKey, Device as Row, DeviceId, PortRange, ProfileId, RuleId};
+use bulkhead_common::abi::{AddressKey, Device as Row, DeviceId, NetworkId, PortRange, ProfileId, RuleId};
+use ipnet::IpNet;
 
 pub use catalogue::{Catalogue, ProfileName, RuleName};
 pub use ids::Ids;
@@ -34,9 +39,9 @@ pub use ids::Ids;
 use super::address::AddressRange;
 use super::agent::AgentConfig;
 use super::diagnostic::Diagnostics;
-use super::model::{Binding, Device, Policy};
+use super::model::{Binding, Policy};
 use super::ports::Port;
-use crate::tables::{Host, Rules, Tables};
+use crate::tables::{Host, Owner, Rules, Tables};
 use ground::Ground;
 use outside::Outside;
 use peers::Peers;
@@ -82,7 +87,7 @@ pub fn compile(
     let profiles = rules(policy, &ground, &catalogue, &grouped.profiles, &mut problems);
     let mut tables = Tables {
         subinterfaces,
-        networks: ground.scopes(|name| catalogue.network(name)),
+        networks: ground.networks(|name| catalogue.network(name)),
         profiles,
         ..Tables::default()
     };
@@ -145,6 +150,7 @@ fn rules<'a>(
         let rules = Rules {
             outbound: reach.outbound.clone(),
             inbound: reach.inbound.clone(),
+            behind: reach.behind.clone(),
             peers: peers.callable(signature),
             never: never(policy, signature),
         };
@@ -185,20 +191,22 @@ fn add_devices(
         let row = Row { teid, ..Row::unbound(number, network, profile) };
         let row = device.binding.as_ref().map_or(row, |binding| bound(row, binding, host));
         tables.devices.insert(number, row);
-        for key in keys(device, row) {
-            tables.addresses.insert(key, number);
+        // Own addresses last: a device's own word about an address counts.
+        for (prefixes, behind) in [(&device.framed_routes, true), (&device.addresses, false)] {
+            let owner = Owner { device: number, behind };
+            tables.addresses.extend(prefixes.iter().map(|net| (key(row.network, net.value), owner)));
         }
     }
+    prefixes::add(tables);
 }
 
-fn keys(device: &Device, row: Row) -> impl Iterator<Item = AddressKey> {
-    device.addresses.iter().map(move |address| {
-        let first = address.value.network().into();
-        match address.value.prefix_len() == address.value.max_prefix_len() {
-            true => AddressKey::host(row.network, first),
-            false => AddressKey::prefix64(row.network, first),
-        }
-    })
+fn key(network: NetworkId, net: IpNet) -> AddressKey {
+    AddressKey::prefix(network, net.network().into(), length(net))
+}
+
+/// The length of a prefix, counted in 128 bits.
+fn length(net: IpNet) -> u32 {
+    u32::from(net.prefix_len()) + if net.addr().is_ipv4() { 96 } else { 0 }
 }
 
 fn bound(row: Row, binding: &Binding, host: &Host) -> Row {
@@ -216,7 +224,7 @@ fn bound(row: Row, binding: &Binding, host: &Host) -> Row {
 /// This host's addresses are infrastructure, so a device that has one would never be heard.
 fn refuse_host_addresses(policy: &Policy, ground: &Ground<'_>, problems: &mut Diagnostics) {
     for device in policy.devices.values() {
-        for address in &device.addresses {
+        for address in device.prefixes() {
             let range = AddressRange::from(address.value);
             if ground.host.touches(range) {
                 let problem =

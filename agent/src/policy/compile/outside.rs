@@ -6,21 +6,23 @@ use std::rc::Rc;
 use bulkhead_common::abi::RuleId;
 use ipnet::IpNet;
 
+use super::behind;
 use super::catalogue::Catalogue;
-use super::ground::Ground;
+use super::ground::{Ground, meant};
 use super::ports::Opening;
 use super::profiles::Signature;
 use super::remotes::{Claim, resolve};
 use crate::policy::address::AddressRange;
 use crate::policy::model::{Destination, Direction, Policy, Remotes, Rule};
 use crate::policy::name::Name;
-use crate::tables::Remote;
+use crate::tables::{Behind, Remote};
 
 /// Remotes of one network's devices under the same policies.
 #[derive(Debug)]
 pub(super) struct Reach {
     pub(super) outbound: Vec<Remote>,
     pub(super) inbound: Vec<Remote>,
+    pub(super) behind: Vec<Behind>,
 }
 
 /// Works out [`Reach`]es, each once.
@@ -48,13 +50,17 @@ impl<'a> Outside<'a> {
         }
         let mut out = Claims::default();
         let mut inward = Claims::default();
+        let mut behind = Claims::default();
         for name in &key.1 {
             let Some(rules) = self.policy.policies.get(*name) else { continue };
             for rule in &rules.rules {
                 let number = self.catalogue.rule(&rules.name, &rule.name);
                 match &rule.direction {
                     Direction::Outbound(remotes) => self.claim(&mut out, key.0, number, rule, remotes),
-                    Direction::Inbound(remotes) => self.claim(&mut inward, key.0, number, rule, remotes),
+                    Direction::Inbound(remotes) if rule.behind.is_empty() => {
+                        self.claim(&mut inward, key.0, number, rule, remotes);
+                    }
+                    Direction::Inbound(remotes) => self.claim(&mut behind, key.0, number, rule, remotes),
                     Direction::Peer => {}
                 }
             }
@@ -62,6 +68,7 @@ impl<'a> Outside<'a> {
         let reach = Rc::new(Reach {
             outbound: resolve(&out.claims, &out.openings),
             inbound: resolve(&inward.claims, &inward.openings),
+            behind: behind::pieces(&behind.local, &behind.claims, &behind.openings),
         });
         self.reaches.insert(key, Rc::clone(&reach));
         reach
@@ -77,6 +84,9 @@ impl<'a> Outside<'a> {
     ) {
         let idle = rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX));
         let opening = to.open(Opening { rule: number, ports: &rule.ports, idle });
+        for prefix in &rule.behind {
+            to.local.extend(meant(prefix.value).ranges().iter().map(|range| (*range, opening)));
+        }
         for destination in &remotes.destinations {
             if let Some(destination) = self.policy.destinations.get(&destination.value) {
                 to.add(opening, &self.destination(destination, network));
@@ -119,6 +129,8 @@ fn pieces(ranges: &[AddressRange], prefix: IpNet) -> Vec<Piece> {
 struct Claims<'a> {
     openings: Vec<Opening<'a>>,
     claims: Vec<Claim>,
+    /// The addresses behind devices that openings are about.
+    local: Vec<(AddressRange, usize)>,
 }
 
 impl<'a> Claims<'a> {

@@ -6,19 +6,25 @@ use bulkhead_common::abi::map::PEER_CAPACITY;
 use bulkhead_common::abi::{PortRange, ProfileId};
 
 use super::catalogue::Catalogue;
+use super::ground::meant;
 use super::ports::{Family, Opening, list};
 use super::profiles::{Part, Role, Signature};
+use super::remotes::{Claim, resolve};
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
-use crate::policy::model::Policy;
+use crate::policy::model::{Policy, Rule};
 use crate::policy::name::Name;
+use crate::tables::{Callable, Remote};
 
 /// Who can be called, by network, policy and the labels that must be equal.
 pub(super) struct Peers<'a> {
     policy: &'a Policy,
     catalogue: &'a Catalogue,
     responders: BTreeMap<(&'a Name, &'a Name, &'a [&'a str]), Vec<ProfileId>>,
-    lists: BTreeMap<Vec<&'a Name>, Vec<PortRange>>,
+    open: BTreeMap<Vec<&'a Name>, Open>,
 }
+
+/// Open ports of devices, and what is open behind them.
+type Open = (Vec<PortRange>, Vec<Remote>);
 
 impl<'a> Peers<'a> {
     pub(super) fn of(
@@ -32,7 +38,7 @@ impl<'a> Peers<'a> {
                 responders.entry(key(signature, role)).or_default().push(*profile);
             }
         }
-        Self { policy, catalogue, responders, lists: BTreeMap::new() }
+        Self { policy, catalogue, responders, open: BTreeMap::new() }
     }
 
     /// Refuses a policy set whose pairs would not fit, before they are written out.
@@ -57,7 +63,7 @@ impl<'a> Peers<'a> {
     }
 
     /// Whom the devices of a signature may call, and at which ports.
-    pub(super) fn callable(&mut self, signature: &Signature<'a>) -> Vec<(ProfileId, Vec<PortRange>)> {
+    pub(super) fn callable(&mut self, signature: &Signature<'a>) -> Vec<Callable> {
         let mut found: BTreeMap<ProfileId, BTreeSet<&'a Name>> = BTreeMap::new();
         for role in signature.roles.iter().filter(|role| role.part == Part::Initiator) {
             for responder in self.responders.get(&key(signature, role)).into_iter().flatten() {
@@ -65,26 +71,44 @@ impl<'a> Peers<'a> {
             }
         }
         let peers = found.into_iter();
-        peers.map(|(profile, policies)| (profile, self.ports(policies.into_iter().collect()))).collect()
+        peers
+            .map(|(profile, policies)| {
+                let (ports, behind) = self.open(policies.into_iter().collect());
+                Callable { profile, ports, behind }
+            })
+            .collect()
     }
 
-    fn ports(&mut self, policies: Vec<&'a Name>) -> Vec<PortRange> {
-        if let Some(known) = self.lists.get(&policies) {
+    fn open(&mut self, policies: Vec<&'a Name>) -> Open {
+        if let Some(known) = self.open.get(&policies) {
             return known.clone();
         }
         let rules = policies.iter().filter_map(|name| self.policy.policies.get(*name));
-        let openings: Vec<Opening<'_>> = rules
-            .flat_map(|rules| rules.rules.iter().map(|rule| (&rules.name, rule)))
-            .map(|(policy, rule)| Opening {
-                rule: self.catalogue.rule(policy, &rule.name),
-                ports: &rule.ports,
-                idle: rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)),
-            })
-            .collect();
-        let made = list(&openings, Family::Both);
-        self.lists.insert(policies, made.clone());
+        let rules = rules.flat_map(|rules| rules.rules.iter().map(|rule| (&rules.name, rule)));
+        let (behind, own): (Vec<_>, Vec<_>) = rules.partition(|(_, rule)| !rule.behind.is_empty());
+        let opening = |(policy, rule): &(&Name, &'a Rule)| Opening {
+            rule: self.catalogue.rule(policy, &rule.name),
+            ports: &rule.ports,
+            idle: rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)),
+        };
+        let ports: Vec<Opening<'_>> = own.iter().map(opening).collect();
+        let openings: Vec<Opening<'_>> = behind.iter().map(opening).collect();
+        let made = (list(&ports, Family::Both), resolve(&local(&behind), &openings));
+        self.open.insert(policies, made.clone());
         made
     }
+}
+
+/// Where rules open something behind the one that is called. The first rule counts, not the longest prefix.
+fn local(rules: &[(&Name, &Rule)]) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    for (opening, (_, rule)) in rules.iter().enumerate() {
+        for prefix in &rule.behind {
+            let ranges = meant(prefix.value);
+            claims.extend(ranges.ranges().iter().map(|range| Claim { range: *range, length: 0, opening }));
+        }
+    }
+    claims
 }
 
 fn key<'k>(signature: &'k Signature<'k>, role: &'k Role<'k>) -> (&'k Name, &'k Name, &'k [&'k str]) {

@@ -1,7 +1,5 @@
 //! `kind: Device`.
 
-use ipnet::IpNet;
-
 use super::network::{self, vlans};
 use crate::policy::location::Located;
 use crate::policy::model::{Binding, Device, Labels, SimProfile};
@@ -19,12 +17,15 @@ pub(super) fn read(
     let network = fields.required(reader, "network").and_then(|node| reader.name(node, "the network"));
     let addresses = fields
         .required(reader, "addresses")
-        .and_then(|node| reader.some(node, "`addresses`", device_address));
+        .and_then(|node| reader.some(node, "`addresses`", Reader::prefix));
+    let routes = fields
+        .optional(reader, "framedRoutes")
+        .map(|node| reader.some(node, "`framedRoutes`", Reader::prefix));
     let binding = fields.optional(reader, "binding").map(|node| binding(reader, node));
     let profiles = fields.optional(reader, "profiles").map(|node| reader.some(node, "`profiles`", profile));
     let imei = fields.optional(reader, "imei").map(|node| reader.digits(node, "IMEI", 14, 16));
     let teid = fields.optional(reader, "teid").map(|node| network::teid(reader, node));
-    fields.later(reader, &["framedRoutes", "mode", "limits"]);
+    fields.later(reader, &["mode", "limits"]);
     fields.finish(reader);
     Some(Device {
         name: name.value.clone(),
@@ -34,23 +35,11 @@ pub(super) fn read(
         labels: labels.clone(),
         addresses: addresses?,
         teid: teid.map_or(Some(None), |teid| teid.map(Some))?,
+        framed_routes: routes.unwrap_or(Some(Vec::new()))?,
         binding: binding.map_or(Some(None), |binding| binding.map(Some))?,
         profiles: profiles.unwrap_or(Some(Vec::new()))?,
         imei: imei.map_or(Some(None), |imei| imei.map(Some))?,
     })
-}
-
-/// The lengths that one lookup in the kernel can find.
-fn device_address(reader: &mut Reader<'_>, node: &Node) -> Option<Located<IpNet>> {
-    let net = reader.prefix(node)?;
-    match (net.value, net.value.prefix_len()) {
-        (IpNet::V4(_), 32) | (IpNet::V6(_), 64 | 128) => Some(net),
-        (_, length) => reader.refuse(
-            node.span,
-            format!("a device prefix of length /{length} is not yet supported"),
-            "use IPv4 /32, IPv6 /64 or IPv6 /128",
-        ),
-    }
 }
 
 fn binding(reader: &mut Reader<'_>, node: &Node) -> Option<Binding> {

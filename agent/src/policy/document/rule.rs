@@ -1,5 +1,7 @@
 //! One rule of a policy.
 
+use ipnet::IpNet;
+
 use crate::policy::location::Located;
 use crate::policy::model::{Direction, Remotes, Rule};
 use crate::policy::name::Name;
@@ -8,7 +10,7 @@ use crate::policy::ports::Port;
 use crate::policy::reader::{Fields, Reader};
 
 /// Fields of the design that this version cannot enforce.
-const LATER: [&str; 5] = ["when", "behind", "limits", "record", "until"];
+const LATER: [&str; 4] = ["when", "limits", "record", "until"];
 
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, between: bool) -> Option<Rule> {
     let mut fields = reader.fields(node, "the rule")?;
@@ -18,6 +20,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, between: bool) -> Optio
         false => outside(reader, &mut fields),
     };
     let ports = ports(reader, &mut fields, direction.as_ref());
+    let behind = behind(reader, &mut fields, direction.as_ref());
     let idle = fields.optional(reader, "idle").map(|node| reader.duration(node, "`idle`"));
     fields.later(reader, &LATER);
     fields.finish(reader);
@@ -27,6 +30,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, between: bool) -> Optio
         at: name.at,
         direction: direction?,
         ports: ports?,
+        behind: behind?,
         idle: idle.map_or(Some(None), |idle| idle.map(Some))?,
     })
 }
@@ -88,7 +92,7 @@ fn remotes(reader: &mut Reader<'_>, node: &Node, inbound: bool) -> Option<Remote
     };
     let span = fields.span();
     let nothing = !["destinations", "services", "cidrs"].into_iter().any(|key| fields.has(key));
-    fields.later(reader, &["behind", "fqdns"]);
+    fields.later(reader, &["fqdns"]);
     fields.finish(reader);
     let remotes = Remotes { destinations: destinations?, services: services?, cidrs: cidrs? };
     if nothing {
@@ -96,6 +100,21 @@ fn remotes(reader: &mut Reader<'_>, node: &Node, inbound: bool) -> Option<Remote
         return reader.refuse(span, "the rule names no far end", format!("add {ways}"));
     }
     Some(remotes)
+}
+
+/// `behind` says what of the called side's LAN is opened, so it needs a device that is called.
+fn behind(
+    reader: &mut Reader<'_>,
+    fields: &mut Fields<'_>,
+    direction: Option<&Direction>,
+) -> Option<Vec<Located<IpNet>>> {
+    let key = fields.key_span("behind");
+    let Some(node) = fields.optional(reader, "behind") else { return Some(Vec::new()) };
+    if let (Some(Direction::Outbound(_)), Some(span)) = (direction, key) {
+        let help = "remove it; what lies behind a device may call whatever the device may";
+        return reader.refuse(span, "`behind` in an outbound rule", help);
+    }
+    reader.some(node, "`behind`", Reader::prefix)
 }
 
 /// `ports` is mandatory, except where services bring all of them.

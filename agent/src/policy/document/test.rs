@@ -14,6 +14,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Test> {
         Some(node) => reader.boolean(node, "`inbound`"),
         None => Some(false),
     };
+    let local = fields.optional(reader, "behind").map(|node| reader.address(node));
     let remote = remote(reader, &mut fields, inbound);
     let port = fields.required(reader, "port").and_then(|node| port(reader, node));
     let allow = fields
@@ -26,6 +27,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Test> {
     Some(Test {
         at: reader.at(span),
         device: device?,
+        local: local.map_or(Some(None), |local| local.map(Some))?,
         remote: remote?,
         inbound: inbound?,
         port: port?,

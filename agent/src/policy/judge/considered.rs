@@ -50,9 +50,9 @@ pub fn considered_rules(
 ) -> Vec<Considered> {
     let near = Near { policy, ground: Ground::of(policy, agent, host), port: port(packet) };
     match (from, to) {
-        (Some(from), Some(to)) => near.between(from, to),
-        (Some(from), None) => near.outside(from, packet.destination.to_ip(), false),
-        (None, Some(to)) => near.outside(to, packet.source.to_ip(), true),
+        (Some(from), Some(to)) => near.between(from, to, packet.destination.to_ip()),
+        (Some(from), None) => near.outside(from, packet, false),
+        (None, Some(to)) => near.outside(to, packet, true),
         (None, None) => Vec::new(),
     }
 }
@@ -76,19 +76,26 @@ impl Near<'_> {
         ports.iter().any(|port| port.covers(&self.port))
     }
 
-    fn between(&self, from: &Device, to: &Device) -> Vec<Considered> {
+    fn between(&self, from: &Device, to: &Device, called: IpAddr) -> Vec<Considered> {
         let mut found = Vec::new();
         for rules in self.policy.policies().values() {
             let Subject::Between(between) = &rules.subject else { continue };
             if between.initiator.matches(from) || between.responder.matches(to) {
                 let address = from.network.value == to.network.value && both(between, from, to);
-                found.extend(rules.rules.iter().map(|r| considered(rules, r, address, self.opens(&r.ports))));
+                found.extend(rules.rules.iter().map(|rule| {
+                    let address = address && rule.opens_at(to, called);
+                    considered(rules, rule, address, self.opens(&rule.ports))
+                }));
             }
         }
         found
     }
 
-    fn outside(&self, device: &Device, remote: IpAddr, inbound: bool) -> Vec<Considered> {
+    fn outside(&self, device: &Device, packet: &Packet, inbound: bool) -> Vec<Considered> {
+        let (local, remote) = match inbound {
+            true => (packet.destination.to_ip(), packet.source.to_ip()),
+            false => (packet.source.to_ip(), packet.destination.to_ip()),
+        };
         let Some(network) = self.policy.networks().get(&device.network.value) else {
             return Vec::new();
         };
@@ -97,7 +104,11 @@ impl Near<'_> {
             let Subject::Devices(selector) = &rules.subject else { continue };
             if selector.matches(device) {
                 let rules_of = rules.rules.iter();
-                found.extend(rules_of.filter_map(|rule| self.remote(network, rules, rule, remote, inbound)));
+                found.extend(rules_of.filter_map(|rule| {
+                    let here = !inbound || rule.opens_at(device, local);
+                    let near = self.remote(network, rules, rule, remote, inbound)?;
+                    Some(Considered { address: near.address && here, ..near })
+                }));
             }
         }
         found

@@ -38,6 +38,8 @@ const BETWEEN_QUESTIONS_NS: u64 = 90_000 * 1_000_000_000;
 pub enum End {
     /// A device, by any of its addresses that fits the other end.
     Device(Name),
+    /// A device, by this address of its own or behind it.
+    At(Name, IpAddr),
     /// An address.
     Address(IpAddr),
 }
@@ -114,7 +116,7 @@ impl<'a> Bench<'a> {
 
     fn known(&self, end: &End) -> Option<&'a Device> {
         match end {
-            End::Device(name) => self.policy.devices().get(name),
+            End::Device(name) | End::At(name, _) => self.policy.devices().get(name),
             End::Address(_) => None,
         }
     }
@@ -134,12 +136,14 @@ impl<'a> Bench<'a> {
     fn first_packet(&self, question: &Question) -> Result<(Place, Packet), String> {
         let (from, to) = self.addresses(question)?;
         let (place, mac) = match (&question.from, &question.to) {
-            (End::Device(name), _) => {
+            (End::Device(name) | End::At(name, _), _) => {
                 let device = self.device(name)?;
                 let mac = device.binding.as_ref().and_then(|binding| binding.mac);
                 (self.access(device)?, mac.unwrap_or_default())
             }
-            (End::Address(_), End::Device(name)) => (self.core(self.device(name)?)?, [0; 6]),
+            (End::Address(_), End::Device(name) | End::At(name, _)) => {
+                (self.core(self.device(name)?)?, [0; 6])
+            }
             (End::Address(_), End::Address(_)) => {
                 return Err("neither end is a device; name one".to_owned());
             }
@@ -175,7 +179,7 @@ impl<'a> Bench<'a> {
     /// Addresses of one family for both ends.
     fn addresses(&self, question: &Question) -> Result<(IpAddr, IpAddr), String> {
         let of = |end: &End| match end {
-            End::Address(address) => Ok(vec![*address]),
+            End::Address(address) | End::At(_, address) => Ok(vec![*address]),
             End::Device(name) => {
                 self.device(name).map(|device| device.addresses.iter().map(|a| host(a.value)).collect())
             }

@@ -53,7 +53,10 @@ impl Trial<'_> {
     }
 
     fn question(&self) -> Result<Question, String> {
-        let device = End::Device(self.device()?);
+        let device = match (self.device()?, &self.test.local) {
+            (name, Some(local)) => End::At(name, local.value),
+            (name, None) => End::Device(name),
+        };
         let remote = match &self.test.remote {
             TestRemote::Address(address) => End::Address(address.value),
             TestRemote::Device(name) => End::Device(name.value.clone()),
@@ -73,6 +76,12 @@ impl Trial<'_> {
         };
         let speaks =
             |device: &Device, v4: bool| device.addresses.iter().any(|a| a.value.addr().is_ipv4() == v4);
+        if let Some(local) = &self.test.local {
+            let mut holding = self.policy.devices().values().filter(|device| device.holds(local.value));
+            let member = holding.find(|device| device.segment.as_ref() == Some(segment));
+            let none = || format!("no device of segment {segment} has {}", local.value);
+            return member.map(|device| device.name.clone()).ok_or_else(none);
+        }
         let fits = |device: &Device| match &self.test.remote {
             TestRemote::Address(address) => speaks(device, address.value.is_ipv4()),
             TestRemote::Device(_) => true,

@@ -1,10 +1,11 @@
-//! Addresses of devices: inside the pools, outside infrastructure, one device each.
+//! Addresses of devices: inside the pools, outside infrastructure, one device each; and what lies behind them.
 
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
 use crate::policy::address::{AddressRange, plain};
+use crate::policy::compile::ground::special;
 use crate::policy::compile::ranges::RangeSet;
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::location::Located;
@@ -14,7 +15,7 @@ use crate::policy::name::Name;
 pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
     let mut by_network: BTreeMap<&Name, Vec<(AddressRange, Owned<'_>)>> = BTreeMap::new();
     for device in policy.devices.values() {
-        for address in &device.addresses {
+        for address in device.prefixes() {
             let range = AddressRange::from(address.value);
             by_network.entry(&device.network.value).or_default().push((range, (device, address)));
         }
@@ -24,7 +25,10 @@ pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
             refuse_misplaced(network, &owned, problems);
         }
         for (later, first) in overlaps(owned) {
-            refuse_shared(name, later, first, problems);
+            // Prefixes of one device may nest: the longest says what an address is.
+            if later.0.name != first.0.name || later.1.value == first.1.value {
+                refuse_shared(name, later, first, problems);
+            }
         }
     }
 }
@@ -51,8 +55,14 @@ pub(super) fn overlaps<T: Copy>(mut ranges: Vec<(AddressRange, T)>) -> Vec<(T, T
 fn refuse_misplaced(network: &Network, owned: &[(AddressRange, Owned<'_>)], problems: &mut Diagnostics) {
     let pools = set(&network.pools);
     let infrastructure = set(&network.infrastructure);
-    for (range, (_, address)) in owned {
-        if !pools.covers(*range) {
+    for (range, (device, address)) in owned {
+        // What lies behind a device has addresses of its own; everything else is the network's to give.
+        let own = device.addresses.iter().any(|own| std::ptr::eq(own, *address));
+        if !own && special().touches(*range) {
+            let problem = format!("framed route {} covers addresses that no host may have", address.value);
+            let help = "name the LAN's own prefix; loopback, link-local, multicast and the like are nobody's";
+            problems.error(&address.at, problem, help);
+        } else if own && !pools.covers(*range) {
             let pools: Vec<String> = network.pools.iter().map(|pool| pool.value.to_string()).collect();
             let problem =
                 format!("{} is outside the pools of network {}", plain(&address.value), network.name);
@@ -64,7 +74,8 @@ fn refuse_misplaced(network: &Network, owned: &[(AddressRange, Owned<'_>)], prob
                 network.name,
                 origin(network, *range)
             );
-            problems.error(&address.at, problem, "give the device another address");
+            let help = if own { "give the device another address" } else { "narrow the framed route" };
+            problems.error(&address.at, problem, help);
         }
     }
 }

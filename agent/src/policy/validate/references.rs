@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
+
+use crate::policy::address::{AddressRange, plain};
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::document::Kind;
 use crate::policy::location::{Located, Location};
 use crate::policy::model::{
-    Direction, Labels, Policy, PolicyRules, Remotes, Selector, Subject, Test, TestDevice, TestRemote,
+    Direction, Labels, Policy, PolicyRules, Remotes, Rule, Selector, Subject, Test, TestDevice, TestRemote,
 };
 use crate::policy::name::{Name, nearest};
 use crate::policy::selectors::Selectors;
@@ -62,10 +65,32 @@ impl References<'_> {
 
     fn rules(&mut self, rules: &PolicyRules, reach: &Reach<'_>) {
         for rule in &rules.rules {
+            self.behind(rules, rule);
             match &rule.direction {
                 Direction::Outbound(remotes) => self.remotes(rules, remotes, reach),
                 Direction::Inbound(remotes) => self.remotes(rules, remotes, reach),
                 Direction::Peer => {}
+            }
+        }
+    }
+
+    /// A rule about a LAN that no called device has would open nothing.
+    fn behind(&mut self, rules: &PolicyRules, rule: &Rule) {
+        let called = match &rules.subject {
+            Subject::Devices(selector) => selector,
+            Subject::Between(between) => &between.responder,
+        };
+        for prefix in &rule.behind {
+            let range = AddressRange::from(prefix.value);
+            let mut called = self.policy.devices.values().filter(|device| called.matches(device));
+            let overlaps = |route: &Located<IpNet>| AddressRange::from(route.value).overlaps(range);
+            if !self.lost && !called.any(|device| device.framed_routes.iter().any(overlaps)) {
+                let problem = format!(
+                    "{} lies behind no device that rule {} is about",
+                    plain(&prefix.value),
+                    rule.name
+                );
+                self.problems.warn(&prefix.at, problem, "compare it with `framedRoutes` of the devices");
             }
         }
     }
@@ -109,11 +134,24 @@ impl References<'_> {
             TestDevice::Named(name) => self.known(Kind::Device, name),
             TestDevice::Like(name) => self.known(Kind::Segment, name),
         }
+        self.tested_local(test);
         if let TestRemote::Device(name) = &test.remote {
             self.known(Kind::Device, name);
         }
         if let Some(rule) = &test.rule {
             self.tested_rule(rules, rule);
+        }
+    }
+
+    /// The address of a test must be one that the device speaks for.
+    fn tested_local(&mut self, test: &Test) {
+        let (Some(local), TestDevice::Named(name)) = (&test.local, &test.device) else { return };
+        if let Some(device) = self.policy.devices.get(&name.value)
+            && !device.holds(local.value)
+        {
+            let problem = format!("{} is neither an address of {} nor behind it", local.value, device.name);
+            let help = "name an address of its framed routes, or its own";
+            self.problems.error(&local.at, problem, help);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 use super::super::policy::PLACES;
 use super::super::world::INTERFACES;
 use super::{Place, Traffic};
@@ -81,14 +83,26 @@ impl Traffic {
         (ifindex, vlan, inner)
     }
 
-    /// The address itself, or some host of an IPv6 prefix.
-    pub(super) fn host_of(&mut self, address: IpAddr) -> IpAddr {
-        match address {
-            IpAddr::V6(v6) if self.random.chance(50) => {
-                let [a, b, c, d, ..] = v6.segments();
+    /// The address itself, or some host of a prefix, its first and last among them.
+    pub(super) fn host_of(&mut self, net: IpNet) -> IpAddr {
+        let inside = match self.random.below(4) {
+            0 => u128::MAX,
+            1 => u128::from(self.random.next()),
+            _ => self.random.below(4) as u128,
+        };
+        match net {
+            IpNet::V6(v6) if v6.prefix_len() >= 64 && self.random.chance(50) => {
+                let [a, b, c, d, ..] = v6.addr().segments();
                 Ipv6Addr::new(a, b, c, d, 0, 0, 0, self.random.below(4) as u16).into()
             }
-            IpAddr::V4(_) | IpAddr::V6(_) => address,
+            IpNet::V6(v6) => {
+                let host = u128::MAX.checked_shr(v6.prefix_len().into()).unwrap_or(0);
+                Ipv6Addr::from_bits(v6.network().to_bits() | inside & host).into()
+            }
+            IpNet::V4(v4) => {
+                let host = u32::MAX.checked_shr(v4.prefix_len().into()).unwrap_or(0);
+                Ipv4Addr::from_bits(v4.network().to_bits() | inside as u32 & host).into()
+            }
         }
     }
 
@@ -96,9 +110,18 @@ impl Traffic {
         if self.random.chance(50) {
             return parse(self.random.pick(&ODD));
         }
-        match self.random.pick(&self.devices).address {
-            IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() ^ (1 << self.random.below(17))).into(),
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() ^ (1 << (60 + self.random.below(10)))).into(),
+        let net = self.random.pick(&self.devices).net;
+        // The bit that ends the prefix says whether an address is just inside or just outside of it.
+        let edge = usize::from(net.max_prefix_len() - net.prefix_len()) + self.random.below(2);
+        match net.addr() {
+            IpAddr::V4(v4) => {
+                let bit = if self.random.chance(50) { self.random.below(17) } else { edge.min(31) };
+                Ipv4Addr::from_bits(v4.to_bits() ^ (1 << bit)).into()
+            }
+            IpAddr::V6(v6) => {
+                let bit = if self.random.chance(50) { 60 + self.random.below(10) } else { edge.min(127) };
+                Ipv6Addr::from_bits(v6.to_bits() ^ (1 << bit)).into()
+            }
         }
     }
 

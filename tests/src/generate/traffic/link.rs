@@ -12,9 +12,9 @@ impl Traffic {
         let place = self.place(&device.places, true);
         let mac = *self.random.pick(&[0x10, 0x10, 0x11]);
         let frame = self.headers(place, mac);
-        let sender = if self.random.chance(70) { self.host_of(device.address) } else { self.near_or_odd() };
+        let sender = if self.random.chance(70) { self.host_of(device.net) } else { self.near_or_odd() };
         let target = match self.random.below(4) {
-            0 => self.random.pick(&self.devices).address,
+            0 => self.random.pick(&self.devices).net.addr(),
             1 => parse(self.random.pick(&OUTSIDE)),
             2 => parse(self.random.pick(&["10.45.0.1", "fe80::1", "10.46.0.1", "192.0.2.9", "10.45.130.1"])),
             _ => self.near_or_odd(),

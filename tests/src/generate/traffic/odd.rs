@@ -10,7 +10,7 @@ impl Traffic {
         let device = self.random.pick(&self.devices).clone();
         let place = if self.random.chance(60) { self.place(&device.places, true) } else { self.any_place() };
         let frame = self.headers(place, 0x10);
-        let mut ends = [self.host_of(device.address), parse(self.random.pick(&OUTSIDE))];
+        let mut ends = [self.host_of(device.net), parse(self.random.pick(&OUTSIDE))];
         if self.random.chance(40) {
             ends.reverse();
         }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
 use crate::policy::address::AddressRange;
 use crate::policy::agent::{AgentConfig, Role};
+use crate::policy::compile::ranges::RangeSet;
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::location::Located;
 use crate::policy::model::{Device, Network, Policy, Subinterface, TeidRange};
@@ -19,7 +22,7 @@ pub(super) fn check(policy: &Policy, agent: &AgentConfig, problems: &mut Diagnos
     for (place, networks) in &shared {
         for (at, (network, seen)) in networks.iter().enumerate() {
             for (other, _) in networks.iter().take(at).filter(|(other, _)| other.name != network.name) {
-                Pair { place, agent, first: other, second: network, seen }.check(problems);
+                Pair { policy, place, agent, first: other, second: network, seen }.check(problems);
             }
         }
     }
@@ -45,6 +48,7 @@ fn refuse_teids_without_tunnels(
 
 /// Two networks on one interface where tunnels end.
 struct Pair<'a> {
+    policy: &'a Policy,
     place: &'a Subinterface,
     agent: &'a AgentConfig,
     first: &'a Network,
@@ -52,7 +56,7 @@ struct Pair<'a> {
     seen: &'a Located<Subinterface>,
 }
 
-impl Pair<'_> {
+impl<'a> Pair<'a> {
     fn check(&self, problems: &mut Diagnostics) {
         self.refuse_shared_teids(problems);
         let Some(overlap) = self.overlap() else { return };
@@ -72,7 +76,7 @@ impl Pair<'_> {
         };
         let (first, second) = (&self.first.name, &self.second.name);
         let problem = format!(
-            "ambiguous_network: on {}, {overlap} is in the pools of {first} and {second}, and {why}",
+            "ambiguous_network: on {}, {overlap} is in the pools or framed routes of {first} and {second}, and {why}",
             self.place
         );
         problems.error(&self.seen.at, problem, help);
@@ -104,13 +108,17 @@ impl Pair<'_> {
         found.is_some_and(|interface| interface.roles.contains(&Role::Core))
     }
 
-    /// A pool of the second network that has an address in common with one of the first.
-    fn overlap(&self) -> Option<ipnet::IpNet> {
-        let meets = |pool: &&Located<ipnet::IpNet>| {
-            let range = AddressRange::from(pool.value);
-            self.first.pools.iter().any(|other| AddressRange::from(other.value).overlaps(range))
-        };
-        self.second.pools.iter().find(meets).map(|pool| pool.value)
+    /// A prefix of the second network that has an address in common with the first.
+    fn overlap(&self) -> Option<IpNet> {
+        let first: RangeSet = self.prefixes(self.first).map(AddressRange::from).collect();
+        self.prefixes(self.second).find(|prefix| first.touches(AddressRange::from(*prefix)))
+    }
+
+    /// Everything that devices of a network can have.
+    fn prefixes(&self, network: &'a Network) -> impl Iterator<Item = IpNet> + 'a {
+        let devices = self.policy.devices.values().filter(|device| device.network.value == network.name);
+        let routes = devices.flat_map(|device| &device.framed_routes);
+        network.pools.iter().chain(routes).map(|prefix| prefix.value)
     }
 }
 
