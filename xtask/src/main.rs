@@ -2,6 +2,7 @@
 
 mod apt;
 mod build_ebpf;
+mod coverage;
 mod demo;
 mod lint;
 mod privilege;
@@ -40,6 +41,8 @@ enum Verb {
     },
     /// Checks formatting, clippy's lints and, with cargo-deny, licences and sources of dependencies.
     Lint,
+    /// Says which lines of the decision code no unprivileged test reaches.
+    Coverage,
     /// Runs the kernel tier under other kernels, in QEMU.
     Vm(vm::Options),
 }
@@ -59,6 +62,7 @@ fn exec(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Demo { args } => demo::exec(&args),
         Verb::Test { tier } => test::exec(tier),
         Verb::Lint => lint::exec(),
+        Verb::Coverage => coverage::exec(),
         Verb::Vm(options) => vm::exec(&options),
     }
 }

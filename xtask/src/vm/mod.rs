@@ -5,6 +5,7 @@
 mod cpio;
 mod guest;
 mod initramfs;
+mod lists;
 mod package;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -24,6 +25,7 @@ use crate::{
     toolchain::find_program,
     workspace,
 };
+use lists::Lists;
 use package::Kernel;
 
 /// The only processor that kernels are fetched for.
@@ -32,7 +34,7 @@ const HOST: &str = "x86_64-unknown-linux-gnu";
 /// Which kernels, and how patiently.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Kernel series to boot, as Debian packages them.
+    /// Kernel series to boot, as Debian packages them; `newest` is the newest of any release.
     #[arg(long, value_delimiter = ',', default_value = "6.1", value_name = "SERIES")]
     kernels: Vec<String>,
     /// Seconds after which a guest is given up.
@@ -93,7 +95,7 @@ fn run_kernel(
     patience: Duration,
     tally: &mut Tally,
 ) -> Result<()> {
-    let busybox = package::unpack(step, "busybox-static")?.join("bin/busybox");
+    let busybox = package::unpack(step, &Lists::own(), "busybox-static")?.join("bin/busybox");
     let kernel = Kernel::fetch(step, series)?;
     let image = directory()?.join(format!("{series}.cpio"));
     initramfs::write(&image, &busybox, &kernel, tests)?;

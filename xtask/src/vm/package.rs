@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::directory;
-use crate::{apt, progress::Step};
+use super::{directory, lists::Lists};
+use crate::progress::Step;
 
 /// A kernel to boot.
 pub(super) struct Kernel {
@@ -20,35 +20,66 @@ pub(super) struct Kernel {
     pub(super) veth: Option<PathBuf>,
 }
 
+/// What `--kernels` calls the newest kernel that Debian has, whichever its release.
+const NEWEST: &str = "newest";
+
 impl Kernel {
-    /// Fetches the newest kernel of a series that the package lists know.
+    /// Fetches the newest kernel of a series that the machine's package lists know, or those of other releases.
     pub(super) fn fetch(step: &Step, series: &str) -> Result<Self> {
-        let package = match newest(series)? {
-            Some(package) => package,
-            None => {
-                apt::update(step)?;
-                newest(series)?.with_context(|| format!("the package lists have no kernel {series}"))?
-            }
+        let (lists, package) = find(step, series)?;
+        let release = package.trim_start_matches(IMAGE).trim_start_matches(BINARY).to_owned();
+        let image = unpack(step, &lists, &package)?.join(format!("boot/vmlinuz-{release}"));
+        // Since Debian 14 the modules are a package of their own.
+        let modules = match package.starts_with(BINARY) {
+            true => unpack(step, &lists, &format!("linux-modules-{release}"))?,
+            false => unpack(step, &lists, &package)?,
         };
-        let root = unpack(step, &package)?;
-        let release = package.trim_start_matches("linux-image-").to_owned();
-        let image = root.join(format!("boot/vmlinuz-{release}"));
-        let veth = root.join(format!("lib/modules/{release}/kernel/drivers/net/veth.ko"));
-        Ok(Self { release, image, veth: veth.exists().then_some(veth) })
+        let drivers = format!("lib/modules/{release}/kernel/drivers/net");
+        let folders = [modules.join(&drivers), modules.join("usr").join(&drivers)];
+        let veth = folders.iter().find_map(|folder| module(folder).transpose()).transpose()?;
+        Ok(Self { release, image, veth })
     }
 }
 
+const IMAGE: &str = "linux-image-";
+const BINARY: &str = "linux-binary-";
+
+/// The lists that know the newest plain kernel of a series, and its package.
+fn find(step: &Step, series: &str) -> Result<(Lists, String)> {
+    let own = Lists::own();
+    if series != NEWEST {
+        if let Some(package) = newest(&own, series)? {
+            return Ok((own, package));
+        }
+        own.update(step)?;
+        if let Some(package) = newest(&own, series)? {
+            return Ok((own, package));
+        }
+    }
+    let other = Lists::other_releases(step)?;
+    let package = newest(&other, series)?
+        .with_context(|| format!("no package list of Debian has a kernel {series}"))?;
+    Ok((other, package))
+}
+
 /// Names the newest plain kernel of a series, as `linux-image-6.1.0-56-amd64`.
-fn newest(series: &str) -> Result<Option<String>> {
-    let pattern = format!("^linux-image-{}\\.[^ ]*-amd64$", series.replace('.', "\\."));
-    let output = Command::new("apt-cache")
-        .args(["search", "--names-only", &pattern])
-        .output()
-        .context("start apt-cache: kernels are fetched as Debian's packages")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let names = text.lines().filter_map(|line| line.split(' ').next());
-    let plain = names.filter(|name| !name.contains("-rt-") && !name.contains("-cloud-"));
-    Ok(plain.max_by_key(|name| numbers(name)).map(str::to_owned))
+fn newest(lists: &Lists, series: &str) -> Result<Option<String>> {
+    let series = if series == NEWEST { "[0-9]+".to_owned() } else { series.replace('.', "\\.") };
+    let names = lists.search(&format!("^linux-(image|binary)-{series}\\.[^ ]*-amd64$"))?;
+    let plain = names.into_iter().filter(|name| !name.contains("-rt-") && !name.contains("-cloud-"));
+    // Where both are there, the binary is what the image depends on.
+    Ok(plain.max_by_key(|name| (numbers(name), name.starts_with(BINARY))))
+}
+
+/// The driver in a folder, unpacked if it is compressed.
+fn module(folder: &Path) -> Result<Option<PathBuf>> {
+    let plain = folder.join("veth.ko");
+    let packed = folder.join("veth.ko.xz");
+    if !plain.exists() && packed.exists() {
+        let status = Command::new("xz").args(["-dk"]).arg(&packed).status().context("start xz")?;
+        anyhow::ensure!(status.success(), "xz could not unpack {}", packed.display());
+    }
+    Ok(plain.exists().then_some(plain))
 }
 
 /// The numbers in a name, which order `6.1.0-9` before `6.1.0-10`.
@@ -57,7 +88,7 @@ fn numbers(name: &str) -> Vec<u64> {
 }
 
 /// Unpacks a package, fetched unless it is there, and returns the directory that stands for `/`.
-pub(super) fn unpack(step: &Step, package: &str) -> Result<PathBuf> {
+pub(super) fn unpack(step: &Step, lists: &Lists, package: &str) -> Result<PathBuf> {
     let parent = directory()?;
     let root = parent.join(package);
     if root.exists() {
@@ -65,10 +96,10 @@ pub(super) fn unpack(step: &Step, package: &str) -> Result<PathBuf> {
     }
     let archive = parent.join(format!("{package}.partial"));
     fresh(&archive)?;
-    let mut download = Command::new("apt-get");
+    let mut download = lists.command("apt-get");
     download.current_dir(&archive).args(["download", package]);
     if step.run(&format!("fetching {package}"), &mut download).is_err() {
-        apt::update(step)?;
+        lists.update(step)?;
         step.run(&format!("fetching {package}"), &mut download)?;
     }
     // Unpacked beside and renamed, so that a directory of this name is always whole.
