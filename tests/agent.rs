@@ -24,5 +24,7 @@ mod socket;
 mod state;
 #[path = "agent/stop.rs"]
 mod stop;
+#[path = "agent/throughput.rs"]
+mod throughput;
 #[path = "agent/traffic.rs"]
 mod traffic;
