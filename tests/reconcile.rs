@@ -228,7 +228,7 @@ fn tables(devices: &[(u8, u16)]) -> Tables {
 
 /// The same with the addresses 4 and 5 as a prefix of a device.
 fn prefixed(mut tables: Tables, device: u32) -> Tables {
-    let owner = Owner { device: DeviceId(device), behind: false };
+    let owner = Owner { device: DeviceId(device), behind: false, nested: false };
     tables.addresses.insert(AddressKey::prefix(NETWORK, address(4).into(), 127), owner);
     let range = Scoped { scope: 127, ..small::pool("10.45.0.4", "10.45.0.5") };
     tables.networks.entry(NETWORK).or_default().prefixes = vec![range];

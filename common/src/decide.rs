@@ -141,7 +141,7 @@ pub fn decide<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, Dr
 #[inline(always)]
 const fn decidable(kind: Kind) -> Result<(), DropReason> {
     match kind {
-        Kind::Ports | Kind::EchoRequest | Kind::EchoReply => Ok(()),
+        Kind::Ports | Kind::EchoRequest | Kind::EchoReply | Kind::Portless => Ok(()),
         Kind::Fragment => Err(DropReason::FragmentUnsupported),
         Kind::IcmpError => Err(DropReason::IcmpError),
         Kind::IcmpOther => Err(DropReason::UnsupportedIcmp),
@@ -224,6 +224,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             | Kind::IcmpError
             | Kind::IcmpOther
             | Kind::Fragment
+            | Kind::Portless
             | Kind::OtherProtocol
             | Kind::Arp
             | Kind::Neighbour
@@ -473,7 +474,8 @@ pub const fn timeout(protocol: u8, state: u64) -> u64 {
         match protocol {
             ip_proto::TCP | ip_proto::SCTP => TCP_ESTABLISHED_S,
             ip_proto::UDP => UDP_S,
-            _ => ICMP_S,
+            ip_proto::ICMP | ip_proto::ICMPV6 => ICMP_S,
+            _ => PORTLESS_S,
         }
     };
     seconds * 1_000_000_000
@@ -485,5 +487,8 @@ pub const TCP_TRANSITORY_S: u64 = 240;
 pub const TCP_ESTABLISHED_S: u64 = 7440;
 /// UDP (RFC 4787 REQ-5), in seconds.
 pub const UDP_S: u64 = 300;
+/// Protocols without ports, in seconds: as the kernel's connection tracking has it for those it does not
+/// know (`nf_conntrack_generic_timeout`), long enough for the keepalives of IPsec and GRE.
+pub const PORTLESS_S: u64 = 600;
 /// ICMP echo (RFC 5508 REQ-1), in seconds.
 pub const ICMP_S: u64 = 60;

@@ -6,8 +6,8 @@
 use crate::abi::key::VLAN_OTHER;
 use crate::abi::map::NETWORK_CAPACITY;
 use crate::abi::value::{
-    DEVICE_MAC_BOUND, IDENTITY_BEHIND, OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, SCOPE_ENDPOINT,
-    SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST, TRANSIT_PASS,
+    DEVICE_MAC_BOUND, IDENTITY_BEHIND, IDENTITY_NESTED, IDENTITY_ROW, OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE,
+    SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST, TRANSIT_PASS,
 };
 use crate::abi::{
     Addr, AddressKey, Device, Epoch, Generation, Network, NetworkId, Subinterface, SubinterfaceKey,
@@ -47,6 +47,7 @@ pub fn identify<T: Tables + Tunnels>(tables: &T, case: &mut Case) -> Step {
         | Kind::IcmpError
         | Kind::IcmpOther
         | Kind::Fragment
+        | Kind::Portless
         | Kind::OtherProtocol => place.route(tables, case),
     }
 }
@@ -293,7 +294,7 @@ pub fn party<'t, T: Tables>(
     address: Addr,
 ) -> Result<Option<(Party, &'t Device, u32)>, DropReason> {
     let (slot, identity) = identity(tables, case, address)?;
-    let (row, behind) = (identity & !IDENTITY_BEHIND, identity & IDENTITY_BEHIND);
+    let (row, behind) = (identity & IDENTITY_ROW, identity & IDENTITY_BEHIND);
     if row == 0 {
         return Ok(None);
     }
@@ -306,7 +307,7 @@ pub fn party<'t, T: Tables>(
 
 /// The slot of an address and the identity in it, 0 if nobody has the address. Single addresses and
 /// IPv6 /64s are found by themselves; which prefix of another length covers an address is searched
-/// only where neither is.
+/// only where neither is, or where the /64 says that longer ones lie in it.
 #[inline(always)]
 fn identity<T: Tables>(tables: &T, case: &mut Case, address: Addr) -> Result<(u32, u32), DropReason> {
     let network = case.evidence.network;
@@ -314,9 +315,9 @@ fn identity<T: Tables>(tables: &T, case: &mut Case, address: Addr) -> Result<(u3
     if found.1 == 0 && !address.is_v4() {
         found = held(tables, case, &AddressKey::prefix64(network, address));
     }
-    if found.1 == 0 {
+    if found.1 == 0 || found.1 & IDENTITY_NESTED != 0 {
         let length = search::scope(tables, case.place.network.prefixes, address)?;
-        if length != 0 {
+        if length != 0 && (found.1 == 0 || length > 64) {
             found = held(tables, case, &AddressKey::prefix(network, address, length));
         }
     }

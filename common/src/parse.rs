@@ -30,7 +30,7 @@ pub enum Kind {
     IcmpOther = 4,
     /// An IP fragment; there are no ports.
     Fragment = 5,
-    /// An IP protocol without ports that we know.
+    /// An IP protocol that no rule can name.
     OtherProtocol = 6,
     /// ARP: source is the sender, destination the target.
     Arp = 7,
@@ -42,6 +42,8 @@ pub enum Kind {
     RouterOnly = 10,
     /// LACP or LLDP: no addresses at all.
     LinkControl = 11,
+    /// A protocol without ports that rules can name: GRE, ESP and the like.
+    Portless = 12,
 }
 
 impl Kind {
@@ -60,6 +62,7 @@ impl Kind {
             9 => Self::RouterSolicitation,
             10 => Self::RouterOnly,
             11 => Self::LinkControl,
+            12 => Self::Portless,
             _ => return None,
         })
     }
@@ -266,7 +269,12 @@ fn transport<F: Frame + ?Sized>(
         }
         ip_proto::UDP => l4::udp(window, at).ok_or(DropReason::MalformedUdp)?,
         ip_proto::SCTP => l4::sctp(window, at).ok_or(DropReason::MalformedSctp)?,
-        _ => return Ok(()),
+        protocol => {
+            if ip_proto::is_portless(protocol) {
+                packet.kind = Kind::Portless;
+            }
+            return Ok(());
+        }
     };
     packet.kind = Kind::Ports;
     packet.source_port = ports.source;

@@ -78,6 +78,7 @@ fn never(policy: &Policy, network: &Network, device: &Device, port: Port) -> boo
 
 fn opens(ports: &[Port], port: Port) -> bool {
     ports.iter().any(|open| match (open, port) {
+        (Port::Portless(open), Port::Portless(asked)) => *open == asked,
         (Port::Any, _) | (Port::Echo, Port::Echo) => true,
         (Port::Range { protocol, first, last }, Port::Range { protocol: asked, first: number, .. }) => {
             *protocol == asked && (*first..=*last).contains(&number)

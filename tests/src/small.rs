@@ -48,7 +48,7 @@ fn add_device(tables: &mut Tables, number: u8, port: u16) {
     tables.devices.insert(DeviceId(id), Device::unbound(DeviceId(id), NETWORK, ProfileId(id)));
     tables.addresses.insert(
         AddressKey::host(NETWORK, address(number).into()),
-        Owner { device: DeviceId(id), behind: false },
+        Owner { device: DeviceId(id), behind: false, nested: false },
     );
     let open = PortRange { protocol: 17, first: port, last: port, rule: RuleId(id), ..PortRange::default() };
     let remote = Remote { first: REMOTE.into(), last: REMOTE.into(), ports: vec![open] };

@@ -107,7 +107,11 @@ pub(super) fn opens(rule: &Rule, network: Option<&Network>) -> String {
         let services = remotes.services.iter().filter_map(|name| network.services.get(&name.value));
         ports.extend(services.flat_map(|service: &Service| service.ports.iter().copied()));
     }
-    if ports.is_empty() { "the service's ports".to_owned() } else { list(ports) }
+    let ports = if ports.is_empty() { "the service's ports".to_owned() } else { list(ports) };
+    match rule.behind.is_empty() {
+        true => ports,
+        false => format!("{ports} behind {}", prefixes(&rule.behind)),
+    }
 }
 
 /// Where a device's frames must enter: `acc0 vlan 101.7, MAC 02:00:00:00:00:11`.

@@ -52,7 +52,7 @@ pub use model::{
 };
 pub use name::Name;
 pub(crate) use name::nearest as nearest_name;
-pub use ports::{NotAPort, Port, Protocol};
+pub use ports::{NotAPort, Port, Portless, Protocol};
 pub use source::{FILE_BYTES, STANDARD_INPUT, TOTAL_BYTES, read};
 
 use document::Drafts;

@@ -1,7 +1,9 @@
-//! What a rule says about protocols and ports: `any`, `tcp/443`, `udp/100-200`, `icmp/echo`.
+//! What a rule says about protocols and ports: `any`, `tcp/443`, `udp/100-200`, `icmp/echo`, `gre`.
 
 use std::fmt;
 use std::time::Duration;
+
+use bulkhead_common::wire::ip_proto;
 
 use super::node::Node;
 use super::reader::Reader;
@@ -42,10 +44,76 @@ impl Protocol {
     }
 }
 
+/// A protocol without ports that rules can name, by its own name only: what is in it, nobody sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Portless {
+    /// Generic routing encapsulation.
+    Gre,
+    /// IPsec's encapsulating security payload.
+    Esp,
+    /// IPsec's authentication header.
+    Ah,
+    /// IPv4 in IP.
+    Ipip,
+    /// IPv6 in IP.
+    SixInFour,
+    /// Ethernet in IP.
+    EtherIp,
+    /// L2TP version 3 without UDP.
+    L2tp,
+}
+
+impl Portless {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Gre, Self::Esp, Self::Ah, Self::Ipip, Self::SixInFour, Self::EtherIp, Self::L2tp];
+
+    /// The word in a policy.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gre => "gre",
+            Self::Esp => "esp",
+            Self::Ah => "ah",
+            Self::Ipip => "ipip",
+            Self::SixInFour => "6in4",
+            Self::EtherIp => "etherip",
+            Self::L2tp => "l2tp",
+        }
+    }
+
+    /// The number in an IP header (IANA protocol numbers).
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Gre => ip_proto::GRE,
+            Self::Esp => ip_proto::ESP,
+            Self::Ah => ip_proto::AUTHENTICATION,
+            Self::Ipip => ip_proto::IPIP,
+            Self::SixInFour => ip_proto::IPV6,
+            Self::EtherIp => ip_proto::ETHERIP,
+            Self::L2tp => ip_proto::L2TP,
+        }
+    }
+
+    /// The protocol with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.number() == number)
+    }
+}
+
+/// UDP ports of tunnels: L2TP (RFC 2661), Teredo (RFC 4380), VXLAN (RFC 7348) and its older port in Linux,
+/// Geneve (RFC 8926). GTP-U is not here: no rule opens it.
+pub(super) const TUNNEL_PORTS: [u16; 5] = [1701, 3544, 4789, 6081, 8472];
+
+/// Everything that carries other packets.
+pub(super) fn tunnels() -> impl Iterator<Item = Port> {
+    let by_port = TUNNEL_PORTS.into_iter().map(|port| Port::single(Protocol::Udp, port));
+    Portless::ALL.into_iter().map(Port::Portless).chain(by_port)
+}
+
 /// One entry of a `ports` list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Port {
-    /// Every protocol and port the engine understands.
+    /// Every protocol and port the engine understands, except tunnels.
     Any,
     /// A run of ports of one protocol, both ends included; `tcp/any` is 0–65535.
     Range {
@@ -58,6 +126,8 @@ pub enum Port {
     },
     /// Echo requests of ICMP and ICMPv6, and their replies.
     Echo,
+    /// A protocol without ports.
+    Portless(Portless),
 }
 
 impl Port {
@@ -66,14 +136,25 @@ impl Port {
         Self::Range { protocol, first: port, last: port }
     }
 
-    /// True if every packet that `other` names is named by this one.
+    /// True if a rule with this entry opens what `other` names: tunnels only by their own names.
+    pub fn opens(&self, other: &Self) -> bool {
+        self.covers(other) && (!other.is_tunnel() || self == other)
+    }
+
+    /// True for what carries other packets.
+    pub fn is_tunnel(&self) -> bool {
+        tunnels().any(|tunnel| tunnel == *self)
+    }
+
+    /// True if every packet that `other` names is named by this one: what a `never` list forbids.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Any, _) | (Self::Echo, Self::Echo) => true,
             (Self::Range { protocol, first, last }, Self::Range { protocol: p, first: f, last: l }) => {
                 protocol == p && first <= f && l <= last
             }
-            (Self::Range { .. } | Self::Echo, _) => false,
+            (Self::Portless(protocol), Self::Portless(other)) => protocol == other,
+            (Self::Range { .. } | Self::Echo | Self::Portless(_), _) => false,
         }
     }
 }
@@ -83,6 +164,7 @@ impl fmt::Display for Port {
         match *self {
             Self::Any => f.write_str("any"),
             Self::Echo => f.write_str("icmp/echo"),
+            Self::Portless(protocol) => f.write_str(protocol.as_str()),
             Self::Range { protocol, first: 0, last: LAST } => write!(f, "{}/any", protocol.as_str()),
             Self::Range { protocol, first, last } if first == last => {
                 write!(f, "{}/{first}", protocol.as_str())
@@ -128,10 +210,13 @@ impl std::str::FromStr for Port {
                 })?;
                 range(protocol, ports)
             }
-            None => Err(not(
-                format!("{text:?} is not a port"),
-                "write it like tcp/443, tcp/8883-8884, udp/any, icmp/echo or any",
-            )),
+            None => match Portless::ALL.into_iter().find(|protocol| protocol.as_str() == text) {
+                Some(protocol) => Ok(Self::Portless(protocol)),
+                None => Err(not(
+                    format!("{text:?} is not a port"),
+                    "write it like tcp/443, tcp/8883-8884, udp/any, icmp/echo, gre or any",
+                )),
+            },
         }
     }
 }
@@ -214,9 +299,22 @@ mod tests {
 
     #[test]
     fn ports_read_as_they_are_written() {
-        for text in ["any", "tcp/443", "tcp/8883-8884", "udp/any", "sctp/36412", "icmp/echo"] {
+        for text in ["any", "tcp/443", "tcp/8883-8884", "udp/any", "sctp/36412", "icmp/echo", "gre", "6in4"] {
             assert_eq!(text.parse::<Port>().map(|port| port.to_string()), Ok(text.to_owned()));
         }
+    }
+
+    #[test]
+    fn tunnels_are_opened_by_their_own_names_and_forbidden_by_any() {
+        let port = |text: &str| text.parse::<Port>().unwrap();
+        for (text, opened) in [("any", false), ("gre", true), ("esp", false), ("udp/any", false)] {
+            assert_eq!(port(text).opens(&port("gre")), opened, "{text}");
+        }
+        for (text, opened) in [("any", false), ("udp/4789", true), ("udp/4788-4790", false), ("gre", false)] {
+            assert_eq!(port(text).opens(&port("udp/4789")), opened, "{text}");
+        }
+        assert!(port("any").covers(&port("gre")) && port("udp/any").covers(&port("udp/4789")));
+        assert!(port("udp/any").opens(&port("udp/4788")) && port("tcp/any").opens(&port("tcp/4789")));
     }
 
     #[test]

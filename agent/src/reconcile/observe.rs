@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use bulkhead_common::abi::map::NETWORK_CAPACITY;
-use bulkhead_common::abi::value::IDENTITY_BEHIND;
+use bulkhead_common::abi::value::IDENTITY_ROW;
 use bulkhead_common::abi::{
     AddressKey, Epoch, Network, NetworkId, Peer, PortRange, ProfileId, Range, RuleSet, Span, Subinterface,
     SubinterfaceKey, Versioned,
@@ -100,7 +100,7 @@ fn read_scopes(rows: &impl Rows, span: Span) -> Result<Vec<Scoped>> {
 fn read_address(rows: &impl Rows, state: &mut State, key: AddressKey, slot: u32) -> Result<()> {
     let versioned = rows.identity(slot).with_context(|| format!("{} has no slot {slot}", key.address()))?;
     let (_, identity) = versioned.at(state.epoch.generation);
-    let row = identity & !IDENTITY_BEHIND;
+    let row = identity & IDENTITY_ROW;
     if row != 0 {
         let device =
             rows.device(row).with_context(|| format!("{} has no device row {row}", key.address()))?;

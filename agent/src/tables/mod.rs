@@ -18,7 +18,7 @@ pub use tunnel_table::TunnelTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bulkhead_common::abi::value::IDENTITY_BEHIND;
+use bulkhead_common::abi::value::{IDENTITY_BEHIND, IDENTITY_NESTED};
 use bulkhead_common::abi::{
     Addr, AddressKey, Device, DeviceId, Generation, NetworkId, PortRange, ProfileId, Span, Subinterface,
 };
@@ -59,12 +59,16 @@ pub struct Owner {
     pub device: DeviceId,
     /// True if the address is not its own but lies on the LAN behind it.
     pub behind: bool,
+    /// True of an IPv6 /64 in which longer prefixes of the device lie.
+    pub nested: bool,
 }
 
 impl Owner {
     /// The identity that an address leads to: the device's row, and where the address lies.
     pub const fn identity(self, row: u32) -> u32 {
-        if self.behind && row != 0 { row | IDENTITY_BEHIND } else { row }
+        let behind = if self.behind { IDENTITY_BEHIND } else { 0 };
+        let nested = if self.nested { IDENTITY_NESTED } else { 0 };
+        if row == 0 { 0 } else { row | behind | nested }
     }
 }
 

@@ -17,6 +17,7 @@ use super::id::EventId;
 use super::label::Label;
 use super::names::Names;
 use super::record::{EventKind, FlowEnd, Outcome, Record};
+use crate::policy::Portless;
 
 /// Makes records: names things as one catalogue does, and times as one reading of the clocks does.
 #[derive(Clone, Copy)]
@@ -162,7 +163,12 @@ fn protocol(record: &mut Record, judged: &Judged) {
         | Kind::Neighbour
         | Kind::RouterSolicitation
         | Kind::RouterOnly => record.icmp_type = Some(detail),
-        Kind::Ports | Kind::Fragment | Kind::OtherProtocol | Kind::Arp | Kind::LinkControl => {}
+        Kind::Ports
+        | Kind::Portless
+        | Kind::Fragment
+        | Kind::OtherProtocol
+        | Kind::Arp
+        | Kind::LinkControl => {}
     }
 }
 
@@ -178,6 +184,7 @@ fn ends(record: &mut Record, flow: &Flow, local_opened: bool) {
     match key.protocol {
         ip_proto::ICMP => record.icmp_type = Some(icmp::ECHO_REQUEST_V4),
         ip_proto::ICMPV6 => record.icmp_type = Some(icmp::ECHO_REQUEST_V6),
+        portless if ip_proto::is_portless(portless) => {}
         _ => {
             record.source_port = Some(from.1);
             record.destination_port = Some(to.1);
@@ -209,7 +216,10 @@ fn protocol_name(protocol: u8) -> Label {
         ip_proto::UDP => "udp".into(),
         ip_proto::ICMPV6 => "icmpv6".into(),
         ip_proto::SCTP => "sctp".into(),
-        other => other.to_string().into(),
+        other => match Portless::from_number(other) {
+            Some(portless) => portless.as_str().into(),
+            None => other.to_string().into(),
+        },
     }
 }
 

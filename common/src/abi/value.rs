@@ -200,6 +200,10 @@ pub struct ScopeRange {
 
 /// In the value of an identity beside the device row: the address lies behind the device, on its LAN.
 pub const IDENTITY_BEHIND: u32 = 1 << 31;
+/// As above, of an IPv6 /64: longer prefixes of its device lie in it, and count for what they cover.
+pub const IDENTITY_NESTED: u32 = 1 << 30;
+/// The device row of an identity.
+pub const IDENTITY_ROW: u32 = !(IDENTITY_BEHIND | IDENTITY_NESTED);
 
 /// [`Device::flags`]: `mac` must match.
 pub const DEVICE_MAC_BOUND: u16 = 1;

@@ -115,8 +115,6 @@ impl Payload {
             // The address in the header is not the final one: judging it would be judging a lie.
             ip_proto::ROUTING if segments_left != 0 => return Err(DropReason::UnsupportedExtension),
             ip_proto::FRAGMENT => 8,
-            // RFC 4302 section 2.2 counts in words of 4 octets, minus 2; RFC 8200 in words of 8, minus 1.
-            ip_proto::AUTHENTICATION => (len as u32 + 2) * 4,
             _ => (len as u32 + 1) * 8,
         };
         if window.rest(self.at) < bytes {
@@ -131,15 +129,12 @@ impl Payload {
     }
 }
 
+/// An authentication header is not one: it may hold a tunnel, and IPv4 has it as a protocol like others.
 #[inline(always)]
 const fn is_extension(protocol: u8) -> bool {
     matches!(
         protocol,
-        ip_proto::HOP_BY_HOP
-            | ip_proto::ROUTING
-            | ip_proto::FRAGMENT
-            | ip_proto::AUTHENTICATION
-            | ip_proto::DESTINATION_OPTIONS
+        ip_proto::HOP_BY_HOP | ip_proto::ROUTING | ip_proto::FRAGMENT | ip_proto::DESTINATION_OPTIONS
     )
 }
 
@@ -172,13 +167,16 @@ mod tests {
 
     #[test]
     fn each_header_counts_its_length_its_own_way() {
-        let chain: [(u8, &[u8]); 3] = [
-            (0, &[0, 0, 0, 0, 0, 0, 0]),
-            (60, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-            (51, &[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-        ];
+        let chain: [(u8, &[u8]); 2] =
+            [(0, &[0, 0, 0, 0, 0, 0, 0]), (60, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])];
         let payload = walk(&packet(&chain, 17)).unwrap();
-        assert_eq!((payload.protocol, payload.at, payload.fragment), (17, 40 + 8 + 16 + 16, false));
+        assert_eq!((payload.protocol, payload.at, payload.fragment), (17, 40 + 8 + 16, false));
+    }
+
+    #[test]
+    fn an_authentication_header_is_a_protocol_and_nothing_behind_it_is_read() {
+        let payload = walk(&packet(&[(51, &[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])], 6)).unwrap();
+        assert_eq!((payload.protocol, payload.at), (51, 40));
     }
 
     #[test]

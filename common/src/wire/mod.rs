@@ -32,20 +32,39 @@ pub mod ip_proto {
     pub const HOP_BY_HOP: u8 = 0;
     /// ICMP (RFC 792).
     pub const ICMP: u8 = 1;
+    /// IPv4 in IP (RFC 2003, RFC 2473).
+    pub const IPIP: u8 = 4;
     /// TCP (RFC 9293).
     pub const TCP: u8 = 6;
     /// UDP (RFC 768).
     pub const UDP: u8 = 17;
+    /// IPv6 in IP (RFC 4213, RFC 2473).
+    pub const IPV6: u8 = 41;
     /// IPv6 routing header (RFC 8200 section 4.4).
     pub const ROUTING: u8 = 43;
     /// IPv6 fragment header (RFC 8200 section 4.5).
     pub const FRAGMENT: u8 = 44;
+    /// Generic routing encapsulation (RFC 2784).
+    pub const GRE: u8 = 47;
+    /// Encapsulating security payload (RFC 4303).
+    pub const ESP: u8 = 50;
     /// Authentication header (RFC 4302).
     pub const AUTHENTICATION: u8 = 51;
     /// ICMPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
     /// IPv6 destination options (RFC 8200 section 4.6).
     pub const DESTINATION_OPTIONS: u8 = 60;
+    /// Ethernet in IP (RFC 3378).
+    pub const ETHERIP: u8 = 97;
+    /// L2TP version 3 (RFC 3931).
+    pub const L2TP: u8 = 115;
     /// SCTP (RFC 9260).
     pub const SCTP: u8 = 132;
+
+    /// True for the protocols without ports that rules can name: each carries packets of its own, which
+    /// nobody here looks at.
+    #[inline(always)]
+    pub const fn is_portless(protocol: u8) -> bool {
+        matches!(protocol, IPIP | IPV6 | GRE | ESP | AUTHENTICATION | ETHERIP | L2TP)
+    }
 }

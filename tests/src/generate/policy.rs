@@ -27,7 +27,7 @@ pub(super) const PLACES: [(&str, u16, u16); 14] = [
 const CLASSES: [&str; 3] = ["camera", "recorder", "charger"];
 
 /// Ports as rules name them.
-const PORTS: [&str; 16] = [
+const PORTS: [&str; 26] = [
     "any",
     "tcp/443",
     "tcp/443",
@@ -44,6 +44,16 @@ const PORTS: [&str; 16] = [
     "icmp/echo",
     "tcp/554",
     "udp/5683-5684",
+    "gre",
+    "esp",
+    "6in4",
+    "ah",
+    "ipip",
+    "udp/4789",
+    "udp/4780-4789",
+    "udp/1701-1702",
+    "etherip",
+    "l2tp",
 ];
 
 /// Prefixes as rules name them.
@@ -225,8 +235,20 @@ fn network_text(random: &mut Random, network: &Net) -> String {
 
 fn never(random: &mut Random, text: &mut String) {
     if random.chance(40) {
-        let ports =
-            random.some(&["tcp/23", "tcp/445", "udp/5005", "icmp/echo", "tcp/8880-8883", "sctp/any"], 1, 2);
+        let ports = random.some(
+            &[
+                "tcp/23",
+                "tcp/445",
+                "udp/5005",
+                "icmp/echo",
+                "tcp/8880-8883",
+                "sctp/any",
+                "gre",
+                "udp/4000-5000",
+            ],
+            1,
+            2,
+        );
         let ports: Vec<&str> = ports.into_iter().copied().collect();
         let _ = writeln!(text, "  never: [{}]", ports.join(", "));
     }
@@ -269,7 +291,7 @@ fn device_text(random: &mut Random, network: &Net, name: &str, host: &str) -> St
         network.name,
         addresses.join(", ")
     );
-    let lans = lans(random, network, index);
+    let lans = lans(random, network, index, subnet);
     if !lans.is_empty() {
         let _ = writeln!(text, "  framedRoutes: [{}]", lans.join(", "));
     }
@@ -303,7 +325,7 @@ fn own_prefixes(random: &mut Random, Net { v4, v6, .. }: &Net, index: usize, sub
 }
 
 /// What lies behind a device: in the pool, outside of it, and one inside another.
-fn lans(random: &mut Random, Net { v4, .. }: &Net, index: usize) -> Vec<String> {
+fn lans(random: &mut Random, Net { v4, v6, .. }: &Net, index: usize, subnet: &str) -> Vec<String> {
     // Networks that share pools share LANs too; others may be told apart by nothing but addresses.
     let apart = if *v4 == "10.45" { 0 } else { 8 };
     let lan = index + apart;
@@ -315,6 +337,7 @@ fn lans(random: &mut Random, Net { v4, .. }: &Net, index: usize) -> Vec<String> 
         format!("\"2001:db8:5{lan:x}::/48\""),
         format!("\"2001:db8:5{lan:x}:7::/64\""),
         format!("\"2001:db8:6{lan:x}::1\""),
+        format!("\"{v6}:0:{subnet}:4000::/66\""),
     ];
     let most = if random.chance(50) { 4 } else { 0 };
     random.some(&all, 0, most).into_iter().cloned().collect()

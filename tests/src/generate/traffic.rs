@@ -76,12 +76,17 @@ enum Words {
     Sctp(u16, u16),
     Ping(u16),
     Pong(u16),
+    Portless(u8),
 }
 
-const PORTS: [u16; 33] = [
+const PORTS: [u16; 40] = [
     0, 1, 21, 22, 23, 24, 53, 67, 68, 123, 442, 443, 443, 444, 445, 546, 547, 554, 853, 1023, 1024, 4999,
-    5000, 5005, 5010, 5683, 5685, 8883, 36412, 65535, 2123, 2152, 8805,
+    5000, 5005, 5010, 5683, 5685, 8883, 36412, 65535, 2123, 2152, 8805, 1701, 4788, 4789, 4789, 4790, 6081,
+    8472,
 ];
+
+/// IPIP, 6in4, GRE, ESP, AH, EtherIP, L2TP, and some that are none of these.
+const PORTLESS: [u8; 11] = [4, 41, 47, 47, 50, 50, 51, 97, 115, 46, 89];
 
 impl Traffic {
     /// A stream for a world, from a seed of its own.
@@ -125,7 +130,7 @@ impl Traffic {
     fn pass_time(&mut self) {
         let seconds = match self.random.below(100) {
             0 => *self.random.pick(&[7199, 7201, 7439, 7441]),
-            1..4 => *self.random.pick(&[239, 241, 299, 301]),
+            1..4 => *self.random.pick(&[239, 241, 299, 301, 599, 601]),
             4..14 => *self.random.pick(&[29, 31, 59, 61]),
             _ => *self.random.pick(&[0, 1, 2, 3]),
         };
@@ -184,7 +189,7 @@ impl Traffic {
     fn words(&mut self) -> Words {
         let own = 50_000 + self.random.below(3) as u16;
         let port = *self.random.pick(&PORTS);
-        match self.random.below(12) {
+        match self.random.below(13) {
             0..4 => Words::Tcp(own, port, SYN),
             4 => Words::Tcp(
                 own,
@@ -194,6 +199,7 @@ impl Traffic {
             5..8 => Words::Udp(if self.random.chance(80) { own } else { port }, port),
             8 => Words::Sctp(own, port),
             9 => Words::Pong(own),
+            10 => Words::Portless(*self.random.pick(&PORTLESS)),
             _ => Words::Ping(own),
         }
     }
@@ -220,6 +226,7 @@ impl Traffic {
                 Words::Sctp(source, destination) => Words::Udp(source, destination),
                 Words::Ping(id) => Words::Pong(id),
                 Words::Pong(id) => Words::Pong(id ^ 1),
+                Words::Portless(protocol) => Words::Portless(protocol ^ 1),
             };
         }
         self.speak(said)
@@ -233,6 +240,7 @@ impl Traffic {
             Words::Sctp(source, destination) => Words::Sctp(destination, source),
             Words::Ping(id) => Words::Pong(id),
             Words::Pong(id) => Words::Ping(id),
+            Words::Portless(protocol) => Words::Portless(protocol),
         };
         let home = self.devices.iter().find(|device| device.has(said.from)).cloned();
         let partner = self.devices.iter().find(|device| device.has(said.to)).cloned();
@@ -267,6 +275,7 @@ impl Traffic {
             Words::Sctp(source, destination) => frame.sctp(source, destination),
             Words::Ping(id) => frame.echo_request(id, 1),
             Words::Pong(id) => frame.echo_reply(id, 1),
+            Words::Portless(protocol) => frame.protocol(protocol),
         };
         let payload = vec![0; self.random.below(40)];
         (place, frame.payload(&payload))

@@ -47,6 +47,8 @@ pub enum TableLie {
     NothingBehind,
     /// Devices have no prefixes but those that addresses lead to by themselves.
     NoPrefixes,
+    /// No prefix lies in a /64.
+    NothingNested,
     /// Prefixes are one bit shorter than they are.
     WrongPrefix,
     /// No rule opens anything behind a device.
@@ -57,7 +59,7 @@ pub enum TableLie {
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -75,6 +77,7 @@ impl TableLie {
         Self::NoHostPools,
         Self::NothingBehind,
         Self::NoPrefixes,
+        Self::NothingNested,
         Self::WrongPrefix,
         Self::NoBehind,
         Self::OpenBehindPeers,
@@ -92,6 +95,7 @@ impl TableLie {
     fn in_devices(self, tables: &mut Tables) {
         match self {
             Self::NothingBehind => tables.addresses.values_mut().for_each(|owner| owner.behind = false),
+            Self::NothingNested => tables.addresses.values_mut().for_each(|owner| owner.nested = false),
             Self::NoPrefixes => tables.networks.values_mut().for_each(|facts| facts.prefixes.clear()),
             Self::WrongPrefix => {
                 let prefixes = tables.networks.values_mut().flat_map(|facts| &mut facts.prefixes);

@@ -28,6 +28,7 @@ struct Name {
 enum Matter {
     Ports { protocol: u8, local: u16, remote: u16 },
     Echo { id: u16, local_asks: bool },
+    Portless { protocol: u8 },
 }
 
 #[derive(Debug)]
@@ -203,6 +204,7 @@ impl<'p> Oracle<'p> {
         let called = match subject.frame.what {
             What::Ports { protocol, destination, .. } if caller_sent => Called::Port(protocol, destination),
             What::Ports { protocol, source, .. } => Called::Port(protocol, source),
+            What::Portless(protocol) => Called::Portless(protocol),
             _ => Called::Echo,
         };
         let intent = self.intent;
@@ -235,6 +237,7 @@ impl<'p> Oracle<'p> {
             What::Ports { protocol, source, destination, .. } => {
                 Matter::Ports { protocol, local: destination, remote: source }
             }
+            What::Portless(protocol) => Matter::Portless { protocol },
             What::Ping(id) => Matter::Echo { id: known_id(id), local_asks: talk.sent },
             What::Pong(id) => Matter::Echo { id: known_id(id), local_asks: !talk.sent },
             what => unreachable!("{what:?} is no conversation"),
@@ -273,6 +276,7 @@ impl Conversation {
         let protocol = match self.name.matter {
             Matter::Ports { protocol, .. } => protocol,
             Matter::Echo { .. } => return self.idle_seconds.unwrap_or(60),
+            Matter::Portless { .. } => return self.idle_seconds.unwrap_or(600),
         };
         match protocol {
             6 if half_open && (!self.replied || self.closing) => self.idle_seconds.unwrap_or(240).min(240),
@@ -284,7 +288,7 @@ impl Conversation {
 
 fn speakable(what: What) -> Result<(), Refusal> {
     match what {
-        What::Ports { .. } | What::Ping(_) | What::Pong(_) => Ok(()),
+        What::Ports { .. } | What::Ping(_) | What::Pong(_) | What::Portless(_) => Ok(()),
         What::Fragment => Err("fragment_unsupported"),
         What::IcmpError => Err("icmp_error"),
         What::IcmpOther => Err("unsupported_icmp"),

@@ -48,6 +48,8 @@ pub enum What {
     IcmpOther,
     /// Part of a packet.
     Fragment,
+    /// A protocol without ports that rules can name, by its number.
+    Portless(u8),
     /// A protocol that rules can't name.
     Unknown,
     /// ARP request or reply.
@@ -224,7 +226,10 @@ impl<'f> Chain<'f> {
         if flaw == Some(Flaw::IgnoresExtensions) {
             return Ok(chain);
         }
-        while matches!(chain.protocol, 0 | 43 | 44 | 51 | 60) && !chain.fragment {
+        let walks_ah = flaw == Some(Flaw::LooksBehindAh);
+        while (matches!(chain.protocol, 0 | 43 | 44 | 60) || walks_ah && chain.protocol == 51)
+            && !chain.fragment
+        {
             if chain.headers == 6 {
                 return Err("unsupported_extension");
             }

@@ -79,11 +79,15 @@ pub enum Flaw {
     OpensDeviceToo,
     /// Lets a device claim on its link what lies behind it.
     BelievesLans,
+    /// Lets an entry that spans tunnels open them.
+    OpensTunnels,
+    /// Takes an authentication header for an extension header, and what is in it for the packet.
+    LooksBehindAh,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -122,5 +126,7 @@ impl Flaw {
         Self::OpensLans,
         Self::OpensDeviceToo,
         Self::BelievesLans,
+        Self::OpensTunnels,
+        Self::LooksBehindAh,
     ];
 }

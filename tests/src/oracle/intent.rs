@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use bulkhead::policy::{
-    AgentConfig, Between, Device, Direction, Interface, Network, Policy, PolicyRules, Port, Protocol,
-    Remotes, Role, Rule, Selector, Subject, Transit,
+    AgentConfig, Between, Device, Direction, Interface, Network, Policy, PolicyRules, Port, Portless,
+    Protocol, Remotes, Role, Rule, Selector, Subject, Transit,
 };
 use bulkhead::tables::Host;
 use ipnet::IpNet;
@@ -27,6 +27,8 @@ pub(super) enum Called {
     Port(u8, u16),
     /// An echo.
     Echo,
+    /// A protocol without ports, by its number.
+    Portless(u8),
 }
 
 /// The rule that allows something, and how long its conversations may be silent.
@@ -132,7 +134,7 @@ impl<'p> Intent<'p> {
         let network = self.policy.networks().get(&device.network.value).map(|network| &network.never);
         let segment = device.segment.as_ref().and_then(|name| self.policy.segments().get(name));
         let mut all = network.into_iter().chain(segment.map(|segment| &segment.never)).flatten();
-        all.any(|port| self.names(*port, called))
+        all.any(|port| self.spans(*port, called))
     }
 
     /// What allows the device to call an address outside.
@@ -259,7 +261,23 @@ impl<'p> Intent<'p> {
         prefix.contains(&address) && !(early && prefix.broadcast() == address)
     }
 
+    /// True if a rule's entry opens what is called: what carries other packets only if it says exactly that.
     fn names(&self, port: Port, called: Called) -> bool {
+        let carries = match called {
+            Called::Portless(_) => true,
+            Called::Port(17, port) => matches!(port, 1701 | 3544 | 4789 | 6081 | 8472),
+            Called::Port(..) | Called::Echo => false,
+        };
+        let exact = match port {
+            Port::Range { first, last, .. } => first == last,
+            Port::Portless(_) => true,
+            Port::Any | Port::Echo => false,
+        };
+        self.spans(port, called) && (exact || !carries || self.flaw == Some(Flaw::OpensTunnels))
+    }
+
+    /// True if an entry covers what is called.
+    fn spans(&self, port: Port, called: Called) -> bool {
         let number = |protocol| match protocol {
             Protocol::Tcp => 6,
             Protocol::Udp => 17,
@@ -271,8 +289,22 @@ impl<'p> Intent<'p> {
                 let early = self.flaw == Some(Flaw::EndsRangesEarly) && first != last && port == last;
                 number(protocol) == wanted && first <= port && port <= last && !early
             }
-            (Port::Range { .. }, Called::Echo) | (Port::Echo, Called::Port(..)) => false,
+            (Port::Portless(protocol), Called::Portless(wanted)) => portless(protocol) == wanted,
+            (Port::Range { .. } | Port::Echo | Port::Portless(_), _) => false,
         }
+    }
+}
+
+/// IANA's numbers.
+fn portless(protocol: Portless) -> u8 {
+    match protocol {
+        Portless::Ipip => 4,
+        Portless::SixInFour => 41,
+        Portless::Gre => 47,
+        Portless::Esp => 50,
+        Portless::Ah => 51,
+        Portless::EtherIp => 97,
+        Portless::L2tp => 115,
     }
 }
 

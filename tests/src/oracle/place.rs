@@ -51,6 +51,7 @@ impl<'p> Oracle<'p> {
             | What::IcmpError
             | What::IcmpOther
             | What::Fragment
+            | What::Portless(_)
             | What::Unknown => self.route(&place, subject),
         }
     }

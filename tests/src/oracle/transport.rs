@@ -11,6 +11,8 @@ pub(super) fn ports(protocol: u8, bytes: &[u8], flaw: Option<Flaw>) -> Result<Wh
         6 => tcp(bytes).ok_or("malformed_tcp")?,
         17 => (udp(bytes, flaw).ok_or("malformed_udp")?, 0),
         132 => (bytes.get(..12).ok_or("malformed_sctp")?, 0),
+        // IPIP, 6in4, GRE, ESP, AH, EtherIP, L2TP.
+        4 | 41 | 47 | 50 | 51 | 97 | 115 => return Ok(What::Portless(protocol)),
         _ => return Ok(What::Unknown),
     };
     Ok(What::Ports { protocol, source: number(&header[..2]), destination: number(&header[2..4]), flags })

@@ -12,7 +12,7 @@ use super::remedy::{self, Scene};
 use crate::api::types::RevisionInfo;
 use crate::cli::basis::Basis;
 use crate::cli::words;
-use crate::policy::{Answer, Considered, Device, Name, Network, Port, Protocol, Subinterface};
+use crate::policy::{Answer, Considered, Device, Name, Network, Port, Portless, Protocol, Subinterface};
 
 /// Why a packet passes or not.
 #[derive(Debug, Serialize)]
@@ -220,6 +220,9 @@ fn place(basis: &Basis, packet: &Packet, ifindex: u32) -> String {
 fn port(packet: &Packet) -> Option<Port> {
     if packet.kind == Kind::EchoRequest {
         return Some(Port::Echo);
+    }
+    if packet.kind == Kind::Portless {
+        return Portless::from_number(packet.protocol).map(Port::Portless);
     }
     let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.number() == packet.protocol);
     let protocol = protocol.filter(|_| packet.kind == Kind::Ports)?;

@@ -4,7 +4,7 @@ use bulkhead_common::parse::{Kind, Packet};
 use bulkhead_common::verdict::DropReason;
 use bulkhead_common::wire::{icmp, ip_proto};
 
-use crate::policy::{Port, Protocol, first_packet};
+use crate::policy::{Port, Portless, Protocol, first_packet};
 use crate::telemetry::Record;
 
 /// Bits in the order of RFC 9293 section 3.1, as records name them.
@@ -43,6 +43,9 @@ fn port(record: &Record) -> Option<Port> {
     if let ("icmp" | "icmpv6", Some(kind)) = (name, record.icmp_type) {
         let request = matches!(kind, icmp::ECHO_REQUEST_V4 | icmp::ECHO_REQUEST_V6);
         return (request || is_reply(record)).then_some(Port::Echo);
+    }
+    if let Some(portless) = Portless::ALL.into_iter().find(|portless| portless.as_str() == name) {
+        return Some(Port::Portless(portless));
     }
     let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == name)?;
     Some(Port::single(protocol, record.destination_port?))

@@ -67,11 +67,15 @@ mod tests {
         let ports = ["tcp/22".parse().unwrap()];
         let openings = [1, 2].map(|rule| Opening { rule: RuleId(rule), ports: &ports, idle: 0 });
         let range = |first, last| AddressRange { first, last };
-        let claim = |opening| Claim { range: range(100 + opening as u128, 200), length: 0, opening };
+        let claim = |opening| Claim {
+            range: range(100 + 100 * opening as u128, 199 + 100 * opening as u128),
+            length: 0,
+            opening,
+        };
         let local = [(range(10, 19), 0), (range(15, 15), 1), (range(20, 29), 0), (range(12, 13), 0)];
         let found = pieces(&local, &[claim(0), claim(1)], &openings);
         let found: Vec<_> =
             found.iter().map(|p| (p.first.to_bits(), p.last.to_bits(), p.callers.len())).collect();
-        assert_eq!(found, [(10, 14, 1), (15, 15, 1), (16, 29, 1)], "{found:?}");
+        assert_eq!(found, [(10, 14, 1), (15, 15, 2), (16, 29, 1)], "{found:?}");
     }
 }

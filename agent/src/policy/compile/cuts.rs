@@ -4,10 +4,12 @@ use ipnet::IpNet;
 
 use super::ground::Ground;
 use super::ranges::RangeSet;
+use crate::policy;
 use crate::policy::address::AddressRange;
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::location::{Located, Location};
 use crate::policy::model::{Direction, Network, Policy};
+use crate::policy::ports::Port;
 
 /// Looks at every prefix that a rule can name.
 pub(super) fn report(policy: &Policy, ground: &Ground<'_>, problems: &mut Diagnostics) {
@@ -23,8 +25,14 @@ pub(super) fn report(policy: &Policy, ground: &Ground<'_>, problems: &mut Diagno
             }
         }
     }
+    for rule in policy.policies.values().flat_map(|rules| &rules.rules) {
+        tunnels(&format!("rule {}", rule.name), &rule.ports, &rule.at, problems);
+    }
     for network in policy.networks.values() {
         services(network, ground, problems);
+        for (name, service) in &network.services {
+            tunnels(&format!("service {name}"), &service.ports, &service.at, problems);
+        }
     }
 }
 
@@ -62,6 +70,19 @@ fn note(cidr: &Located<IpNet>, open: &RangeSet, ground: &Ground<'_>, problems: &
     let how_much = if open.ranges().is_empty() { "all of it is" } else { "parts of it are" };
     let problem = format!("{} reaches too far; {how_much} cut", cidr.value);
     problems.note(&cidr.at, problem, format!("cut: {}", reasons.join("; ")));
+}
+
+/// A tunnel would carry whatever else past every rule, so no wide entry opens one.
+fn tunnels(what: &str, ports: &[Port], at: &Location, problems: &mut Diagnostics) {
+    let spanned = |tunnel: &Port| ports.iter().any(|port| port.covers(tunnel));
+    let named = |tunnel: &Port| ports.iter().any(|port| port.opens(tunnel));
+    let cut: Vec<String> =
+        policy::ports::tunnels().filter(|t| spanned(t) && !named(t)).map(|t| t.to_string()).collect();
+    if !cut.is_empty() && !problems.is_quiet() {
+        let problem = format!("the ports of {what} span tunnels, which it does not open");
+        let help = format!("cut: {}; a tunnel is opened by its own name alone", cut.join(", "));
+        problems.note(at, problem, help);
+    }
 }
 
 /// A service on a device's address would open the way from device to device.

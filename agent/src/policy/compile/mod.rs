@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use bulkhead_common::abi::key::VLAN_OTHER;
 use bulkhead_common::abi::value::DEVICE_MAC_BOUND;
-use bulkhead_common::abi::{AddressKey, Device as Row, DeviceId, NetworkId, PortRange, ProfileId, RuleId};
+use bulkhead_common::abi::{AddressKey, Device as Row, DeviceId, NetworkId, PortRange, ProfileId};
 use ipnet::IpNet;
 
 pub use catalogue::{Catalogue, ProfileName, RuleName};
@@ -45,7 +45,6 @@ use crate::tables::{Host, Owner, Rules, Tables};
 use ground::Ground;
 use outside::Outside;
 use peers::Peers;
-use ports::{Family, Opening};
 use profiles::{Roles, Signature};
 
 /// The number of an interface that does not exist: a device bound to it can enter nowhere.
@@ -173,7 +172,7 @@ fn never(policy: &Policy, signature: &Signature<'_>) -> Vec<PortRange> {
     let segment = signature.segment.and_then(|name| policy.segments.get(name));
     let segment = segment.map(|segment| &segment.never);
     let all: Vec<Port> = network.into_iter().chain(segment).flatten().copied().collect();
-    ports::list(&[Opening { rule: RuleId::NONE, ports: &all, idle: 0 }], Family::Both)
+    ports::forbidden(&all)
 }
 
 fn add_devices(
@@ -193,7 +192,7 @@ fn add_devices(
         tables.devices.insert(number, row);
         // Own addresses last: a device's own word about an address counts.
         for (prefixes, behind) in [(&device.framed_routes, true), (&device.addresses, false)] {
-            let owner = Owner { device: number, behind };
+            let owner = Owner { device: number, behind, nested: false };
             tables.addresses.extend(prefixes.iter().map(|net| (key(row.network, net.value), owner)));
         }
     }

@@ -4,7 +4,7 @@ use bulkhead_common::abi::{PortRange, RuleId};
 use bulkhead_common::wire::icmp::{ECHO_REQUEST_V4, ECHO_REQUEST_V6};
 use bulkhead_common::wire::ip_proto;
 
-use crate::policy::ports::{Port, Protocol};
+use crate::policy::ports::{Port, Portless, Protocol, TUNNEL_PORTS};
 
 /// One rule's ports, as far as one kind of remote is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +28,21 @@ pub(super) fn list<'a>(
     openings: impl IntoIterator<Item = &'a Opening<'a>>,
     family: Family,
 ) -> Vec<PortRange> {
+    listed(openings, |port| opened(port, family))
+}
+
+/// What `never` lists forbid together: tunnels too, where they are not named.
+pub(super) fn forbidden(ports: &[Port]) -> Vec<PortRange> {
+    listed([&Opening { rule: RuleId::NONE, ports, idle: 0 }], |port| entries(port, Family::Both))
+}
+
+fn listed<'a>(
+    openings: impl IntoIterator<Item = &'a Opening<'a>>,
+    runs: impl Fn(Port) -> Vec<Run>,
+) -> Vec<PortRange> {
     let mut list: Vec<PortRange> = Vec::new();
     for opening in openings {
-        for wanted in opening.ports.iter().flat_map(|port| entries(*port, family)) {
+        for wanted in opening.ports.iter().flat_map(|port| runs(*port)) {
             claim(&mut list, wanted, opening);
         }
     }
@@ -39,6 +51,31 @@ pub(super) fn list<'a>(
 
 /// A run of one protocol.
 type Run = (u8, u16, u16);
+
+/// What an entry of a rule opens: a tunnel only if it names it.
+fn opened(port: Port, family: Family) -> Vec<Run> {
+    let all = entries(port, family);
+    match port.is_tunnel() {
+        true => all,
+        false => all.into_iter().flat_map(without_tunnels).collect(),
+    }
+}
+
+fn without_tunnels((protocol, first, last): Run) -> Vec<Run> {
+    if Portless::from_number(protocol).is_some() {
+        return Vec::new();
+    }
+    let mut runs = Vec::new();
+    let mut from = first;
+    for port in TUNNEL_PORTS.into_iter().filter(|_| protocol == ip_proto::UDP) {
+        if (from..=last).contains(&port) {
+            runs.extend((from < port).then(|| (protocol, from, port - 1)));
+            from = port + 1;
+        }
+    }
+    runs.extend((from <= last).then_some((protocol, from, last)));
+    runs
+}
 
 /// `any` means what the engine understands: other protocols have no rules, so they stay closed.
 fn entries(port: Port, family: Family) -> Vec<Run> {
@@ -54,9 +91,11 @@ fn entries(port: Port, family: Family) -> Vec<Run> {
     match port {
         Port::Echo => echo.to_vec(),
         Port::Range { protocol, first, last } => vec![(protocol.number(), first, last)],
+        Port::Portless(protocol) => vec![(protocol.number(), 0, 0)],
         Port::Any => {
             let all = Protocol::ALL.map(|protocol| (protocol.number(), 0, u16::MAX));
-            all.into_iter().chain(echo.iter().copied()).collect()
+            let portless = Portless::ALL.map(|protocol| (protocol.number(), 0, 0));
+            all.into_iter().chain(portless).chain(echo.iter().copied()).collect()
         }
     }
 }
@@ -142,11 +181,37 @@ mod tests {
             [
                 (6, 0, 65534, 2),
                 (6, 65535, 65535, 1),
-                (17, 0, 65535, 2),
+                (17, 0, 1700, 2),
+                (17, 1702, 3543, 2),
+                (17, 3545, 4788, 2),
+                (17, 4790, 6080, 2),
+                (17, 6082, 8471, 2),
+                (17, 8473, 65535, 2),
                 (58, 128, 128, 2),
                 (132, 0, 65535, 2),
             ]
         );
+    }
+
+    #[test]
+    fn tunnels_are_cut_from_what_spans_them_and_opened_by_name() {
+        assert_eq!(
+            lists(&[("udp/4780-4789", 1), ("udp/4789", 2), ("gre", 3), ("any", 4)], Family::V4)
+                .into_iter()
+                .filter(|(protocol, first, ..)| matches!((*protocol, *first), (17, 4780..4791) | (47, _)))
+                .collect::<Vec<_>>(),
+            [(17, 4780, 4788, 1), (17, 4789, 4789, 2), (17, 4790, 6080, 4), (47, 0, 0, 3)]
+        );
+        assert_eq!(lists(&[("udp/1701-1702", 1)], Family::V4), [(17, 1702, 1702, 1)]);
+    }
+
+    #[test]
+    fn what_is_never_includes_the_tunnels_that_it_spans() {
+        let forbidden = forbidden(&["any".parse().unwrap()]);
+        let covers = |protocol, port| {
+            forbidden.iter().any(|p| p.protocol == protocol && (p.first..=p.last).contains(&port))
+        };
+        assert!(covers(47, 0) && covers(50, 0) && covers(17, 4789) && !covers(89, 0));
     }
 
     #[test]

@@ -13,8 +13,15 @@ use crate::tables::{Scoped, Tables};
 /// Adds the ranges of every network, from the addresses that are there.
 pub(super) fn add(tables: &mut Tables) {
     let mut by_network: BTreeMap<NetworkId, Vec<(AddressRange, u32)>> = BTreeMap::new();
-    for key in tables.addresses.keys().filter(|key| !key.is_exact()) {
-        by_network.entry(key.network()).or_default().push((range(*key), key.prefix_len()));
+    let keys: Vec<AddressKey> = tables.addresses.keys().filter(|key| !key.is_exact()).copied().collect();
+    for key in keys {
+        by_network.entry(key.network()).or_default().push((range(key), key.prefix_len()));
+        let around = AddressKey::prefix64(key.network(), key.address());
+        if key.prefix_len() > 64
+            && let Some(owner) = tables.addresses.get_mut(&around)
+        {
+            owner.nested = true;
+        }
     }
     for (network, prefixes) in by_network {
         tables.networks.entry(network).or_default().prefixes = disjoint(prefixes);

@@ -67,7 +67,7 @@ fn remote(reader: &mut Reader<'_>, fields: &mut Fields<'_>, inbound: Option<bool
 
 fn port(reader: &mut Reader<'_>, node: &Node) -> Option<Port> {
     match reader.port(node)? {
-        port @ Port::Echo => Some(port),
+        port @ (Port::Echo | Port::Portless(_)) => Some(port),
         port @ Port::Range { first, last, .. } if first == last => Some(port),
         port @ (Port::Any | Port::Range { .. }) => reader.refuse(
             node.span,

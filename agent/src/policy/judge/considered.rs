@@ -13,7 +13,7 @@ use crate::policy::model::{
     Between, Device, Direction, Network, Policy, PolicyRules, Remotes, Rule, Subject,
 };
 use crate::policy::name::Name;
-use crate::policy::ports::{Port, Protocol};
+use crate::policy::ports::{Port, Portless, Protocol};
 use crate::tables::Host;
 
 /// A rule that is about one of the ends, and which of its halves fit.
@@ -59,9 +59,10 @@ pub fn considered_rules(
 
 fn port(packet: &Packet) -> Port {
     let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.number() == packet.protocol);
-    match protocol.filter(|_| packet.kind == Kind::Ports) {
-        Some(protocol) => Port::single(protocol, packet.destination_port),
-        None => Port::Echo,
+    match (protocol.filter(|_| packet.kind == Kind::Ports), Portless::from_number(packet.protocol)) {
+        (Some(protocol), _) => Port::single(protocol, packet.destination_port),
+        (None, Some(portless)) => Port::Portless(portless),
+        (None, None) => Port::Echo,
     }
 }
 
@@ -73,7 +74,7 @@ struct Near<'a> {
 
 impl Near<'_> {
     fn opens(&self, ports: &[Port]) -> bool {
-        ports.iter().any(|port| port.covers(&self.port))
+        ports.iter().any(|port| port.opens(&self.port))
     }
 
     fn between(&self, from: &Device, to: &Device, called: IpAddr) -> Vec<Considered> {

@@ -271,6 +271,9 @@ pub(crate) fn first_packet(from: IpAddr, to: IpAddr, port: Port) -> Result<Packe
             };
             Ok(Packet { kind: Kind::EchoRequest, protocol, destination_port: EPHEMERAL, detail, ..packet })
         }
+        Port::Portless(portless) => {
+            Ok(Packet { kind: Kind::Portless, protocol: portless.number(), source_port: 0, ..packet })
+        }
         Port::Any | Port::Range { .. } => Err(format!("{port} is not a single port; name one like tcp/443")),
     }
 }
