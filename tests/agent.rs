@@ -16,6 +16,8 @@ mod interfaces;
 mod kills;
 #[path = "agent/limits.rs"]
 mod limits;
+#[path = "agent/plan.rs"]
+mod plan;
 #[path = "agent/revisions.rs"]
 mod revisions;
 #[path = "agent/socket.rs"]

@@ -23,7 +23,17 @@ fn every_case_comes_out_as_expected_and_nothing_is_left() -> Result<()> {
     let differing: Vec<&Value> = rows.iter().filter(|row| row["holds"] != true).collect();
     assert!(differing.is_empty(), "{differing:#?}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}", output.status);
-    for wanted in ["IPv4", "IPv6", "unknown SIM", "poses as", "scans", "policy push", "kill -9", "adopts"] {
+    for wanted in [
+        "IPv4",
+        "IPv6",
+        "unknown SIM",
+        "poses as",
+        "scans",
+        "policy push",
+        "unconfirmed",
+        "kill -9",
+        "adopts",
+    ] {
         assert!(
             rows.iter().any(|row| row["case"].as_str().is_some_and(|case| case.contains(wanted))),
             "no case {wanted}"

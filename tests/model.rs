@@ -1,5 +1,7 @@
 //! The engine on the host against the oracle, over random policies and frames; and wrong ones of both, which must be noticed.
 
+#[path = "model/impact.rs"]
+mod impact;
 #[path = "model/wrapping.rs"]
 mod wrapping;
 

@@ -31,7 +31,7 @@ impl<'a> Online<'a> {
         lab.mount_bpffs()?;
         let files = Files::write(lab)?;
         let agent = Agent::start_program(bulkhead().get_program().into(), lab, &files)?;
-        agent.apply()?;
+        agent.apply(&[])?;
         Ok(Self { lab, agent, files })
     }
 

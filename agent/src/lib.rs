@@ -10,6 +10,7 @@ pub mod api;
 pub mod cli;
 pub mod datapath;
 pub mod demo;
+pub mod impact;
 pub mod lab;
 pub mod policy;
 pub mod reconcile;

@@ -16,7 +16,7 @@ const WITHIN: Duration = Duration::from_secs(8);
 const LATE: Duration = Duration::from_secs(2);
 
 /// Runs a command that must succeed.
-fn done(host: &Host, arguments: &[&str]) -> Result<String> {
+pub(crate) fn done(host: &Host, arguments: &[&str]) -> Result<String> {
     let output = host.bulkhead(arguments)?;
     let said = words(&output);
     anyhow::ensure!(output.status.success(), "{arguments:?}: {said}");
@@ -24,7 +24,7 @@ fn done(host: &Host, arguments: &[&str]) -> Result<String> {
 }
 
 /// Runs a command that must be refused, in one line.
-fn refused(host: &Host, arguments: &[&str]) -> Result<String> {
+pub(crate) fn refused(host: &Host, arguments: &[&str]) -> Result<String> {
     let output = host.bulkhead(arguments)?;
     let said = words(&output);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
@@ -33,7 +33,7 @@ fn refused(host: &Host, arguments: &[&str]) -> Result<String> {
 }
 
 /// Moves the firmware server's port, as somebody does at the command line.
-fn move_port(host: &Host, port: u16, more: &[&str]) -> Result<Vec<String>> {
+pub(crate) fn move_port(host: &Host, port: u16, more: &[&str]) -> Result<Vec<String>> {
     let path = host.lab.directory().join("change.yaml");
     fs::write(&path, firmware(port))?;
     let path = path.display().to_string();
@@ -41,18 +41,18 @@ fn move_port(host: &Host, port: u16, more: &[&str]) -> Result<Vec<String>> {
     Ok(arguments.iter().map(|argument| (*argument).to_owned()).collect())
 }
 
-fn as_typed(arguments: &[String]) -> Vec<&str> {
+pub(crate) fn as_typed(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
 
 /// True if a new download gets through at this port and not at the other.
-fn at(host: &Host, port: u16) -> Result<bool> {
+pub(crate) fn at(host: &Host, port: u16) -> Result<bool> {
     let other = if port == 8443 { 9443 } else { 8443 };
     let reaches = |port| host.reaches("charger-1", SERVER.v4.into(), port);
     Ok(reaches(port)? && !reaches(other)?)
 }
 
-fn is_back(status: &Status) -> bool {
+pub(crate) fn is_back(status: &Status) -> bool {
     status.json["confirm"].is_null() && status.revision() == 3
 }
 

@@ -184,6 +184,8 @@ pub struct Plan {
     pub flows: u64,
     /// Of these, how many the new policy does not allow any more.
     pub flows_cut: u64,
+    /// Of these, how many could not be judged.
+    pub flows_unknown: u64,
     /// Some of those that would be cut, for people.
     pub examples: Vec<String>,
     /// Devices in force now.
@@ -192,12 +194,10 @@ pub struct Plan {
     pub ruleless: Vec<String>,
     /// Devices that would be gone.
     pub removed: Vec<String>,
-    /// Packets per second of the flows that would be cut, as measured.
+    /// Packets per second that the flows which would be cut carried lately.
     pub packets_per_second: f64,
-    /// Over how many seconds that was measured; 0 if it could not be.
+    /// Over how many seconds that was measured, up to ten minutes; 0 if it was not.
     pub measured_seconds: u64,
-    /// Why it needs to be accepted by its id; empty if it does not.
+    /// Why it has to be accepted by its id; empty if it need not.
     pub beyond: Vec<String>,
-    /// The connection it is made from, if the new policy would drop that.
-    pub locks_out: Option<String>,
 }

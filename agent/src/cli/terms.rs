@@ -8,9 +8,10 @@ use anyhow::Result;
 
 use super::check::draw_notes;
 use super::{Format, REFUSED};
-use crate::api::types::{ApplyReply, Changes, Refusal, Terms};
+use crate::api::types::{ApplyReply, Changes, Plan, Refusal, Terms};
 use crate::policy::Diagnostics;
-use crate::sink::clock;
+use crate::runtime::ssh_connection;
+use crate::sink::{clock, grouped};
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct TermsArgs {
@@ -23,6 +24,9 @@ pub(super) struct TermsArgs {
     /// Only if this revision is in force; refuse if somebody was faster.
     #[arg(long, value_name = "N")]
     if_revision: Option<u64>,
+    /// Make the change that this plan tells of, although it is beyond the guard.
+    #[arg(long, value_name = "PLAN-ID")]
+    accept: Option<String>,
     /// Go back by itself unless `bulkhead confirm` follows within this time, as 5m or 90s.
     #[arg(long, value_name = "TIME", value_parser = time)]
     confirm_within: Option<Duration>,
@@ -54,7 +58,8 @@ impl TermsArgs {
             confirm_within_ms: self
                 .confirm_within
                 .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-            ..Terms::default()
+            accept: self.accept.clone(),
+            connection: ssh_connection(std::process::id()),
         }
     }
 }
@@ -69,6 +74,7 @@ pub(super) fn applied(format: Format, reply: &ApplyReply, out: &mut dyn Write) -
     let counts = counts(&reply.changes);
     if reply.dry_run {
         list(&reply.changes, out)?;
+        reply.plan.iter().try_for_each(|plan| tell(plan, out))?;
         writeln!(out, "WOULD APPLY over r{revision}: {counts}, {tests} tests passed; nothing was done")?;
     } else if reply.unchanged {
         writeln!(out, "UNCHANGED: r{revision} holds just this")?;
@@ -81,6 +87,58 @@ pub(super) fn applied(format: Format, reply: &ApplyReply, out: &mut dyn Write) -
         writeln!(out, "  keep it with `bulkhead confirm` within {left}, or r{back_to} comes back")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Devices that are named; the rest are counted.
+const NAMED: usize = 5;
+
+/// What a change does to what is live, and what to do if that is beyond the guard.
+fn tell(plan: &Plan, out: &mut dyn Write) -> Result<()> {
+    let Plan { id, flows, flows_cut, flows_unknown, devices, .. } = plan;
+    let [cut, live, of] = [*flows_cut, *flows, *devices].map(grouped);
+    let (ruleless, removed) = (plan.ruleless.len() as u64, plan.removed.len() as u64);
+    let unknown = match flows_unknown {
+        0 => String::new(),
+        unknown => format!(" ({} could not be judged)", grouped(*unknown)),
+    };
+    writeln!(out, "plan {id}: cuts {cut} of {live} live flows{unknown}{}", carried(plan))?;
+    plan.examples.iter().try_for_each(|example| writeln!(out, "    {example}"))?;
+    let more = flows_cut.saturating_sub(plan.examples.len() as u64);
+    if more > 0 && *flows_cut > 0 {
+        writeln!(out, "    and {} more", grouped(more))?;
+    }
+    let [lose, gone] = [ruleless, removed].map(grouped);
+    writeln!(
+        out,
+        "plan {id}: of {of} devices {lose} lose every rule{}, {gone} are removed{}",
+        names(&plan.ruleless),
+        names(&plan.removed)
+    )?;
+    plan.beyond.iter().try_for_each(|sentence| writeln!(out, "guard plan {id} {sentence}"))?;
+    if !plan.beyond.is_empty() {
+        writeln!(out, "  if this is meant: the same command with --accept {id}")?;
+    }
+    Ok(())
+}
+
+/// What the flows that would be cut carried, as far as it was measured.
+fn carried(plan: &Plan) -> String {
+    match (plan.flows_cut, plan.measured_seconds) {
+        (0, _) => String::new(),
+        (_, 0) => ", whose packets were not measured yet".to_owned(),
+        (_, seconds) => {
+            format!(", {:.1} packets/s over the last {}", plan.packets_per_second, clock(seconds))
+        }
+    }
+}
+
+fn names(names: &[String]) -> String {
+    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => String::new(),
+        count if count > NAMED => format!(" ({shown} and {} more)", grouped((count - NAMED) as u64)),
+        _ => format!(" ({shown})"),
+    }
 }
 
 fn counts(changes: &Changes) -> String {
@@ -104,6 +162,9 @@ pub(super) fn refused(format: Format, refusal: &Refusal, out: &mut dyn Write) ->
         let mut problems = Diagnostics::default();
         refusal.diagnostics.iter().for_each(|problem| problems.push(problem.clone()));
         super::draw(&problems);
+        let mut told = Vec::new();
+        refusal.plan.iter().try_for_each(|plan| tell(plan, &mut told))?;
+        anstream::eprint!("{}", String::from_utf8_lossy(&told));
         anstream::eprintln!("REFUSED: {}", refusal.error);
     }
     Ok(ExitCode::from(REFUSED))

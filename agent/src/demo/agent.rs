@@ -65,13 +65,13 @@ impl<'a> Agent<'a> {
         self.core.spawn(command)
     }
 
-    /// Applies the folder of policies with the CLI.
+    /// Applies the folder of policies with the CLI, and more options.
     ///
     /// # Errors
     /// It is refused; its words are in the error.
-    pub fn apply(&self) -> Result<String> {
+    pub fn apply(&self, options: &[&str]) -> Result<String> {
         let policies = self.files.policies.to_string_lossy();
-        let mut command = self.command(&["apply", "-f", &policies]);
+        let mut command = self.command(&[&["apply", "-f", &policies], options].concat());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = self.spawn(&mut command)?.wait_with_output().context("wait for bulkhead apply")?;
         let words = words(&output);

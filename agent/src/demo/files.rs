@@ -75,11 +75,11 @@ impl Files {
     }
 
     /// Changes the firmware policy as an operator would, in the file, and returns the changed lines as a diff.
-    pub(crate) fn move_firmware_port(&self) -> Result<String> {
+    pub(crate) fn move_firmware_port(&self, from: u16, to: u16) -> Result<String> {
         let path = self.policies.join(FIRMWARE);
         let before = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let after = before.replace(&format!("tcp/{OLD_PORT}"), &format!("tcp/{NEW_PORT}"));
-        ensure!(before != after, "{} does not name tcp/{OLD_PORT}", path.display());
+        let after = before.replace(&format!("tcp/{from}"), &format!("tcp/{to}"));
+        ensure!(before != after, "{} does not name tcp/{from}", path.display());
         write(&path, &after)?;
         let changed = before.lines().zip(after.lines()).filter(|(old, new)| old != new);
         Ok(changed.map(|(old, new)| format!("-{old}\n+{new}")).collect::<Vec<_>>().join("\n"))

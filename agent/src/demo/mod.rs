@@ -14,6 +14,7 @@ mod push;
 mod report;
 mod story;
 mod tail;
+mod unconfirmed;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -92,10 +93,11 @@ fn run(lab: &Lab, story: &mut Story<'_>) -> Result<Vec<Row>> {
     let without = judge::baseline(lab, &cases)?;
     story.say("→ bulkhead run, bulkhead apply -f policies/")?;
     let agent = Agent::start(lab, &files)?;
-    agent.apply()?.lines().try_for_each(|line| story.say(&format!("    {line}")))?;
+    agent.apply(&[])?.lines().try_for_each(|line| story.say(&format!("    {line}")))?;
     story.follow(Some(Tails::start(&agent)?));
     let mut rows = judge_all(lab, &cases, &without, story)?;
     rows.extend(push::push(lab, &agent, &files, story)?);
+    rows.extend(unconfirmed::unconfirmed(lab, &agent, &files, story)?);
     let (_agent, crash) = crash::crash(lab, agent, &files, story)?;
     rows.extend(crash);
     Ok(rows)

@@ -33,9 +33,9 @@ pub(crate) fn push(lab: &Lab, agent: &Agent<'_>, files: &Files, story: &mut Stor
     let mut open = connections(lab)?;
     story.listen(SETTLE)?;
     let before = alive(&mut open)?;
-    let change = files.move_firmware_port()?;
+    let change = files.move_firmware_port(OLD_PORT, NEW_PORT)?;
     change.lines().try_for_each(|line| story.say(&format!("    {line}")))?;
-    let words = agent.apply()?;
+    let words = agent.apply(&[])?;
     words.lines().try_for_each(|line| story.say(&format!("    {line}")))?;
     let mark = story.mark();
     let after = alive(&mut open)?;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use bulkhead_common::abi::map::{NETWORK_CAPACITY, SCOPE_CAPACITY};
 use bulkhead_common::abi::{
-    AddressKey, Device, Epoch, FlowKey, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface,
-    SubinterfaceKey, Versioned,
+    AddressKey, Device, Epoch, Flow, FlowKey, Network, Peer, PortRange, Range, RuleSet, ScopeRange,
+    Subinterface, SubinterfaceKey, Versioned,
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
@@ -62,6 +62,11 @@ impl Memory {
     /// Sets the monotonic clock, in nanoseconds.
     pub fn set_now(&self, now: u64) {
         self.flows.set_now(now);
+    }
+
+    /// Every flow, dead ones too.
+    pub fn flows(&self) -> Vec<Flow> {
+        self.flows.all()
     }
 
     /// Parses and judges a frame that enters by an interface, as the XDP program does.

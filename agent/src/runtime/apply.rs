@@ -11,7 +11,7 @@ use super::host;
 use super::in_force::InForce;
 use super::pending::not_applicable;
 use crate::api::types::{
-    ApplyReply, ApplyRequest, Cause, Changes, Origin, Pending, Plan, Refusal, RevisionInfo, Terms,
+    ApplyReply, ApplyRequest, Cause, Changes, Origin, Pending, Refusal, RevisionInfo, Terms,
 };
 use crate::policy::{self, Diagnostics, Ids, SourceFile};
 use crate::state::{Confirm, Draft, Merged, Objects, State};
@@ -38,7 +38,10 @@ impl Refused {
         let alone = |first: String| Pending { errors: 1, first: Some(first), changes: Changes::default() };
         match self {
             Self::Policy(refusal) => not_applicable(&refusal.diagnostics),
-            Self::Terms(refusal) => alone(refusal.error.clone()),
+            Self::Terms(refusal) => alone(refusal.plan.as_ref().map_or_else(
+                || refusal.error.clone(),
+                |plan| format!("plan {} {}; {}", plan.id, plan.beyond.join(", "), refusal.error),
+            )),
             Self::Host(error) => alone(format!("{error:#}")),
         }
     }
@@ -82,7 +85,7 @@ impl Engine {
             reply.plan = self.plan(&in_force, &proposal, terms);
         }
         if !terms.dry_run && !reply.unchanged {
-            self.hold_against_guard(reply.plan.as_ref(), &proposal, terms)?;
+            self.hold_against_guard(reply.plan.clone(), &proposal, terms)?;
             self.accept(proposal, in_force, terms, &mut reply).map_err(Refused::Host)?;
         }
         reply.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -265,14 +268,6 @@ impl Engine {
         if let Err(error) = undone {
             tracing::error!("the old policy could not be put back: {error:#}");
         }
-    }
-
-    fn plan(&self, _: &InForce, _: &Proposal, _: &Terms) -> Option<Plan> {
-        None
-    }
-
-    fn hold_against_guard(&self, _: Option<&Plan>, _: &Proposal, _: &Terms) -> Result<(), Refused> {
-        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one owner of state and kernel: every change of what is enforced goes through here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,8 +17,10 @@ use super::host;
 use super::in_force::InForce;
 use super::kernel::{Kernel, pins};
 use super::pending::not_applicable;
+use super::plan::Issued;
 use crate::api::types::{Accepted, AcceptedInterface, NamedText, Pending};
 use crate::datapath::Datapath;
+use crate::impact::Activity;
 use crate::policy::{self, AgentConfig, Diagnostics, Ids, Policy};
 use crate::state::{Found, State, Store};
 use crate::tables::{Host, Tables};
@@ -51,11 +53,15 @@ pub struct Engine {
     /// What nobody confirmed and could not be given up.
     pub(super) stuck: Option<String>,
     pub(super) pending: Option<Pending>,
-    /// The revision over which the folder did not apply itself, and the content that it had.
-    pub(super) refused_folder: Option<(u64, String)>,
+    /// The revision over which the folder did not apply itself, when, and the content that it had.
+    pub(super) refused_folder: Option<(u64, u64, String)>,
     /// Why it did not.
     pub(super) refused_because: Option<String>,
     pub(super) anchoring: Anchoring,
+    /// What flows carried lately.
+    pub(super) activity: Activity,
+    /// Plans that were told, the newest last.
+    pub(super) plans: VecDeque<Issued>,
     /// Told when there is something to wait for that was not there before.
     pub(super) wake: Arc<Notify>,
     pub(super) rates: super::report::Rates,
@@ -93,6 +99,8 @@ impl Engine {
             refused_folder: None,
             refused_because: None,
             anchoring,
+            activity: Activity::default(),
+            plans: VecDeque::new(),
             wake: Arc::new(Notify::new()),
             rates: super::report::Rates::default(),
             excused: BTreeMap::new(),
@@ -113,6 +121,11 @@ impl Engine {
     /// The folder that holds the operator's policies.
     pub fn policy_folder(&self) -> PathBuf {
         self.agent.policy_folder.clone()
+    }
+
+    /// Counts minutes, in ticks.
+    pub(super) const fn minute(&self) -> u64 {
+        self.ticks / DRIFT_EVERY
     }
 
     /// Told when [`Self::expires_in`] has changed.
@@ -286,6 +299,10 @@ impl Engine {
         }
         if let Some(kernel) = &self.kernel {
             self.rates.observe(&kernel.datapath().counters().unwrap_or_default());
+            let now = Datapath::now_ns();
+            if self.activity.is_due(now) {
+                self.activity.look(now, &kernel.datapath().flows()?);
+            }
         }
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(DRIFT_EVERY) {

@@ -16,7 +16,9 @@ mod host;
 mod in_force;
 mod kernel;
 mod pending;
+mod plan;
 mod report;
+mod session;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,6 +36,7 @@ pub use author::Author;
 pub use engine::Engine;
 pub use in_force::InForce;
 pub use kernel::{Claim, pins};
+pub(crate) use session::ssh_connection;
 
 use crate::api;
 use crate::api::types::NamedText;

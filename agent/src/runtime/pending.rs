@@ -50,11 +50,12 @@ impl Engine {
         }
     }
 
-    /// Applies what waits; what was refused once is not tried again until it, or what is in force, is another.
+    /// Applies what waits; what was refused is tried again once a minute, or when it or what is in force is another.
     pub(super) fn apply_folder(&mut self) {
         let clean = self.pending.as_ref().is_some_and(|pending| pending.errors == 0);
         let Ok(Some(request)) = self.folder_request() else { return };
-        let attempt = (self.number(), digest_of(request.files.iter().map(|file| file.text.as_str())));
+        let content = digest_of(request.files.iter().map(|file| file.text.as_str()));
+        let attempt = (self.number(), self.minute(), content);
         if !clean {
             return;
         }

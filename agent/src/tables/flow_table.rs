@@ -25,6 +25,11 @@ impl FlowTable {
         self.now.set(now);
     }
 
+    /// Forgets every flow.
+    pub fn clear(&self) {
+        self.flows.borrow_mut().clear();
+    }
+
     /// Bounds the table.
     pub fn set_capacity(&self, flows: usize) {
         self.capacity.set(Some(flows));

@@ -196,6 +196,11 @@ impl Image {
         self.flows.set_now(now);
     }
 
+    /// Forgets every flow, so that one question does not answer the next.
+    pub fn forget_flows(&self) {
+        self.flows.clear();
+    }
+
     /// Bounds the flow table.
     pub fn set_flow_capacity(&self, flows: usize) {
         self.flows.set_capacity(flows);

@@ -1,0 +1,61 @@
+//! Devices that lose every rule, or are gone.
+
+use std::collections::BTreeSet;
+
+use bulkhead_common::abi::{DeviceId, ProfileId};
+
+use crate::policy::{Compiled, Name};
+
+/// Devices by what a change does to them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Devices {
+    /// How many there are now.
+    pub total: u64,
+    /// Those that have rules now and would have none.
+    pub ruleless: Vec<Name>,
+    /// Those that would be gone.
+    pub removed: Vec<Name>,
+}
+
+impl Devices {
+    /// Compares by name.
+    pub fn compare(before: &Compiled, after: &Compiled) -> Self {
+        let (was, is) = (Ruled::of(before), Ruled::of(after));
+        let names = || before.catalogue.devices.iter();
+        let gone = |name: &Name| after.catalogue.device(name).is_none();
+        let loses = |id: &DeviceId, name: &Name| {
+            was.has(before, *id) && !gone(name) && !is.has(after, after.catalogue.device(name))
+        };
+        Self {
+            total: names().count() as u64,
+            ruleless: names().filter(|(id, name)| loses(id, name)).map(|(_, name)| name.clone()).collect(),
+            removed: names().filter(|(_, name)| gone(name)).map(|(_, name)| name.clone()).collect(),
+        }
+    }
+
+    /// How many of them the guard counts.
+    pub fn affected(&self) -> u64 {
+        (self.ruleless.len() + self.removed.len()) as u64
+    }
+}
+
+/// Profiles with at least one rule, at either end.
+struct Ruled(BTreeSet<ProfileId>);
+
+impl Ruled {
+    fn of(compiled: &Compiled) -> Self {
+        let mut ruled = BTreeSet::new();
+        for (profile, rules) in &compiled.tables.profiles {
+            if rules.remotes().next().is_some() || !rules.peers.is_empty() {
+                ruled.insert(*profile);
+            }
+            // A camera that only a recorder may call has a rule, too.
+            ruled.extend(rules.peers.iter().map(|called| called.profile));
+        }
+        Self(ruled)
+    }
+
+    fn has(&self, compiled: &Compiled, device: DeviceId) -> bool {
+        compiled.tables.devices.get(&device).is_some_and(|device| self.0.contains(&device.profile))
+    }
+}

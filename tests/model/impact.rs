@@ -1,0 +1,154 @@
+//! What a plan says of live flows, against what becomes of them: the same change made, the same frames sent again.
+
+use std::collections::BTreeMap;
+
+use bulkhead::impact::Flows;
+use bulkhead::reconcile::{Memory, Reconciler};
+use bulkhead_common::abi::value::INITIATOR_LOCAL;
+use bulkhead_common::abi::{Addr, Flow, NetworkId};
+use bulkhead_common::case::Case;
+use bulkhead_common::wire::ip_proto;
+use tests::generate::{Random, Shot, Traffic, World, seed};
+
+use super::CAPACITY;
+
+/// Changes that are foretold and made.
+const CHANGES: u32 = 400;
+const FRAMES: usize = 150;
+
+/// Both ends of a conversation, in no particular order.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Ends {
+    network: NetworkId,
+    protocol: u8,
+    ends: [(Addr, u16); 2],
+}
+
+impl Ends {
+    fn of(network: NetworkId, protocol: u8, mut ends: [(Addr, u16); 2]) -> Self {
+        if matches!(protocol, ip_proto::ICMP | ip_proto::ICMPV6) {
+            // One identifier for both ends.
+            ends[1].1 = ends[0].1;
+        }
+        ends.sort_unstable();
+        Self { network, protocol, ends }
+    }
+
+    fn of_flow(flow: &Flow) -> Self {
+        let key = &flow.key;
+        Self::of(key.network, key.protocol, [(key.local, key.local_port), (key.remote, key.remote_port)])
+    }
+
+    fn of_packet(case: &Case) -> Self {
+        let packet = &case.packet;
+        let ends = [(packet.source, packet.source_port), (packet.destination, packet.destination_port)];
+        Self::of(case.evidence.network, packet.protocol, ends)
+    }
+}
+
+/// The last frame that a conversation saw from each end.
+type Seen = BTreeMap<(Ends, Addr), Shot>;
+
+#[derive(Default)]
+struct Tally {
+    held: u32,
+    cut: u32,
+    unknown: u32,
+}
+
+#[test]
+fn a_plan_foretells_which_live_flows_a_change_cuts() {
+    let mut random = Random::new(seed(21));
+    let mut tally = Tally::default();
+    for change in 0..CHANGES {
+        let before = World::draw(&mut random);
+        let after = before.redrawn(&mut random);
+        if let Err(difference) = foretell(&before, &after, random.next(), &mut tally) {
+            panic!("change {change}: {difference}\n{}\n--- becomes ---\n{}", before.text, after.text);
+        }
+    }
+    let Tally { held, cut, unknown } = tally;
+    eprintln!("{held} flows held and {cut} were cut as foretold; {unknown} could not be judged");
+    assert!(held > 200 && cut > 150, "too few to be sure");
+    assert!(unknown * 20 < held + cut, "too many that cannot be judged");
+}
+
+fn foretell(before: &World, after: &World, seed: u64, tally: &mut Tally) -> Result<(), String> {
+    let mut memory = Memory::new(CAPACITY);
+    let mut reconciler = Reconciler::observe(&mut memory).map_err(|error| format!("{error:#}"))?;
+    reconciler.apply(&mut memory, &before.compiled.tables).map_err(|error| format!("{error:#}"))?;
+    let mut seen = Seen::new();
+    let mut now = 0;
+    for shot in Traffic::new(before, seed).take(FRAMES) {
+        now = shot.now;
+        memory.set_now(now);
+        let (verdict, case) = memory.judge(&shot.bytes, shot.ifindex);
+        if verdict.passes() && !case.evidence.device.is_none() {
+            seen.insert((Ends::of_packet(&case), case.packet.source), shot);
+        }
+    }
+    // A device may have moved to another tunnel since: what does not pass now tells nothing about the change.
+    let passes_now = |flow: &Flow| frames_of(&seen, flow).is_some_and(|frames| frames.pass(&memory));
+    let live: Vec<Flow> =
+        memory.flows().into_iter().filter(|flow| flow.deadline > now).filter(passes_now).collect();
+    let foretold: Vec<(Flow, Flows)> =
+        live.iter().map(|flow| (*flow, Flows::judge(&before.compiled, &after.compiled, &[*flow]))).collect();
+    // Judged together, they must not get in each other's way.
+    let together = Flows::judge(&before.compiled, &after.compiled, &live);
+    let alone: usize = foretold.iter().map(|(_, flows)| flows.cut.len()).sum();
+    if together.cut.len() != alone {
+        return Err(format!("{alone} are cut one by one, and {} together", together.cut.len()));
+    }
+    reconciler.apply(&mut memory, &after.compiled.tables).map_err(|error| format!("{error:#}"))?;
+    for (flow, foretold) in foretold {
+        compare(&memory, &seen, &flow, &foretold, tally)?;
+    }
+    Ok(())
+}
+
+/// What a flow saw last from either end.
+struct Frames<'a> {
+    first: &'a Shot,
+    answer: Option<&'a Shot>,
+}
+
+impl Frames<'_> {
+    fn pass(&self, memory: &Memory) -> bool {
+        let passes = |shot: &Shot| memory.judge(&shot.bytes, shot.ifindex).0.passes();
+        passes(self.first) && self.answer.is_none_or(passes)
+    }
+}
+
+fn frames_of<'a>(seen: &'a Seen, flow: &Flow) -> Option<Frames<'a>> {
+    let from = |source: Addr| seen.get(&(Ends::of_flow(flow), source));
+    let (local, remote) = (from(flow.key.local), from(flow.key.remote));
+    let by_local = flow.initiator == INITIATOR_LOCAL;
+    let (first, answer) = if by_local { (local, remote) } else { (remote, local) };
+    // Without an answer of its own, what came the other way belongs to another flow of the two.
+    let answered = if by_local { flow.received[0] } else { flow.sent[0] } > 0;
+    Some(Frames { first: first?, answer: answer.filter(|_| answered) })
+}
+
+/// Sends the frames again, and compares.
+fn compare(
+    memory: &Memory,
+    seen: &Seen,
+    flow: &Flow,
+    foretold: &Flows,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    let Some(frames) = frames_of(seen, flow) else { return Ok(()) };
+    if foretold.unknown > 0 {
+        tally.unknown += 1;
+        return Ok(());
+    }
+    let (holds, told_cut) = (frames.pass(memory), !foretold.cut.is_empty());
+    // An answer that never came is judged by the plan, and cannot be sent again here.
+    if told_cut == holds && (frames.answer.is_some() || !told_cut) {
+        let words = |cut| if cut { "cut" } else { "holding" };
+        return Err(format!("foretold {}, and it is {}: {flow:?}", words(told_cut), words(!holds)));
+    }
+    tally.held += u32::from(holds);
+    tally.cut += u32::from(!holds);
+    Ok(())
+}
