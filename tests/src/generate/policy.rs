@@ -57,7 +57,7 @@ const PORTS: [&str; 26] = [
 ];
 
 /// Prefixes as rules name them.
-const PREFIXES: [&str; 14] = [
+const PREFIXES: [&str; 19] = [
     "203.0.113.0/24",
     "203.0.113.10",
     "203.0.113.128/25",
@@ -72,6 +72,11 @@ const PREFIXES: [&str; 14] = [
     "203.0.112.0/23",
     "64.0.0.0/2",
     "\"2001:db8:cafe::10/126\"",
+    "\"64:ff9b::/96\"",
+    "\"64:ff9b:1:2::/96\"",
+    "\"2002::/16\"",
+    "\"2000::/4\"",
+    "192.0.2.0/24",
 ];
 
 /// Hosts of a pool, behind its first two octets.

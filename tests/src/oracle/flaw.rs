@@ -83,11 +83,15 @@ pub enum Flaw {
     OpensTunnels,
     /// Takes an authentication header for an extension header, and what is in it for the packet.
     LooksBehindAh,
+    /// Lets a rule reach through a translator what it does not reach itself.
+    ForgetsTranslators,
+    /// Lets a rule reach the broadcast addresses of the host's links.
+    ForgetsBroadcasts,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -128,5 +132,7 @@ impl Flaw {
         Self::BelievesLans,
         Self::OpensTunnels,
         Self::LooksBehindAh,
+        Self::ForgetsTranslators,
+        Self::ForgetsBroadcasts,
     ];
 }

@@ -1,6 +1,6 @@
 //! What the operator wants, asked directly: every question walks the policy from its start.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use bulkhead::policy::{
     AgentConfig, Between, Device, Direction, Interface, Network, Policy, PolicyRules, Port, Portless,
@@ -36,6 +36,16 @@ pub(super) enum Called {
 pub(super) struct Permission {
     pub(super) rule: String,
     pub(super) idle_seconds: Option<u64>,
+}
+
+/// Where an IPv6 address leads behind a translator or a relay.
+enum Hidden {
+    /// It is what it is.
+    Nothing,
+    /// To an IPv4 address.
+    V4(Ipv4Addr),
+    /// To IPv4, and nobody said that it may.
+    Unsaid,
 }
 
 /// A candidate: how specific its prefix is, then the order in which it was found.
@@ -217,16 +227,46 @@ impl<'p> Intent<'p> {
 
     /// The longest prefix of the rule's destinations and cidrs that reaches an address.
     fn reach(&self, remotes: &Remotes, device: &Device, address: IpAddr) -> Option<u8> {
-        let plain = self.is_plain(address);
-        let inside = self.is_inside(device, address);
         let named = remotes.destinations.iter().filter_map(|name| {
             let destination = self.policy.destinations().get(&name.value)?;
-            let open = if destination.reaches_infrastructure { inside } else { plain };
-            open.then_some(&destination.cidrs)
+            Some((&destination.cidrs, destination.reaches_infrastructure))
         });
-        let written = plain.then_some(&remotes.cidrs);
-        let prefixes = named.chain(written).flatten().map(|prefix| prefix.value);
-        prefixes.filter(|prefix| self.holds(*prefix, address)).map(|prefix| prefix.prefix_len()).max()
+        let prefixes = named.chain([(&remotes.cidrs, false)]);
+        let prefixes =
+            prefixes.flat_map(|(cidrs, inside)| cidrs.iter().map(move |prefix| (prefix.value, inside)));
+        let open = |address, inside| match inside {
+            true => self.is_inside(device, address),
+            false => self.is_plain(address),
+        };
+        let reaching = prefixes.filter(|(prefix, inside)| {
+            let hidden = match self.hidden(*prefix, address) {
+                Hidden::Nothing => true,
+                Hidden::V4(v4) => open(v4.into(), *inside),
+                Hidden::Unsaid => self.flaw == Some(Flaw::ForgetsTranslators),
+            };
+            self.holds(*prefix, address) && open(address, *inside) && hidden
+        });
+        reaching.map(|(prefix, _)| prefix.prefix_len()).max()
+    }
+
+    /// The IPv4 address that an IPv6 address leads to, if the prefix is about such addresses.
+    fn hidden(&self, prefix: IpNet, address: IpAddr) -> Hidden {
+        let IpAddr::V6(v6) = address else { return Hidden::Nothing };
+        if self.flaw == Some(Flaw::ForgetsTranslators) {
+            return Hidden::Nothing;
+        }
+        let length = prefix.prefix_len();
+        let (said, [a, b]) = match v6.segments() {
+            [0x2001, 0, ..] => return Hidden::Unsaid,
+            [0x2002, a, b, ..] => (length >= 16, [a, b]),
+            [0x64, 0xff9b, 1, _, _, _, a, b] => (length >= 96, [a, b]),
+            [0x64, 0xff9b, 0, 0, 0, 0, a, b] => (length >= 96, [a, b]),
+            [0, 0, 0, 0, 0, 0, a, b] => (length >= 96, [a, b]),
+            [0, 0, 0, 0, 0xffff, 0, a, b] => (length >= 96, [a, b]),
+            _ => return Hidden::Nothing,
+        };
+        let v4 = Ipv4Addr::from_bits(u32::from(a) << 16 | u32::from(b));
+        if said { Hidden::V4(v4) } else { Hidden::Unsaid }
     }
 
     /// The service that the rule names and that has the address and port.
@@ -237,7 +277,12 @@ impl<'p> Intent<'p> {
             let here = service.addresses.iter().any(|server| server.value == address);
             here && service.ports.iter().any(|port| self.names(*port, called))
         });
-        let found = serving.next().is_some() && self.is_inside(device, address);
+        let hidden = match self.hidden(IpNet::from(address), address) {
+            Hidden::Nothing => true,
+            Hidden::V4(v4) => self.is_inside(device, v4.into()),
+            Hidden::Unsaid => false,
+        };
+        let found = serving.next().is_some() && self.is_inside(device, address) && hidden;
         found.then_some(if address.is_ipv4() { 32 } else { 128 })
     }
 
@@ -246,14 +291,28 @@ impl<'p> Intent<'p> {
         let mut networks = self.policy.networks().values();
         let taken = networks
             .any(|network| self.is_pool(network, address) || self.is_infrastructure(network, address));
-        self.flaw == Some(Flaw::ForgetsCuts) || !(taken || self.is_host(address) || is_special(address))
+        let taken = taken || self.is_host(address) || self.is_everybody(address) || is_special(address);
+        self.flaw == Some(Flaw::ForgetsCuts) || !taken
+    }
+
+    /// True for what a link of the host calls all of its hosts, the host among them.
+    fn is_everybody(&self, address: IpAddr) -> bool {
+        let mut links = self.host.interfaces.values().flat_map(|interface| &interface.addresses);
+        let everybody = links.any(|link| match (link, address) {
+            (IpNet::V4(link), IpAddr::V4(v4)) => {
+                link.prefix_len() <= 30 && (link.broadcast() == v4 || link.network() == v4)
+            }
+            (IpNet::V6(link), IpAddr::V6(v6)) => link.prefix_len() <= 126 && link.network() == v6,
+            _ => false,
+        });
+        everybody && !self.is_host(address) && self.flaw != Some(Flaw::ForgetsBroadcasts)
     }
 
     /// True where rules reach that name a service, or a destination inside infrastructure.
     fn is_inside(&self, device: &Device, address: IpAddr) -> bool {
         let network = self.policy.networks().get(&device.network.value);
         let own = network.is_some_and(|network| self.is_infrastructure(network, address));
-        !is_special(address) && (own || !self.is_pool_anywhere(address))
+        !is_special(address) && !self.is_everybody(address) && (own || !self.is_pool_anywhere(address))
     }
 
     fn holds(&self, prefix: IpNet, address: IpAddr) -> bool {

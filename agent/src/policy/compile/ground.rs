@@ -8,6 +8,7 @@ use bulkhead_common::abi::{Addr, NetworkId};
 use ipnet::IpNet;
 
 use super::ranges::RangeSet;
+use super::translations;
 use crate::policy::address::{AddressRange, IPV4};
 use crate::policy::agent::AgentConfig;
 use crate::policy::location::Located;
@@ -41,6 +42,8 @@ pub(in crate::policy) struct Ground<'a> {
     pub(in crate::policy) host: RangeSet,
     /// GTP-U endpoints of this host.
     endpoints: RangeSet,
+    /// Broadcast and anycast addresses of this host's links, which it answers to itself.
+    edges: RangeSet,
     /// Where no host may be.
     pub(in crate::policy) special: RangeSet,
     /// Pools and framed routes of every network without that network's infrastructure and this host.
@@ -53,6 +56,7 @@ pub(in crate::policy) struct Ground<'a> {
 
 impl<'a> Ground<'a> {
     pub(in crate::policy) fn of(policy: &'a Policy, agent: &AgentConfig, host: &Host) -> Self {
+        let edges = edges(host);
         let endpoints: RangeSet = agent.endpoints().map(|local| AddressRange::from(local.value)).collect();
         let host: RangeSet = addresses(host).ranges().iter().chain(endpoints.ranges()).copied().collect();
         let routes = framed_routes(policy);
@@ -62,6 +66,7 @@ impl<'a> Ground<'a> {
         let infrastructure = policy.networks.values().flat_map(|network| &network.infrastructure);
         Self {
             policy,
+            edges: edges.without(&host),
             special: special(),
             pools,
             infrastructure: infrastructure.map(|prefix| AddressRange::from(prefix.value)).collect(),
@@ -73,8 +78,8 @@ impl<'a> Ground<'a> {
 
     /// What is left of a prefix that rules reach plainly.
     pub(in crate::policy) fn open(&self, prefix: IpNet) -> RangeSet {
-        let open = self.usable(prefix);
-        open.without(&self.pools).without(&self.infrastructure).without(&self.host)
+        let closed = [&self.pools, &self.infrastructure, &self.host];
+        self.usable(prefix, &closed.iter().flat_map(|set| set.ranges().iter().copied()).collect())
     }
 
     /// What is left of a prefix that says it reaches infrastructure, or is a service's.
@@ -83,12 +88,15 @@ impl<'a> Ground<'a> {
     /// the network itself lists as infrastructure may lie where another network has its devices.
     pub(in crate::policy) fn open_inside(&self, prefix: IpNet, network: &Name) -> RangeSet {
         let own = self.policy.networks.get(network).map(|network| infrastructure(network, &self.host));
-        self.usable(prefix).without(&self.pools.without(&own.unwrap_or_default()))
+        self.usable(prefix, &self.pools.without(&own.unwrap_or_default()))
     }
 
-    /// A prefix without special addresses; IPv6 without the place where IPv4 is kept.
-    fn usable(&self, prefix: IpNet) -> RangeSet {
-        meant(prefix).without(&self.special)
+    /// A prefix without what is closed, by its own address or behind a translator; nor is anything
+    /// special open, or what this host answers to for a whole link.
+    fn usable(&self, prefix: IpNet, closed: &RangeSet) -> RangeSet {
+        let all = [closed, &self.special, &self.edges];
+        let closed: RangeSet = all.iter().flat_map(|set| set.ranges().iter().copied()).collect();
+        meant(prefix).without(&closed).without(&translations::closed(prefix, &closed))
     }
 
     /// Why parts of a prefix are not open, in words.
@@ -122,6 +130,12 @@ impl<'a> Ground<'a> {
         }
         if touched(&self.special) {
             reasons.push("special addresses (loopback, link-local, multicast and the like)".to_owned());
+        }
+        if touched(&self.edges) {
+            reasons.push("broadcast and anycast addresses of this host's links".to_owned());
+        }
+        if translations::touches(prefix) {
+            reasons.push("what leads to IPv4 (NAT64, 6to4, Teredo and the like), unless named".to_owned());
         }
         reasons
     }
@@ -177,6 +191,18 @@ fn addresses(host: &Host) -> RangeSet {
     let addresses = host.interfaces.values().flat_map(|interface| &interface.addresses);
     let addresses = addresses.map(IpNet::addr).filter(|address| !Addr::from(*address).is_martian());
     addresses.map(|address: IpAddr| AddressRange::from(address)).collect()
+}
+
+/// What a link calls all of its hosts: IPv4 directed broadcast, in its old form too (RFC 1812 section
+/// 5.3.5), and the subnet-router anycast address (RFC 4291 section 2.6.1).
+fn edges(host: &Host) -> RangeSet {
+    let links = host.interfaces.values().flat_map(|interface| &interface.addresses);
+    let edges = links.flat_map(|link| match link {
+        IpNet::V4(v4) if v4.prefix_len() < 31 => vec![v4.network().into(), v4.broadcast().into()],
+        IpNet::V6(v6) if v6.prefix_len() < 127 => vec![v6.network().into()],
+        IpNet::V4(_) | IpNet::V6(_) => Vec::<IpAddr>::new(),
+    });
+    edges.filter(|address| !Addr::from(*address).is_martian()).map(AddressRange::from).collect()
 }
 
 fn infrastructure(network: &Network, host: &RangeSet) -> RangeSet {

@@ -24,6 +24,7 @@ mod prefixes;
 mod profiles;
 pub(in crate::policy) mod ranges;
 mod remotes;
+mod translations;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
