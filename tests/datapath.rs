@@ -1,5 +1,7 @@
 //! `CAP_BPF`: the loaded XDP program and the engine on the host agree on every frame.
 
+#[path = "datapath/cost.rs"]
+mod cost;
 #[path = "datapath/isolated.rs"]
 mod isolated;
 #[path = "datapath/stress.rs"]
@@ -17,7 +19,7 @@ use bulkhead_common::verdict::{Pass, Verdict};
 use bytemuck::Zeroable as _;
 use tests::compare::hex;
 use tests::generate::{Random, Shot, Traffic, World, seed};
-use tests::kernel::{Kernel, SHORTEST, XDP_DROP, XDP_PASS, privilege};
+use tests::kernel::{Kernel, SHORTEST, XDP_DROP, XDP_PASS, geometry, privilege};
 use tests::lies::TableLie;
 
 /// Worlds and frames in each: together more than a hundred thousand.
@@ -79,7 +81,7 @@ fn a_kernel_with_other_tables_is_noticed() -> Result<()> {
         let mut random = Random::new(5);
         let noticed = (1..40).find(|_| {
             let world = World::draw(&mut random);
-            let image = Image::new(&world.compiled.tables);
+            let image = Image::new(&world.compiled.tables).with_flows(geometry(ROOM));
             let wrong = Image::new(&lie.told(&world.compiled.tables));
             let run = pair
                 .kernel
@@ -140,8 +142,7 @@ impl Pair {
 
     /// Judges a world's traffic twice.
     fn agree_on(&mut self, world: &World, seed: u64, frames: usize, tally: &mut Tally) -> Result<()> {
-        let image = Image::new(&world.compiled.tables);
-        image.set_flow_capacity(self.room as usize);
+        let image = Image::new(&world.compiled.tables).with_flows(geometry(self.room));
         self.kernel.fill(image.layout())?;
         self.agree_in(world, &image, seed, frames, tally)
     }
@@ -167,7 +168,7 @@ impl Pair {
             })?;
         }
         let ours: BTreeMap<_, Flow> = image.flows().into_iter().map(|flow| (flow.key, flow)).collect();
-        let theirs = self.kernel.flows()?;
+        let theirs = self.kernel.flows();
         ensure!(ours == theirs, "flows differ: host {ours:#?}\nkernel {theirs:#?}");
         tally.flows += ours.len();
         Ok(())

@@ -11,8 +11,8 @@ use aya::{Ebpf, EbpfLoader};
 use bulkhead::datapath::{OBJECT, PROGRAM};
 use bulkhead_common::abi::counter::{Counters, EventBudget, EventCounters};
 use bulkhead_common::abi::{
-    AddressKey, Device, Flow, FlowKey, Network, Peer, PortRange, Range, ReplayInput, RuleSet, ScopeRange,
-    Subinterface, SubinterfaceKey, Versioned, map,
+    AddressKey, Device, DeviceState, FlowGeometry, FlowSlot, Network, Peer, PortRange, Range, ReplayInput,
+    RuleSet, ScopeRange, Subinterface, SubinterfaceKey, Versioned, map,
 };
 use bulkhead_common::case::Case;
 use tests::kernel::privilege;
@@ -89,7 +89,7 @@ fn programs(replay: u32) -> Result<(Ebpf, Vec<(String, ProgramInfo)>)> {
 }
 
 /// Name, type, and sizes of key and value of every map.
-fn expected() -> [(&'static str, MapType, usize, usize); 21] {
+fn expected() -> [(&'static str, MapType, usize, usize); 22] {
     const INDEX: usize = size_of::<u32>();
     let hash = |name, key, value| (name, MapType::Hash, key, value);
     let array = |name, value| (name, MapType::Array, INDEX, value);
@@ -108,13 +108,14 @@ fn expected() -> [(&'static str, MapType, usize, usize); 21] {
         array(map::RANGES, size_of::<Range>()),
         array(map::PEERS, size_of::<Peer>()),
         array(map::PORTS, size_of::<PortRange>()),
-        hash(map::FLOWS, size_of::<FlowKey>(), size_of::<Flow>()),
+        array(map::FLOWS, size_of::<FlowSlot>()),
+        array(map::FLOW_GEOMETRY, size_of::<FlowGeometry>()),
+        array(map::DEVICE_STATES, size_of::<DeviceState>()),
         (map::COUNTERS, MapType::PerCpuHash, INDEX, size_of::<Counters>()),
         (map::EVENTS, MapType::RingBuf, 0, 0),
         per_cpu(map::EVENT_BUDGETS, size_of::<EventBudget>()),
         per_cpu(map::EVENT_COUNTERS, size_of::<EventCounters>()),
         array(map::REPLAY_INPUT, size_of::<ReplayInput>()),
-        per_cpu("SCRATCH", size_of::<Flow>()),
         per_cpu("CASES", size_of::<Case>()),
     ]
 }

@@ -4,7 +4,7 @@
 //! bytes, and the verifier forgets what was stored in a map, so that the paths of one stage do not
 //! multiply with those of the next.
 
-use crate::abi::{DeviceId, Epoch, Generation, ProfileId};
+use crate::abi::{DeviceId, Epoch, FlowKey, Generation, ProfileId};
 use crate::identify::Place;
 use crate::parse::Packet;
 use crate::verdict::Evidence;
@@ -63,6 +63,8 @@ pub struct Case {
     pub course: Course,
     /// Who is at both ends.
     pub identity: Identity,
+    /// The flow that is looked for.
+    pub key: FlowKey,
     /// What the verdict's record will say.
     pub evidence: Evidence,
 }
@@ -80,6 +82,7 @@ impl Case {
             place: Place::NOWHERE,
             course: Course::Returning,
             identity: Identity { device: Party::NOBODY, peer: Party::NOBODY, latest: Generation::NONE },
+            key: FlowKey::NONE,
             evidence: Evidence::NONE,
         }
     }

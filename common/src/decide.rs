@@ -11,6 +11,7 @@ use crate::abi::{
     RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
 use crate::case::{Case, Course, Party};
+use crate::engine::Step;
 use crate::parse::Kind;
 use crate::search;
 use crate::verdict::{DropReason, Pass};
@@ -86,6 +87,7 @@ pub struct FlowWords {
 
 /// What a packet leaves in a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C)]
 pub struct FlowUpdate {
     /// As [`Flow::decision`].
     pub decision: u64,
@@ -103,6 +105,7 @@ pub struct FlowUpdate {
 
 /// What a new flow starts with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C)]
 pub struct FlowStart {
     /// The first packet's words; `side` 0 if it was sent by `local`.
     pub update: FlowUpdate,
@@ -125,16 +128,23 @@ pub trait Flows {
     fn update(&self, handle: Self::Handle, key: &FlowKey, update: &FlowUpdate);
     /// Makes a flow dead at once.
     fn end(&self, handle: Self::Handle, key: &FlowKey);
-    /// Opens a flow, over a dead one of the same key too; false if there is no room.
-    fn open(&self, key: &FlowKey, start: &FlowStart) -> bool;
+    /// Opens a flow, over a dead one of the same key too; or says why there is no room.
+    fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason>;
 }
 
-/// Decides on an identified packet of a device.
+/// Passes an identified packet of a device if a live flow of it holds; nothing if there is none.
 #[inline(always)]
-pub fn decide<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, DropReason> {
+pub fn hold<T: Tables + Flows>(tables: &T, case: &mut Case) -> Step {
     decidable(case.packet.kind)?;
     let now = tables.now();
-    Deciding { tables, case, now }.decide()
+    Deciding { tables, case, now }.hold()
+}
+
+/// Decides on an identified packet of a device that is of no live flow.
+#[inline(always)]
+pub fn open<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, DropReason> {
+    let now = tables.now();
+    Deciding { tables, case, now }.open()
 }
 
 /// What is not a conversation cannot be decided; named here, one by one.
@@ -185,22 +195,23 @@ impl Service {
 
 impl<'a, T: Tables + Flows> Deciding<'a, T> {
     #[inline(always)]
-    fn decide(&mut self) -> Result<Pass, DropReason> {
-        let outgoing = !matches!(self.case.course, Course::Downlink);
-        let key = self.key(self.case.identity.device, outgoing);
-        if let Some(pass) = self.on_flow(&key, outgoing)? {
-            return Ok(pass);
+    fn hold(&mut self) -> Step {
+        let outgoing = self.is_outgoing();
+        self.case.key = self.key(self.case.identity.device, outgoing);
+        if let Some(pass) = self.on_flow(outgoing)? {
+            return Ok(Some(pass));
         }
-        if !self.case.identity.peer.device.is_none() {
-            let reverse = self.key(self.case.identity.peer, false);
-            if let Some(pass) = self.on_flow(&reverse, false)? {
-                return Ok(pass);
-            }
+        if self.case.identity.peer.device.is_none() {
+            return Ok(None);
         }
-        if matches!(self.case.course, Course::Returning) {
-            return Err(DropReason::SpoofedSource);
-        }
-        self.open(&key, outgoing)
+        self.case.key = self.key(self.case.identity.peer, false);
+        self.on_flow(false)
+    }
+
+    /// True if the device that the packet is about has sent it.
+    #[inline(always)]
+    const fn is_outgoing(&self) -> bool {
+        !matches!(self.case.course, Course::Downlink)
     }
 
     /// The flow's key as `local` sees it; `outgoing` says that `local` sent the packet.
@@ -237,8 +248,8 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
 
     /// Passes the packet if a live flow holds; nothing if there is none.
     #[inline(always)]
-    fn on_flow(&mut self, key: &FlowKey, outgoing: bool) -> Result<Option<Pass>, DropReason> {
-        let Some((handle, flow)) = self.tables.flow(key) else { return Ok(None) };
+    fn on_flow(&mut self, outgoing: bool) -> Result<Option<Pass>, DropReason> {
+        let Some((handle, flow)) = self.tables.flow(&self.case.key) else { return Ok(None) };
         if flow.deadline <= self.now {
             return Ok(None);
         }
@@ -262,7 +273,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             bytes: self.case.packet.length,
         };
         if stamp < self.case.identity.latest.0 || stamp > self.case.epoch.generation.0 {
-            match self.judge_again(key, outgoing, flow.initiator) {
+            match self.judge_again(&self.case.key, outgoing, flow.initiator) {
                 Ok(entry) => {
                     update.decision = Flow::decision_word(self.case.epoch.generation, entry.rule);
                     update.state = (flow.state & 0xffff_ffff) | ((entry.idle as u64) << 32);
@@ -270,7 +281,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
                 Err(reason) => {
                     // A packet of an older generation must not end what a newer one allowed.
                     if stamp <= self.case.epoch.generation.0 {
-                        self.tables.end(handle, key);
+                        self.tables.end(handle, &self.case.key);
                     }
                     return Err(reason);
                 }
@@ -282,8 +293,8 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             return Ok(Some(Pass::Established));
         }
         update.state = next_state(update.state, from_initiator, self.tcp_flags());
-        update.deadline = self.now + timeout(key.protocol, update.state);
-        self.tables.update(handle, key, &update);
+        update.deadline = self.now + timeout(self.case.key.protocol, update.state);
+        self.tables.update(handle, &self.case.key, &update);
         Ok(Some(Pass::Established))
     }
 
@@ -306,7 +317,13 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
 
     /// Judges a packet that may be a flow's first.
     #[inline(always)]
-    fn open(&mut self, key: &FlowKey, outgoing: bool) -> Result<Pass, DropReason> {
+    fn open(&mut self) -> Result<Pass, DropReason> {
+        if matches!(self.case.course, Course::Returning) {
+            return Err(DropReason::SpoofedSource);
+        }
+        let outgoing = self.is_outgoing();
+        self.case.key = self.key(self.case.identity.device, outgoing);
+        let key = &self.case.key;
         if matches!(self.case.packet.kind, Kind::EchoReply) {
             return Err(DropReason::Unsolicited);
         }
@@ -337,7 +354,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             peer: self.case.identity.peer.device,
             opened: self.now,
         };
-        if self.tables.open(key, &start) { Ok(Pass::Opened) } else { Err(DropReason::FlowTableFull) }
+        self.tables.open(key, &start).map(|()| Pass::Opened)
     }
 
     /// Device to the outside.

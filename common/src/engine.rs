@@ -5,7 +5,7 @@
 //! checks once by itself, so that the paths of one stage do not multiply with those of the next.
 
 use crate::case::Case;
-use crate::decide::{Flows, Tables, decide};
+use crate::decide::{self, Flows, Tables};
 use crate::frame::Frame;
 use crate::identify::{identify, locate};
 use crate::parse;
@@ -57,10 +57,15 @@ pub trait Engine {
     fn identify(&self, case: &mut Case) -> Step {
         identify(self.tables(), case)
     }
-    /// As [`decide`].
+    /// As [`decide::hold`].
     #[inline(always)]
-    fn decide(&self, case: &mut Case) -> Step {
-        decide(self.tables(), case).map(Some)
+    fn hold(&self, case: &mut Case) -> Step {
+        decide::hold(self.tables(), case)
+    }
+    /// As [`decide::open`].
+    #[inline(always)]
+    fn open(&self, case: &mut Case) -> Step {
+        decide::open(self.tables(), case).map(Some)
     }
 }
 
@@ -95,9 +100,12 @@ fn frame_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
 /// The rest of the way, for a packet whose place is known.
 #[inline(always)]
 fn device_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
-    match engine.identify(case)? {
+    if let Some(pass) = engine.identify(case)? {
+        return Ok(Some(pass));
+    }
+    match engine.hold(case)? {
         Some(pass) => Ok(Some(pass)),
-        None => engine.decide(case),
+        None => engine.open(case),
     }
 }
 

@@ -26,6 +26,7 @@ pub mod abi;
 pub mod case;
 pub mod decide;
 pub mod engine;
+pub mod flow_table;
 pub mod frame;
 pub mod identify;
 pub mod neighbour;

@@ -1,5 +1,5 @@
 //! Atomic words. The BPF target offers no atomic types: adds go through the intrinsics that LLVM
-//! turns into `lock +=`, loads and stores of aligned words are single instructions.
+//! turns into `lock +=` and `cmpxchg_64`, loads and stores of aligned words are single instructions.
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
@@ -32,4 +32,14 @@ pub(crate) fn load(word: *const u64) -> u64 {
 pub(crate) fn store(word: *mut u64, value: u64) {
     // SAFETY: as for `add`; a volatile write of an aligned word is one instruction.
     unsafe { word.write_volatile(value) };
+}
+
+/// Writes `to` if the word is `from`, and says whether it was. A full barrier, as the kernel defines
+/// `BPF_CMPXCHG` (Documentation/bpf/standardization/instruction-set.rst).
+#[inline(always)]
+pub(crate) fn exchange(word: *mut u64, from: u64, to: u64) -> bool {
+    const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
+    // SAFETY: as for `add`.
+    let (found, _) = unsafe { atomic_cxchg::<u64, ORDER, ORDER>(word, from, to) };
+    found == from
 }

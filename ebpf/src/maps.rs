@@ -8,8 +8,8 @@ use aya_ebpf::programs::XdpContext;
 use bulkhead_common::abi::counter::{Counters, EVENT_BUCKETS, EventBudget, EventCounters};
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::{
-    Addr, AddressKey, Device, Epoch, Flow, FlowKey, Network, Peer, PortRange, ProfileId, Range, ReplayInput,
-    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, map,
+    Addr, AddressKey, Device, DeviceState, Epoch, FlowGeometry, FlowSlot, Network, Peer, PortRange,
+    ProfileId, Range, ReplayInput, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, map,
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::decide::Tables;
@@ -53,7 +53,11 @@ pub(crate) static PEERS: Array<Peer, { map::PEER_CAPACITY as usize }, MMAP> = Ar
 #[btf_map]
 pub(crate) static PORTS: Array<PortRange, { map::PORT_CAPACITY as usize }, MMAP> = Array::new();
 #[btf_map]
-pub(crate) static FLOWS: HashMap<FlowKey, Flow, { map::FLOW_CAPACITY as usize }> = HashMap::new();
+pub(crate) static FLOWS: Array<FlowSlot, { map::FLOW_CAPACITY as usize }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static FLOW_GEOMETRY: Array<FlowGeometry, 1, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static DEVICE_STATES: Array<DeviceState, { map::DEVICE_CAPACITY as usize }, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuHashMap<u32, Counters, { map::INTERFACE_CAPACITY as usize }, SPARSE> =
     PerCpuHashMap::new();
@@ -66,9 +70,6 @@ pub(crate) static EVENT_BUDGETS: PerCpuArray<EventBudget, { EVENT_BUCKETS as usi
 pub(crate) static EVENT_COUNTERS: PerCpuArray<EventCounters, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static REPLAY_INPUT: Array<ReplayInput, 1, MMAP> = Array::new();
-/// Room for one new flow: too large for the stack beside everything else.
-#[btf_map]
-pub(crate) static SCRATCH: PerCpuArray<Flow, 1> = PerCpuArray::new();
 
 /// The packet at hand.
 #[btf_map]

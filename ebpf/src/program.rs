@@ -61,7 +61,12 @@ impl Engine for Program {
     }
 
     #[inline(always)]
-    fn decide(&self, case: &mut Case) -> Step {
-        step_from_number(subprogram::decide(case))
+    fn hold(&self, case: &mut Case) -> Step {
+        step_from_number(subprogram::hold(case))
+    }
+
+    #[inline(always)]
+    fn open(&self, case: &mut Case) -> Step {
+        step_from_number(subprogram::open(case))
     }
 }

@@ -3,12 +3,13 @@
 //! it (kernel commits 51c39bb1d5d1 and e5069b9c23b3).
 
 use aya_ebpf::bindings::xdp_md;
-use bulkhead_common::abi::{Addr, ProfileId, Span};
+use bulkhead_common::abi::{Addr, FlowKey, ProfileId, Span};
 use bulkhead_common::case::Case;
+use bulkhead_common::decide::FlowStart;
 use bulkhead_common::engine::{Step, step_to_number};
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::verdict::{DropReason, Verdict};
-use bulkhead_common::{decide, identify, parse, tunnel};
+use bulkhead_common::{decide, flow_table, identify, parse, tunnel};
 
 use crate::account;
 use crate::frame::XdpFrame;
@@ -55,8 +56,14 @@ pub(crate) extern "C" fn identify(case: *mut Case) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn decide(case: *mut Case) -> u32 {
-    stage(case, |case| decide::decide(&Maps, case).map(Some))
+pub(crate) extern "C" fn hold(case: *mut Case) -> u32 {
+    stage(case, |case| decide::hold(&Maps, case))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn open(case: *mut Case) -> u32 {
+    stage(case, |case| decide::open(&Maps, case).map(Some))
 }
 
 #[unsafe(no_mangle)]
@@ -81,6 +88,46 @@ pub(crate) extern "C" fn peer_before(start: u32, len: u32, profile: u32) -> Foun
 #[inline(never)]
 pub(crate) extern "C" fn port_before(start: u32, len: u32, wanted: u32) -> Found {
     search::port_before(&Maps, Span { start, len }, wanted)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn locate_flow(key: *const FlowKey, now: u64) -> flow_table::Found {
+    // SAFETY: callers hand on a key of their own; the verifier knows no more than its size.
+    match unsafe { key.as_ref() } {
+        Some(key) => flow_table::locate(&Maps, key, now),
+        None => flow_table::NONE,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn choose_slot(key: *const FlowKey, now: u64) -> flow_table::Found {
+    // SAFETY: as in `locate_flow`.
+    match unsafe { key.as_ref() } {
+        Some(key) => flow_table::choose(&Maps, key, now),
+        None => flow_table::NONE,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn take_slot(slot: u32, key: *const FlowKey, start: *const FlowStart) -> u32 {
+    // SAFETY: as in `locate_flow`.
+    match unsafe { (key.as_ref(), start.as_ref()) } {
+        (Some(key), Some(start)) => flow_table::take(&Maps, slot, key, start) as u32,
+        (None, _) | (_, None) => 0,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn settle_flow(key: *const FlowKey, own: u32, now: u64) -> u32 {
+    // SAFETY: as in `locate_flow`.
+    if let Some(key) = unsafe { key.as_ref() } {
+        flow_table::settle(&Maps, key, own, now);
+    }
+    0
 }
 
 /// As [`account::report`]; the verdict travels as its number.

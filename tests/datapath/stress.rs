@@ -1,31 +1,35 @@
 //! Two CPUs judge packets while flows and addresses come and go under their hands.
 //!
-//! Few flows, so that an element is given to another flow at once, and long bursts, so that a packet
-//! is often in the middle of reading one. Without the key in the flow's value, every run of five
-//! seconds sees a few packets judged by another device's flow.
+//! One bucket and more flows than it has slots, so that a slot is given to another flow at once, and
+//! long bursts, so that a packet is often in the middle of reading one. A third hand opens, ends and
+//! sweeps flows by the same protocol.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use bulkhead::datapath::wait_for_packets;
+use aya::maps::{HashMap, MapData};
+use bulkhead::datapath::{FlowRows, wait_for_packets};
 use bulkhead::tables::{Image, Layout, Place, Tables};
 use bulkhead_common::abi::event::Event;
-use bulkhead_common::abi::value::{ROLE_ACCESS, ROLE_CORE};
+use bulkhead_common::abi::value::{FLOWS_BY_DEVICE, INITIATOR_LOCAL, ROLE_ACCESS, ROLE_CORE};
 use bulkhead_common::abi::{AddressKey, DeviceId, Flow, FlowKey, Generation, RuleId};
+use bulkhead_common::decide::{FlowStart, FlowUpdate};
+use bulkhead_common::flow_table::{self, BUCKET, Memory as _};
 use bulkhead_common::verdict::DropReason;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use tests::frame::eth;
 use tests::generate::Random;
-use tests::kernel::{Kernel, Raw, Runner, Shared, XDP_PASS, privilege};
+use tests::kernel::{Kernel, Raw, Runner, XDP_PASS, privilege};
 use tests::small::{self, NETWORK, REMOTE, address};
 
 /// Devices, each on a VLAN of its own and with a port of its own that only it may call.
 const DEVICES: u8 = 3;
-/// Source ports of each.
-const PORTS: u16 = 1;
+/// Source ports of each: more flows than there are slots.
+const PORTS: u16 = 5;
 /// Packets in one call, which spend most of their time in the program; and calls of one packet.
 const BURST: u32 = 100_000;
 const SINGLES: u32 = 2_000;
@@ -38,7 +42,7 @@ fn no_packet_is_taken_for_another_device_s_while_elements_are_recycled() -> Resu
     if !privilege::granted() {
         return Ok(());
     }
-    let mut kernel = Kernel::load(u32::from(DEVICES) * u32::from(PORTS))?;
+    let mut kernel = Kernel::load(BUCKET)?;
     kernel.count_on(INTERFACE)?;
     let image = Image::new(&tables());
     kernel.fill(image.layout())?;
@@ -55,14 +59,17 @@ fn no_packet_is_taken_for_another_device_s_while_elements_are_recycled() -> Resu
     let events = kernel.events();
     let mixed = events.iter().filter(|event| is_mixed_up(event)).count();
     ensure!(mixed == 0, "{mixed} of {} events name another device or rule", events.len());
-    let flows = kernel.flows()?;
-    let foreign = flows.values().filter(|flow| is_foreign(flow)).count();
+    let flows = kernel.flow_table().all();
+    let foreign = flows.iter().filter(|flow| is_foreign(flow)).count();
     ensure!(foreign == 0, "{foreign} of {} flows carry another's rule or place", flows.len());
+    agrees_with_itself(kernel.flow_table(), &flows)?;
     let changes = seen.changes.load(Ordering::Relaxed);
     let enough = seen.runs.load(Ordering::Relaxed) > 1_000_000 && changes > 100_000;
     ensure!(enough || super::is_emulated(), "too little happened: {seen:?}");
     Ok(())
 }
+
+type Addresses = HashMap<MapData, Raw<AddressKey>, u32>;
 
 /// What the threads have seen.
 #[derive(Debug, Default)]
@@ -77,21 +84,21 @@ struct Seen {
 fn run_all(kernel: &Kernel, layout: &Layout, seen: &Seen) -> Result<()> {
     let over = AtomicBool::new(false);
     let runner = kernel.runner()?;
-    let mut shared = kernel.shared()?;
-    let mut moved = kernel.shared()?;
+    let table = kernel.flow_table();
+    let mut addresses = kernel.addresses()?;
     thread::scope(|scope| {
         let judges = [0, 1].map(|cpu| {
             let over = &over;
             scope.spawn(move || judge(cpu, runner, over, seen))
         });
-        let flows = scope.spawn(|| recycle_flows(&mut shared, &over, seen));
-        let addresses = scope.spawn(|| recycle_address(&mut moved, layout, &over, seen));
+        let flows = scope.spawn(|| recycle_flows(table, &over, seen));
+        let moves = scope.spawn(|| recycle_address(&mut addresses, layout, &over, seen));
         thread::sleep(LENGTH);
         over.store(true, Ordering::Relaxed);
         let [first, second] = judges.map(|judge| judge.join().expect("a judge panicked"));
         first.and(second)?;
         flows.join().expect("the flows' thread panicked")?;
-        addresses.join().expect("the addresses' thread panicked")
+        moves.join().expect("the addresses' thread panicked")
     })
 }
 
@@ -120,30 +127,47 @@ fn judge(cpu: usize, runner: Runner<'_>, over: &AtomicBool, seen: &Seen) -> Resu
     Ok(())
 }
 
-/// Elements of flows are given to other flows at once, as fast as possible.
-fn recycle_flows(shared: &mut Shared, over: &AtomicBool, seen: &Seen) -> Result<()> {
+/// Slots are given to other flows at once, as fast as possible.
+fn recycle_flows(table: &FlowRows, over: &AtomicBool, seen: &Seen) -> Result<()> {
     let mut random = Random::new(77);
     let started = Instant::now();
     while !over.load(Ordering::Relaxed) && started.elapsed() < 4 * LENGTH {
-        let gone = key(random.below(DEVICES.into()) as u8, random.below(PORTS.into()) as u16);
-        let changed = shared.flows.remove(&Raw(gone)).is_ok();
-        let device = random.below(DEVICES.into()) as u8;
-        let key = key(device, random.below(PORTS.into()) as u16);
+        let mut any = || key(random.below(DEVICES.into()) as u8, random.below(PORTS.into()) as u16);
+        if let Some((flow, _)) = flow_table::find(table, &any(), NOW) {
+            flow_table::end(table, flow);
+        }
+        let swept = flow_table::sweep(table, random.below(BUCKET as usize) as u32, NOW);
+        let mut any = || key(random.below(DEVICES.into()) as u8, random.below(PORTS.into()) as u16);
+        let key = any();
         // There may be no room: a packet was faster.
-        let added = shared.flows.insert(Raw(key), Raw(flow(device, key)), 0).is_ok();
-        seen.changes.fetch_add(u64::from(changed) + u64::from(added), Ordering::Relaxed);
+        let added = flow_table::open(table, &key, &start(&key)).is_ok();
+        seen.changes.fetch_add(u64::from(swept) + u64::from(added), Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// No flow twice, and every device has as many flows as are counted.
+fn agrees_with_itself(table: &FlowRows, flows: &[Flow]) -> Result<()> {
+    let alive: Vec<FlowKey> = flows.iter().filter(|flow| flow.deadline > NOW).map(|flow| flow.key).collect();
+    let keys: BTreeSet<FlowKey> = alive.iter().copied().collect();
+    ensure!(keys.len() == alive.len(), "a flow is in the table twice: {alive:#?}");
+    for device in (0..DEVICES).map(|device| DeviceId(number(device).into())) {
+        let found = flows.iter().filter(|flow| flow.key.device == device).count() as u64;
+        let row = table.device(device).context("find the device's row")?;
+        let counted = table.load(row, FLOWS_BY_DEVICE);
+        ensure!(found == counted, "device {} has {found} flows, counted are {counted}", device.0);
     }
     Ok(())
 }
 
 /// An address leaves and returns as `reconcile` does it: its element is reused only after a grace period.
-fn recycle_address(shared: &mut Shared, layout: &Layout, over: &AtomicBool, seen: &Seen) -> Result<()> {
+fn recycle_address(addresses: &mut Addresses, layout: &Layout, over: &AtomicBool, seen: &Seen) -> Result<()> {
     let key = AddressKey::host(NETWORK, address(number(0)).into());
     let slot = layout.addresses.keys().position(|known| *known == key).context("find the address")?;
     while !over.load(Ordering::Relaxed) {
-        shared.addresses.remove(&Raw(key)).context("remove an address")?;
+        addresses.remove(&Raw(key)).context("remove an address")?;
         wait_for_packets()?;
-        shared.addresses.insert(Raw(key), slot as u32, 0).context("return an address")?;
+        addresses.insert(Raw(key), slot as u32, 0).context("return an address")?;
         seen.moves.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
@@ -204,14 +228,17 @@ fn key(device: u8, at: u16) -> FlowKey {
     }
 }
 
-fn flow(device: u8, key: FlowKey) -> Flow {
-    Flow {
-        key,
-        decision: Flow::decision_word(Generation(1), RuleId(number(device).into())),
+fn start(key: &FlowKey) -> FlowStart {
+    let number = key.device.0;
+    let update = FlowUpdate {
+        decision: Flow::decision_word(Generation(1), RuleId(number)),
         deadline: 2 * NOW,
-        access: [Flow::access_word(INTERFACE, vlan(device), 0), 0],
-        ..Flow::default()
-    }
+        side: 0,
+        access: Flow::access_word(INTERFACE, vlan((number - 1) as u8), 0),
+        state: 0,
+        bytes: 60,
+    };
+    FlowStart { update, initiator: INITIATOR_LOCAL, peer: DeviceId::NONE, opened: NOW }
 }
 
 /// True for an event whose device, rule and addresses are not of one device.

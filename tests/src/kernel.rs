@@ -4,19 +4,24 @@
 //! is on purpose not what `reconcile` does: a mistake there must not hide one in the program.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use bulkhead::datapath::{OBJECT, PROGRAM};
+use bulkhead::datapath::{FlowRows, OBJECT, PROGRAM, Row};
 use bulkhead::tables::Layout;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::{
-    AddressKey, Epoch, Flow, FlowKey, Generation, ReplayInput, Subinterface, SubinterfaceKey, map,
+    AddressKey, DeviceId, DeviceState, Epoch, Flow, FlowGeometry, FlowKey, FlowSlot, Generation, ReplayInput,
+    Subinterface, SubinterfaceKey, map,
 };
+use bulkhead_common::flow_table::{BUCKET, Memory as _};
 use bytemuck::Zeroable as _;
+
+use crate::generate::Random;
 
 pub mod privilege;
 mod raw;
@@ -41,13 +46,13 @@ struct Maps {
     generation: Array<MapData, u64>,
     subinterfaces: HashMap<MapData, Raw<SubinterfaceKey>, Raw<Subinterface>>,
     addresses: HashMap<MapData, Raw<AddressKey>, u32>,
-    flows: HashMap<MapData, Raw<FlowKey>, Raw<Flow>>,
+    flows: FlowRows,
     counters: PerCpuHashMap<MapData, u32, Raw<Counters>>,
     event_counters: PerCpuArray<MapData, Raw<EventCounters>>,
     events: RingBuf<MapData>,
     replay: Array<MapData, Raw<ReplayInput>>,
-    /// Numbers of the maps of flows and addresses.
-    shared: [u32; 2],
+    /// Number of the map of addresses.
+    addresses_id: u32,
 }
 
 impl Kernel {
@@ -64,7 +69,7 @@ impl Kernel {
             .context("create the maps")?;
         let program: &mut Xdp = ebpf.program_mut(PROGRAM).context("find the program")?.try_into()?;
         program.load().context("load the program")?;
-        let maps = Maps::taken(&mut ebpf)?;
+        let maps = Maps::taken(&mut ebpf, flow_capacity)?;
         let mut kernel = Self { ebpf, maps };
         kernel.count_on(0)?;
         Ok(kernel)
@@ -109,7 +114,9 @@ impl Kernel {
         let Maps { subinterfaces, addresses, flows, .. } = &mut self.maps;
         emptied(subinterfaces)?;
         emptied(addresses)?;
-        emptied(flows)
+        cleared(flows, (0..flows.capacity()).filter_map(|slot| flows.slot(slot)), SLOT_WORDS);
+        cleared(flows, (0..DEVICES).filter_map(|device| flows.device(DeviceId(device))), DEVICE_WORDS);
+        Ok(())
     }
 
     fn rows<T: bytemuck::Pod>(&mut self, name: &str, rows: &[T]) -> Result<()> {
@@ -170,26 +177,21 @@ impl Kernel {
     }
 
     /// Every flow by its key.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn flows(&self) -> Result<BTreeMap<FlowKey, Flow>> {
-        self.maps
-            .flows
-            .iter()
-            .map(|entry| entry.map(|(key, flow)| (key.0, flow.0)).map_err(Into::into))
-            .collect()
+    pub fn flows(&self) -> BTreeMap<FlowKey, Flow> {
+        self.maps.flows.all().into_iter().map(|flow| (flow.key, flow)).collect()
     }
 
-    /// Gives away the maps of addresses and flows, to change them while the program runs.
+    /// The flow table, to be changed while the program runs.
+    pub const fn flow_table(&self) -> &FlowRows {
+        &self.maps.flows
+    }
+
+    /// Gives away the map of addresses, to change it while the program runs.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn shared(&self) -> Result<Shared> {
-        let [flows, addresses] = self.maps.shared;
-        let flows = Map::HashMap(MapData::from_id(flows)?);
-        let addresses = Map::HashMap(MapData::from_id(addresses)?);
-        Ok(Shared { flows: flows.try_into()?, addresses: addresses.try_into()? })
+    pub fn addresses(&self) -> Result<HashMap<MapData, Raw<AddressKey>, u32>> {
+        Ok(Map::HashMap(MapData::from_id(self.maps.addresses_id)?).try_into()?)
     }
 }
 
@@ -211,34 +213,66 @@ impl Runner<'_> {
     /// # Errors
     /// The kernel's.
     pub fn repeat(self, frame: &[u8], times: u32) -> Result<u32> {
+        Ok(self.timed(frame, times)?.0)
+    }
+
+    /// As [`Self::repeat`], with the time that the kernel measured for one run.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn timed(self, frame: &[u8], times: u32) -> Result<(u32, Duration)> {
         let options = TestRunOptions { data_in: Some(frame), repeat: times, ..TestRunOptions::new() };
-        Ok(self.0.test_run(options).context("run the program")?.return_value)
+        let ran = self.0.test_run(options).context("run the program")?;
+        Ok((ran.return_value, ran.duration))
     }
 }
 
-/// Maps that may change under running packets.
-pub struct Shared {
-    /// As in the ABI.
-    pub flows: HashMap<MapData, Raw<FlowKey>, Raw<Flow>>,
-    /// Address → slot.
-    pub addresses: HashMap<MapData, Raw<AddressKey>, u32>,
-}
-
 impl Maps {
-    fn taken(ebpf: &mut Ebpf) -> Result<Self> {
-        let shared = [number(ebpf, map::FLOWS)?, number(ebpf, map::ADDRESSES)?];
+    fn taken(ebpf: &mut Ebpf, flow_capacity: u32) -> Result<Self> {
+        let addresses_id = number(ebpf, map::ADDRESSES)?;
+        let flows = flow_table(ebpf, flow_capacity)?;
         let mut take = |name| ebpf.take_map(name).with_context(|| format!("find the map {name}"));
         Ok(Self {
             generation: take(map::GENERATION)?.try_into()?,
             subinterfaces: take(map::SUBINTERFACES)?.try_into()?,
             addresses: take(map::ADDRESSES)?.try_into()?,
-            flows: take(map::FLOWS)?.try_into()?,
+            flows,
             counters: take(map::COUNTERS)?.try_into()?,
             event_counters: take(map::EVENT_COUNTERS)?.try_into()?,
             events: take(map::EVENTS)?.try_into()?,
             replay: take(map::REPLAY_INPUT)?.try_into()?,
-            shared,
+            addresses_id,
         })
+    }
+}
+
+/// The flow table with a secret that tests know.
+fn flow_table(ebpf: &mut Ebpf, capacity: u32) -> Result<FlowRows> {
+    let geometry = ebpf.map_mut(map::FLOW_GEOMETRY).context("find the geometry")?;
+    Array::<_, Raw<FlowGeometry>>::try_from(geometry)?.set(0, Raw(self::geometry(capacity)), 0)?;
+    let data = |name| match ebpf.map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => bail!("{name} is not an array"),
+    };
+    FlowRows::map(data(map::FLOWS)?, data(map::FLOW_GEOMETRY)?, data(map::DEVICE_STATES)?)
+}
+
+/// What the flow table of a [`Kernel`] of this capacity is like.
+pub fn geometry(capacity: u32) -> FlowGeometry {
+    let mut random = Random::new(u64::from(capacity));
+    let mut secret = [0; 13];
+    secret.iter_mut().for_each(|word| *word = random.next());
+    FlowGeometry { secret, buckets: capacity / BUCKET, _pad: 0 }
+}
+
+const SLOT_WORDS: usize = size_of::<FlowSlot>() / 8;
+const DEVICE_WORDS: usize = size_of::<DeviceState>() / 8;
+/// Device rows that tests use.
+const DEVICES: u32 = 256;
+
+fn cleared(flows: &FlowRows, rows: impl Iterator<Item = Row>, words: usize) {
+    for row in rows {
+        (0..words).for_each(|word| flows.store(row, word, 0));
     }
 }
 

@@ -210,7 +210,7 @@ async fn drop_by_id(State(context): State<Context>, Path(id): Path<String>) -> R
 }
 
 async fn flows(State(context): State<Context>, Query(filter): Query<Filter>) -> Result<Response, Failure> {
-    let flows = ask(&context, |engine| engine.flow_table()).await??;
+    let flows = ask(&context, |engine| engine.flow_table()).await?;
     let filter = filter.asked_at(Timestamp::now());
     Ok(lines(&context.telemetry.flows(&flows, Clock::read(Datapath::now_ns()), &filter)))
 }

@@ -62,16 +62,13 @@ impl Isolated {
 
     /// How many flows there is room for.
     pub const fn flow_capacity(&self) -> u32 {
-        self.maps.flow_capacity
+        self.maps.flows.capacity()
     }
 
-    /// Removes flows that have long been dead, as the agent does; returns how many are left.
-    ///
-    /// # Errors
-    /// The map cannot be read or written.
-    pub fn sweep_flows(&mut self, now_ns: u64) -> Result<usize> {
-        self.maps.sweep_flows(now_ns)?;
-        Ok(self.maps.all_flows()?.len())
+    /// Gives up flows that are dead; returns how many are left.
+    pub fn sweep_flows(&self, now_ns: u64) -> usize {
+        self.maps.flows.sweep(now_ns);
+        self.maps.flows.all().len()
     }
 
     /// Runs the program on a frame of [`SHORTEST`] to [`SHOWN`] bytes; returns what it says of it.

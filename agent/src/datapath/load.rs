@@ -19,7 +19,7 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 pub const PROGRAM: &str = "bulkhead";
 
 /// Maps that outlive the agent, by name. The others are scratch of one program.
-pub const PINNED: [&str; 18] = [
+pub const PINNED: [&str; 20] = [
     map::GENERATION,
     map::SUBINTERFACES,
     map::NETWORKS,
@@ -34,6 +34,8 @@ pub const PINNED: [&str; 18] = [
     map::PEERS,
     map::PORTS,
     map::FLOWS,
+    map::FLOW_GEOMETRY,
+    map::DEVICE_STATES,
     map::COUNTERS,
     map::EVENTS,
     map::EVENT_BUDGETS,
@@ -41,7 +43,7 @@ pub const PINNED: [&str; 18] = [
 ];
 
 /// Entries of the maps that are made to measure; adopted maps keep their size.
-fn entries(sizes: &Capacities) -> [(&'static str, u32); 8] {
+fn entries(sizes: &Capacities) -> [(&'static str, u32); 9] {
     [
         // Two rows for each device, and device 0 is nobody.
         (map::DEVICES, sizes.devices.saturating_add(1).saturating_mul(2)),
@@ -52,6 +54,7 @@ fn entries(sizes: &Capacities) -> [(&'static str, u32); 8] {
         (map::RANGES, sizes.ranges),
         (map::PORTS, sizes.ports),
         (map::FLOWS, sizes.flows),
+        (map::DEVICE_STATES, sizes.devices.saturating_add(1)),
     ]
 }
 

@@ -9,12 +9,12 @@ use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::{
-    AddressKey, Device, Flow, FlowKey, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface,
-    SubinterfaceKey, Versioned, map,
+    AddressKey, Device, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface, SubinterfaceKey,
+    Versioned, map,
 };
 use bytemuck::{Pod, Zeroable};
 
-use super::FLOW_LINGER_NS;
+use super::flows::FlowRows;
 use super::mmap::Mmap;
 use super::pod::Abi;
 
@@ -40,8 +40,7 @@ pub struct Maps {
     pub(super) ranges: Mmap<Range>,
     pub(super) peers: Mmap<Peer>,
     pub(super) ports: Mmap<PortRange>,
-    pub(super) flows: HashMap<MapData, Abi<FlowKey>, Abi<Flow>>,
-    pub(super) flow_capacity: u32,
+    pub(super) flows: FlowRows,
     pub(super) counters: PerCpuHashMap<MapData, u32, Abi<Counters>>,
     pub(super) event_counters: PerCpuArray<MapData, Abi<EventCounters>>,
 }
@@ -51,8 +50,6 @@ impl Maps {
     pub(super) fn open(source: &mut impl Source) -> Result<Self> {
         let addresses = source.open(map::ADDRESSES)?;
         let address_capacity = entries(&addresses, map::ADDRESSES)?;
-        let flows = source.open(map::FLOWS)?;
-        let flow_capacity = entries(&flows, map::FLOWS)?;
         Ok(Self {
             generation: array(source, map::GENERATION)?,
             subinterfaces: hash(source.open(map::SUBINTERFACES)?, map::SUBINTERFACES)?,
@@ -68,8 +65,11 @@ impl Maps {
             ranges: array(source, map::RANGES)?,
             peers: array(source, map::PEERS)?,
             ports: array(source, map::PORTS)?,
-            flows: hash(flows, map::FLOWS)?,
-            flow_capacity,
+            flows: FlowRows::map(
+                &source.open(map::FLOWS)?,
+                &source.open(map::FLOW_GEOMETRY)?,
+                &source.open(map::DEVICE_STATES)?,
+            )?,
             counters: PerCpuHashMap::try_from(Map::PerCpuHashMap(source.open(map::COUNTERS)?))
                 .with_context(|| opening(map::COUNTERS))?,
             event_counters: PerCpuArray::try_from(Map::PerCpuArray(source.open(map::EVENT_COUNTERS)?))
@@ -86,40 +86,6 @@ impl Maps {
             cpus.iter().for_each(|cpu| sum.add(&cpu.0));
         }
         Ok(sums)
-    }
-
-    /// Every flow, dead ones too.
-    pub(super) fn all_flows(&self) -> Result<Vec<Flow>> {
-        let mut flows = Vec::new();
-        for entry in self.flows.iter() {
-            match entry {
-                // An element may be recycled between its key and its value; the value carries the key.
-                Ok((key, flow)) if flow.0.key == key.0 => flows.push(flow.0),
-                Ok(_) => {}
-                Err(error) if is_absent(&error) => {}
-                Err(error) => return Err(error).with_context(|| format!("read the map {}", map::FLOWS)),
-            }
-        }
-        Ok(flows)
-    }
-
-    /// Removes flows that have been dead at `now_ns` for [`FLOW_LINGER_NS`], and returns their last words.
-    pub(super) fn sweep_flows(&mut self, now_ns: u64) -> Result<Vec<Flow>> {
-        let is_old = |flow: &Flow| flow.deadline.saturating_add(FLOW_LINGER_NS) < now_ns;
-        let mut swept = Vec::new();
-        for flow in self.all_flows()?.into_iter().filter(is_old) {
-            // A packet may have opened the flow anew since it was read.
-            match self.flows.get(&Abi(flow.key), 0) {
-                Ok(current) if is_old(&current.0) => {
-                    self.flows.remove(&Abi(flow.key)).context("remove a dead flow")?;
-                    swept.push(current.0);
-                }
-                Ok(_) => {}
-                Err(error) if is_absent(&error) => {}
-                Err(error) => return Err(error).with_context(|| format!("read the map {}", map::FLOWS)),
-            }
-        }
-        Ok(swept)
     }
 
     /// Event counters, summed over the CPUs.

@@ -4,6 +4,7 @@
 //! adopts what lies there only if it fits; attaching adopts a pinned link by swapping its program;
 //! dropping a [`Datapath`] leaves everything enforcing.
 
+mod flows;
 mod grace;
 mod isolated;
 mod link;
@@ -28,6 +29,7 @@ use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::{Epoch, Flow};
 use bytemuck::Zeroable;
 
+pub use flows::{FlowRows, Row};
 pub use grace::wait_for_packets;
 pub use isolated::{Entry, Isolated, SHORTEST, SHOWN};
 pub use link::{Attachment, Mode};
@@ -175,24 +177,18 @@ impl Datapath {
     }
 
     /// Every flow, dead ones too.
-    ///
-    /// # Errors
-    /// The map cannot be read.
-    pub fn flows(&self) -> Result<Vec<Flow>> {
-        self.maps.all_flows()
+    pub fn flows(&self) -> Vec<Flow> {
+        self.maps.flows.all()
     }
 
     /// How many flows there is room for.
     pub const fn flow_capacity(&self) -> u32 {
-        self.maps.flow_capacity
+        self.maps.flows.capacity()
     }
 
-    /// Removes flows that have been dead at `now_ns` for [`FLOW_LINGER_NS`], and returns their last words.
-    ///
-    /// # Errors
-    /// The map cannot be read or written.
-    pub fn sweep_flows(&mut self, now_ns: u64) -> Result<Vec<Flow>> {
-        self.maps.sweep_flows(now_ns)
+    /// Gives up flows that are dead at `now_ns`, and returns their last words.
+    pub fn sweep_flows(&self, now_ns: u64) -> Vec<Flow> {
+        self.maps.flows.sweep(now_ns)
     }
 
     /// The tables, row by row.
@@ -245,9 +241,6 @@ impl Datapath {
         Ok(())
     }
 }
-
-/// A flow is removed this long after its deadline: a packet that revives it may still be running.
-pub const FLOW_LINGER_NS: u64 = 2_000_000_000;
 
 /// Every link pinned below `pins`, whether or not an agent runs.
 ///

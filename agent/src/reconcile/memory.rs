@@ -14,7 +14,7 @@ use bulkhead_common::abi::{
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use bulkhead_common::tunnel::Tunnels;
-use bulkhead_common::verdict::Verdict;
+use bulkhead_common::verdict::{DropReason, Verdict};
 
 use super::op::{Capacity, Op, Rows};
 use crate::tables::{FlowTable, TunnelTable};
@@ -249,21 +249,21 @@ impl Tunnels for Memory {
 }
 
 impl Flows for Memory {
-    type Handle = ();
+    type Handle = <FlowTable as Flows>::Handle;
 
-    fn flow(&self, key: &FlowKey) -> Option<((), FlowWords)> {
+    fn flow(&self, key: &FlowKey) -> Option<(Self::Handle, FlowWords)> {
         self.flows.flow(key)
     }
 
-    fn update(&self, (): (), key: &FlowKey, update: &FlowUpdate) {
-        self.flows.update((), key, update);
+    fn update(&self, flow: Self::Handle, key: &FlowKey, update: &FlowUpdate) {
+        self.flows.update(flow, key, update);
     }
 
-    fn end(&self, (): (), key: &FlowKey) {
-        self.flows.end((), key);
+    fn end(&self, flow: Self::Handle, key: &FlowKey) {
+        self.flows.end(flow, key);
     }
 
-    fn open(&self, key: &FlowKey, start: &FlowStart) -> bool {
+    fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {
         self.flows.open(key, start)
     }
 }

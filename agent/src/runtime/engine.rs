@@ -301,7 +301,7 @@ impl Engine {
             self.rates.observe(&kernel.datapath().counters().unwrap_or_default());
             let now = Datapath::now_ns();
             if self.activity.is_due(now) {
-                self.activity.look(now, &kernel.datapath().flows()?);
+                self.activity.look(now, &kernel.datapath().flows());
             }
         }
         self.ticks = self.ticks.wrapping_add(1);

@@ -54,14 +54,11 @@ impl Engine {
         Some(plan)
     }
 
-    /// Flows that live now. What cannot be read cannot be told, and stops no change.
+    /// Flows that live now.
     fn live(&self) -> Vec<Flow> {
         let Some(kernel) = &self.kernel else { return Vec::new() };
         let now = Datapath::now_ns();
-        let mut flows = kernel.datapath().flows().unwrap_or_else(|error| {
-            tracing::warn!("the flow table could not be read for a plan: {error:#}");
-            Vec::new()
-        });
+        let mut flows = kernel.datapath().flows();
         flows.retain(|flow| flow.deadline > now);
         flows
     }

@@ -71,7 +71,7 @@ impl Engine {
         let datapath = kernel.datapath();
         let events = datapath.event_counters().unwrap_or_default();
         let now = Datapath::now_ns();
-        let live = datapath.flows().unwrap_or_default().iter().filter(|flow| flow.deadline > now).count();
+        let live = datapath.flows().iter().filter(|flow| flow.deadline > now).count();
         Seen {
             generation: datapath.epoch().generation.0,
             attachments: datapath.attachments().unwrap_or_default(),
@@ -125,7 +125,7 @@ impl Engine {
                 ));
             }
         }
-        if seen.flows.capacity > 0 && seen.flows.used * 10 >= seen.flows.capacity * 9 {
+        if seen.flows.capacity > 0 && seen.flows.used * 2 >= seen.flows.capacity {
             problems.push(format!(
                 "the flow table holds {} of {} flows: raise spec.tables.flows in agent.yaml",
                 seen.flows.used, seen.flows.capacity
@@ -213,13 +213,13 @@ impl Engine {
 
     fn live_flows(&self, filter: &Filter) -> u64 {
         let Some(kernel) = &self.kernel else { return 0 };
-        let flows = kernel.datapath().flows().unwrap_or_default();
+        let flows = kernel.datapath().flows();
         self.telemetry().flows(&flows, Clock::read(Datapath::now_ns()), filter).len() as u64
     }
 
     /// The flow table as it is, for listings.
-    pub fn flow_table(&self) -> anyhow::Result<Vec<bulkhead_common::abi::Flow>> {
-        self.kernel.as_ref().map_or_else(|| Ok(Vec::new()), |kernel| kernel.datapath().flows())
+    pub fn flow_table(&self) -> Vec<bulkhead_common::abi::Flow> {
+        self.kernel.as_ref().map_or_else(Vec::new, |kernel| kernel.datapath().flows())
     }
 }
 

@@ -1,20 +1,44 @@
-//! A flow table on the host, with a clock that is set by hand.
+//! A flow table on the host, with a clock that is set by hand: the kernel's protocol over plain cells.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use bulkhead_common::abi::{Flow, FlowKey};
+use bulkhead_common::abi::{DeviceId, DeviceState, Flow, FlowGeometry, FlowKey, FlowSlot};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
+use bulkhead_common::flow_table::{self, BUCKET, Handle, Memory};
+use bulkhead_common::verdict::DropReason;
 
-/// Flows by key.
-#[derive(Clone, Debug, Default)]
+/// Room for flows where nobody says how many; `check` and in-file tests open a few.
+const DEFAULT_CAPACITY: u32 = 1024;
+const SLOT_WORDS: usize = size_of::<FlowSlot>() / size_of::<u64>();
+const DEVICE_WORDS: usize = size_of::<DeviceState>() / size_of::<u64>();
+
+/// Slots and device rows.
+#[derive(Clone, Debug)]
 pub struct FlowTable {
     now: Cell<u64>,
-    flows: RefCell<BTreeMap<FlowKey, Flow>>,
-    capacity: Cell<Option<usize>>,
+    geometry: FlowGeometry,
+    slots: Vec<Cell<u64>>,
+    devices: RefCell<BTreeMap<DeviceId, [u64; DEVICE_WORDS]>>,
+}
+
+impl Default for FlowTable {
+    fn default() -> Self {
+        let mut secret = [0; 13];
+        let odd = 0x9e37_79b9_7f4a_7c15u64;
+        // Any numbers do where nobody attacks; zeros would put all keys into one bucket.
+        (1..).zip(&mut secret).for_each(|(at, word)| *word = odd.wrapping_mul(at).rotate_left(17));
+        Self::new(FlowGeometry { secret, buckets: DEFAULT_CAPACITY / BUCKET, _pad: 0 })
+    }
 }
 
 impl FlowTable {
+    /// A table of this size and secret.
+    pub fn new(geometry: FlowGeometry) -> Self {
+        let words = geometry.buckets as usize * BUCKET as usize * SLOT_WORDS;
+        Self { now: Cell::new(0), geometry, slots: vec![Cell::new(0); words], devices: RefCell::default() }
+    }
+
     /// The monotonic clock, in nanoseconds.
     pub const fn now(&self) -> u64 {
         self.now.get()
@@ -27,75 +51,96 @@ impl FlowTable {
 
     /// Forgets every flow.
     pub fn clear(&self) {
-        self.flows.borrow_mut().clear();
+        for slot in self.slots.chunks(SLOT_WORDS).filter(|slot| slot[0].get() != 0) {
+            slot.iter().for_each(|word| word.set(0));
+        }
+        self.devices.borrow_mut().clear();
     }
 
-    /// Bounds the table.
-    pub fn set_capacity(&self, flows: usize) {
-        self.capacity.set(Some(flows));
-    }
-
-    /// Every flow, dead ones too.
+    /// Every flow, dead ones too, that was not swept.
     pub fn all(&self) -> Vec<Flow> {
-        self.flows.borrow().values().copied().collect()
+        let slots = 0..self.geometry.buckets * BUCKET;
+        let flows = slots.filter_map(|slot| flow_table::snapshot(self, slot));
+        flows.filter(|(tag, _)| tag.is_live()).map(|(_, flow)| flow).collect()
+    }
+}
+
+/// A row of [`FlowTable`].
+#[derive(Clone, Copy, Debug)]
+pub enum Row {
+    /// First word of a slot.
+    Slot(usize),
+    /// A device's row.
+    Device(DeviceId),
+}
+
+impl FlowTable {
+    /// Reads a word and writes what `next` makes of it.
+    fn change(&self, row: Row, word: usize, next: impl FnOnce(u64) -> u64) -> u64 {
+        match row {
+            Row::Slot(first) => {
+                let before = self.slots[first + word].get();
+                self.slots[first + word].set(next(before));
+                before
+            }
+            Row::Device(device) => {
+                let mut devices = self.devices.borrow_mut();
+                let cell = &mut devices.entry(device).or_default()[word];
+                std::mem::replace(cell, next(*cell))
+            }
+        }
+    }
+}
+
+impl Memory for FlowTable {
+    type Row = Row;
+
+    fn geometry(&self) -> Option<&FlowGeometry> {
+        Some(&self.geometry)
+    }
+
+    fn slot(&self, index: u32) -> Option<Row> {
+        let first = index as usize * SLOT_WORDS;
+        (first < self.slots.len()).then_some(Row::Slot(first))
+    }
+
+    fn device(&self, device: DeviceId) -> Option<Row> {
+        Some(Row::Device(device))
+    }
+
+    fn load(&self, row: Row, word: usize) -> u64 {
+        self.change(row, word, |value| value)
+    }
+
+    fn store(&self, row: Row, word: usize, value: u64) {
+        self.change(row, word, |_| value);
+    }
+
+    fn exchange(&self, row: Row, word: usize, from: u64, to: u64) -> bool {
+        self.change(row, word, |value| if value == from { to } else { value }) == from
+    }
+
+    fn add(&self, row: Row, word: usize, value: u64) {
+        self.change(row, word, |before| before.wrapping_add(value));
     }
 }
 
 impl Flows for FlowTable {
-    type Handle = ();
+    type Handle = Handle<Row>;
 
-    fn flow(&self, key: &FlowKey) -> Option<((), FlowWords)> {
-        let flows = self.flows.borrow();
-        let flow = flows.get(key)?;
-        let words = FlowWords {
-            decision: flow.decision,
-            deadline: flow.deadline,
-            access: flow.access,
-            state: flow.state,
-            initiator: flow.initiator,
-        };
-        Some(((), words))
+    fn flow(&self, key: &FlowKey) -> Option<(Self::Handle, FlowWords)> {
+        flow_table::find(self, key, self.now())
     }
 
-    fn update(&self, (): (), key: &FlowKey, update: &FlowUpdate) {
-        if let Some(flow) = self.flows.borrow_mut().get_mut(key) {
-            apply(flow, update);
-        }
+    fn update(&self, flow: Self::Handle, _key: &FlowKey, update: &FlowUpdate) {
+        flow_table::update(self, flow, update);
     }
 
-    fn end(&self, (): (), key: &FlowKey) {
-        if let Some(flow) = self.flows.borrow_mut().get_mut(key) {
-            flow.deadline = 0;
-        }
+    fn end(&self, flow: Self::Handle, _key: &FlowKey) {
+        flow_table::end(self, flow);
     }
 
-    fn open(&self, key: &FlowKey, start: &FlowStart) -> bool {
-        let mut flows = self.flows.borrow_mut();
-        let full = self.capacity.get().is_some_and(|capacity| flows.len() >= capacity);
-        if full && !flows.contains_key(key) {
-            return false;
-        }
-        let mut flow = Flow {
-            key: *key,
-            initiator: start.initiator,
-            peer: start.peer,
-            opened: start.opened,
-            ..Flow::default()
-        };
-        apply(&mut flow, &start.update);
-        flows.insert(*key, flow);
-        true
-    }
-}
-
-fn apply(flow: &mut Flow, update: &FlowUpdate) {
-    flow.decision = update.decision;
-    flow.deadline = update.deadline;
-    flow.state = update.state;
-    let counts = if update.side == 0 { &mut flow.sent } else { &mut flow.received };
-    counts[0] += 1;
-    counts[1] += u64::from(update.bytes);
-    if update.access != 0 {
-        flow.access[update.side] = update.access;
+    fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {
+        flow_table::open(self, key, start)
     }
 }

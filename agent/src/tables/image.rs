@@ -8,13 +8,13 @@ use std::convert::Infallible;
 
 use bulkhead_common::abi::map::NETWORK_CAPACITY;
 use bulkhead_common::abi::{
-    AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Generation, Network, NetworkId, Peer, PortRange,
-    Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+    AddressKey, Device, DeviceId, Epoch, Flow, FlowGeometry, FlowKey, Generation, Network, NetworkId, Peer,
+    PortRange, Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
 use bulkhead_common::tunnel::Tunnels;
-use bulkhead_common::verdict::Verdict;
+use bulkhead_common::verdict::{DropReason, Verdict};
 
 use super::{Behind, FlowTable, Remote, Rules, Scoped, Tables, TunnelTable};
 
@@ -201,9 +201,10 @@ impl Image {
         self.flows.clear();
     }
 
-    /// Bounds the flow table.
-    pub fn set_flow_capacity(&self, flows: usize) {
-        self.flows.set_capacity(flows);
+    /// Gives it another flow table, empty.
+    pub fn with_flows(mut self, geometry: FlowGeometry) -> Self {
+        self.flows = FlowTable::new(geometry);
+        self
     }
 
     /// Every flow, dead ones too.
@@ -295,21 +296,21 @@ impl Tunnels for Image {
 }
 
 impl Flows for Image {
-    type Handle = ();
+    type Handle = <FlowTable as Flows>::Handle;
 
-    fn flow(&self, key: &FlowKey) -> Option<((), FlowWords)> {
+    fn flow(&self, key: &FlowKey) -> Option<(Self::Handle, FlowWords)> {
         self.flows.flow(key)
     }
 
-    fn update(&self, (): (), key: &FlowKey, update: &FlowUpdate) {
-        self.flows.update((), key, update);
+    fn update(&self, flow: Self::Handle, key: &FlowKey, update: &FlowUpdate) {
+        self.flows.update(flow, key, update);
     }
 
-    fn end(&self, (): (), key: &FlowKey) {
-        self.flows.end((), key);
+    fn end(&self, flow: Self::Handle, key: &FlowKey) {
+        self.flows.end(flow, key);
     }
 
-    fn open(&self, key: &FlowKey, start: &FlowStart) -> bool {
+    fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {
         self.flows.open(key, start)
     }
 }

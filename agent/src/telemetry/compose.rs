@@ -90,8 +90,8 @@ impl Composer<'_> {
             duration_ms: Some(duration_ns / 1_000_000),
             ..record
         };
-        let access = flow.access[0];
-        self.place(&mut record, (access >> 32) as u32, (access >> 16) as u16, access as u16);
+        let (ifindex, outer_vlan, inner_vlan) = Flow::place(flow.access[0]);
+        self.place(&mut record, ifindex, outer_vlan, inner_vlan);
         self.parties(&mut record, flow.key.network, flow.key.device, flow.peer);
         self.decision(&mut record, flow.rule(), flow.stamp());
         ends(&mut record, flow, local_opened);

@@ -75,6 +75,6 @@ impl Source for Kernel {
     }
 
     fn sweep(&mut self, now_ns: u64) -> Result<Vec<Flow>> {
-        self.datapath(|datapath| datapath.sweep_flows(now_ns)).map(Option::unwrap_or_default)
+        self.datapath(|datapath| Ok(datapath.sweep_flows(now_ns))).map(Option::unwrap_or_default)
     }
 }

@@ -118,6 +118,47 @@ pub struct FlowKey {
     pub _pad: [u8; 3],
 }
 
+impl FlowKey {
+    /// Nobody's flow.
+    pub const NONE: Self = Self {
+        network: NetworkId::NONE,
+        device: DeviceId::NONE,
+        local: Addr::UNSPECIFIED_V6,
+        remote: Addr::UNSPECIFIED_V6,
+        local_port: 0,
+        remote_port: 0,
+        protocol: 0,
+        _pad: [0; 3],
+    };
+
+    /// The key as a slot of the flow table holds it.
+    #[inline(always)]
+    pub fn words(&self) -> [u64; 6] {
+        [
+            (self.device.0 as u64) << 32 | self.network.0 as u64,
+            self.local.high(),
+            self.local.low(),
+            self.remote.high(),
+            self.remote.low(),
+            (self.protocol as u64) << 32 | (self.remote_port as u64) << 16 | self.local_port as u64,
+        ]
+    }
+
+    /// The key with these words.
+    pub fn from_words([owner, local_high, local_low, remote_high, remote_low, ports]: [u64; 6]) -> Self {
+        Self {
+            network: NetworkId(owner as u32),
+            device: DeviceId((owner >> 32) as u32),
+            local: Addr::from_halves(local_high, local_low),
+            remote: Addr::from_halves(remote_high, remote_low),
+            local_port: ports as u16,
+            remote_port: (ports >> 16) as u16,
+            protocol: (ports >> 32) as u8,
+            _pad: [0; 3],
+        }
+    }
+}
+
 /// `remote_port` of an ICMP echo flow in which the device asks.
 pub const ECHO_BY_LOCAL: u16 = 1;
 /// `remote_port` of an ICMP echo flow in which the other end asks.

@@ -26,8 +26,12 @@ pub const RANGES: &str = "RANGES";
 pub const PEERS: &str = "PEERS";
 /// [`super::PortRange`] (ARRAY, mmap).
 pub const PORTS: &str = "PORTS";
-/// [`super::FlowKey`] → [`super::Flow`] (HASH).
+/// [`super::FlowSlot`], eight to a bucket (ARRAY, mmap).
 pub const FLOWS: &str = "FLOWS";
+/// [`super::FlowGeometry`] of [`FLOWS`] (ARRAY of one, mmap).
+pub const FLOW_GEOMETRY: &str = "FLOW_GEOMETRY";
+/// [`super::DeviceState`] by [`super::DeviceId`] (ARRAY, mmap).
+pub const DEVICE_STATES: &str = "DEVICE_STATES";
 /// ifindex → [`super::counter::Counters`] (PERCPU_HASH); ifindex 0 counts for interfaces without an entry.
 pub const COUNTERS: &str = "COUNTERS";
 /// [`super::event::Event`] (RINGBUF).
@@ -59,8 +63,12 @@ pub const RANGE_CAPACITY: u32 = 262_144;
 pub const PEER_CAPACITY: u32 = 262_144;
 /// Port ranges over all lists.
 pub const PORT_CAPACITY: u32 = 262_144;
-/// Flows.
+/// Numbers of rules: a flow has 24 bits for its own.
+pub const RULE_CAPACITY: u32 = 1 << 24;
+/// Flows, where nobody says otherwise: a power of two.
 pub const FLOW_CAPACITY: u32 = 262_144;
+/// Flows at most: 2 GiB.
+pub const FLOW_CAPACITY_MAX: u32 = 16_777_216;
 /// Interfaces with counters.
 pub const INTERFACE_CAPACITY: u32 = 256;
 /// Bytes of the ring.

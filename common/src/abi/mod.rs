@@ -17,7 +17,8 @@ pub use id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
 pub use key::{AddressKey, FlowKey, SubinterfaceKey};
 pub use replay::ReplayInput;
 pub use value::{
-    Device, Epoch, Flow, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Span, Subinterface, Versioned,
+    Device, DeviceState, Epoch, Flow, FlowGeometry, FlowSlot, Network, Peer, PortRange, Range, RuleSet,
+    ScopeRange, Span, Subinterface, Versioned,
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
@@ -38,7 +39,9 @@ const _: () = {
     assert!(size_of::<Range>() == 40);
     assert!(size_of::<Peer>() == 20);
     assert!(size_of::<PortRange>() == 16);
-    assert!(size_of::<Flow>() == 136);
     assert!(size_of::<event::Event>() == 112);
     assert!(size_of::<ReplayInput>() == 24);
+    assert!(size_of::<FlowSlot>() == 128 && align_of::<FlowSlot>() == 64);
+    assert!(size_of::<FlowGeometry>() == 112);
+    assert!(size_of::<DeviceState>() == 64 && align_of::<DeviceState>() == 64);
 };

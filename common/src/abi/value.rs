@@ -319,16 +319,45 @@ pub const STATE_REPLIED: u64 = 1;
 /// [`Flow::state`]: a TCP FIN or RST was seen.
 pub const STATE_CLOSING: u64 = 2;
 
-/// One flow. It carries its own key: a hash element may be recycled under a reader, so the key is
-/// compared before and after the words are read. Each word is one aligned store.
+/// A slot of the flow table, as [`crate::flow_table`] lays it out: two cache lines.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct FlowSlot {
+    words: [u64; 16],
+}
+
+/// Size of the flow table, and the secret of its hash. Never changes while there are flows.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
 #[repr(C)]
+pub struct FlowGeometry {
+    /// Random numbers that nobody outside knows.
+    pub secret: [u64; 13],
+    /// How many buckets there are: a power of two.
+    pub buckets: u32,
+    /// Zero.
+    pub _pad: u32,
+}
+
+/// What is counted of one device: a cache line of its own, so that no device slows another down.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct DeviceState {
+    words: [u64; 8],
+}
+
+/// Word of [`DeviceState`]: flows that the device opened, dead ones too until they are swept.
+pub const FLOWS_BY_DEVICE: usize = 6;
+/// Word of [`DeviceState`]: flows that others opened to the device.
+pub const FLOWS_BY_OTHERS: usize = 7;
+
+/// One flow, as it is read out of its slot.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Flow {
-    /// The key under which it is stored.
+    /// Whose flow it is.
     pub key: FlowKey,
     /// `stamp << 32 | rule`: the generation that the deciding packet read first, and the deciding rule.
     pub decision: u64,
-    /// Monotonic time in nanoseconds from which the flow is dead.
+    /// Monotonic time in nanoseconds from which the flow is dead; 0 if it was cut.
     pub deadline: u64,
     /// Where the packets of `local` and of a device at the other end enter, as [`Flow::access_word`]; 0 before the first.
     pub access: [u64; 2],
@@ -359,10 +388,15 @@ impl Flow {
         RuleId(self.decision as u32)
     }
 
-    /// Packs an access word.
+    /// Packs an access word: 56 bits, VLAN numbers have twelve.
     #[inline(always)]
     pub const fn access_word(ifindex: u32, outer_vlan: u16, inner_vlan: u16) -> u64 {
-        ((ifindex as u64) << 32) | ((outer_vlan as u64) << 16) | inner_vlan as u64
+        (ifindex as u64) << 24 | (outer_vlan as u64 & 0xfff) << 12 | inner_vlan as u64 & 0xfff
+    }
+
+    /// Interface, outer and inner VLAN of an access word.
+    pub const fn place(access: u64) -> (u32, u16, u16) {
+        ((access >> 24) as u32, (access >> 12) as u16 & 0xfff, access as u16 & 0xfff)
     }
 
     /// Packs a decision word.

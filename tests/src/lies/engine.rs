@@ -10,7 +10,7 @@ use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::tunnel::Tunnels;
-use bulkhead_common::verdict::Verdict;
+use bulkhead_common::verdict::{DropReason, Verdict};
 
 /// What the engine gets wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -166,31 +166,43 @@ impl Tunnels for LyingEngine<'_> {
 }
 
 impl Flows for LyingEngine<'_> {
-    type Handle = ();
+    type Handle = <Image as Flows>::Handle;
 
-    fn flow(&self, key: &FlowKey) -> Option<((), FlowWords)> {
-        let ((), mut words) = self.image.flow(key)?;
+    fn flow(&self, key: &FlowKey) -> Option<(Self::Handle, FlowWords)> {
+        let (handle, mut words) = self.image.flow(key)?;
         match self.lie {
             EngineLie::NoFlow => return None,
-            EngineLie::Endless => words.deadline = u64::MAX,
             EngineLie::NoAccess => words.access = [0; 2],
             EngineLie::Initiator => words.initiator ^= 1,
             _ => {}
         }
-        Some(((), words))
+        Some((handle, words))
     }
 
-    fn update(&self, (): (), key: &FlowKey, update: &FlowUpdate) {
-        if self.lie != EngineLie::NoUpdate {
-            self.image.update((), key, update);
+    fn update(&self, flow: Self::Handle, key: &FlowKey, update: &FlowUpdate) {
+        let mut update = *update;
+        match self.lie {
+            EngineLie::NoUpdate => return,
+            EngineLie::Endless => update.deadline = ENDLESS,
+            _ => {}
         }
+        self.image.update(flow, key, &update);
     }
 
-    fn end(&self, (): (), key: &FlowKey) {
-        self.image.end((), key);
+    fn end(&self, flow: Self::Handle, key: &FlowKey) {
+        self.image.end(flow, key);
     }
 
-    fn open(&self, key: &FlowKey, start: &FlowStart) -> bool {
-        self.lie == EngineLie::NoOpen || self.image.open(key, start)
+    fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {
+        let mut start = *start;
+        match self.lie {
+            EngineLie::NoOpen => return Ok(()),
+            EngineLie::Endless => start.update.deadline = ENDLESS,
+            _ => {}
+        }
+        self.image.open(key, &start)
     }
 }
+
+/// Later than any traffic.
+const ENDLESS: u64 = 1 << 59;

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bulkhead_common::abi::map::{DEVICE_CAPACITY, NETWORK_CAPACITY, PROFILE_CAPACITY};
+use bulkhead_common::abi::map::{DEVICE_CAPACITY, NETWORK_CAPACITY, PROFILE_CAPACITY, RULE_CAPACITY};
 use serde::{Deserialize, Serialize};
 
 /// The book of numbers; kept in the agent's state between runs.
@@ -27,7 +27,7 @@ impl Default for Ids {
             networks: Book::new(NETWORK_CAPACITY),
             devices: Book::new(DEVICE_CAPACITY),
             profiles: Book::new(PROFILE_CAPACITY),
-            rules: Book::new(u32::MAX),
+            rules: Book::new(RULE_CAPACITY),
         }
     }
 }

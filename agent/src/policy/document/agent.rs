@@ -9,6 +9,8 @@ use crate::policy::location::Located;
 use crate::policy::node::Node;
 use crate::policy::reader::{Reader, not_yet};
 use crate::tables::Capacities;
+use bulkhead_common::abi::map::FLOW_CAPACITY_MAX;
+use bulkhead_common::flow_table::BUCKET;
 
 /// A device that moves to a new session has been silent for longer, one that is being impersonated has not.
 const TUNNEL_IDLE: Duration = Duration::from_secs(30);
@@ -115,13 +117,15 @@ fn capacities(reader: &mut Reader<'_>, node: &Node) -> Capacities {
     let Some(mut fields) = reader.fields(node, "`tables`") else {
         return tables;
     };
-    let slots: [(&'static str, &mut u32); 6] = [
+    if let Some(number) = fields.optional(reader, "flows").and_then(|node| flows(reader, node)) {
+        tables.flows = number;
+    }
+    let slots: [(&'static str, &mut u32); 5] = [
         ("devices", &mut tables.devices),
         ("addresses", &mut tables.addresses),
         ("profiles", &mut tables.profiles),
         ("ranges", &mut tables.ranges),
         ("ports", &mut tables.ports),
-        ("flows", &mut tables.flows),
     ];
     for (key, slot) in slots {
         let number = fields.optional(reader, key).and_then(|node| reader.number(node, "capacity", 1, *slot));
@@ -129,6 +133,17 @@ fn capacities(reader: &mut Reader<'_>, node: &Node) -> Capacities {
     }
     fields.finish(reader);
     tables
+}
+
+/// Slots of the flow table: whole buckets, and a power of two of them.
+fn flows(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {
+    let number = reader.number(node, "capacity", BUCKET, FLOW_CAPACITY_MAX)?;
+    if number.is_power_of_two() {
+        return Some(number);
+    }
+    let (below, above) = (number.next_power_of_two() / 2, number.next_power_of_two());
+    let problem = format!("the flow table cannot have {number} places");
+    reader.refuse(node.span, problem, format!("write a power of two: {below} or {above}"))
 }
 
 impl Reader<'_> {

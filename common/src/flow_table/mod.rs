@@ -1,0 +1,212 @@
+//! The table of flows: slots of sixteen words in an array, shared by every CPU without a lock.
+//!
+//! ```text
+//! line one   tag        1–6 key                         7 stamp, rule
+//! line two   8–9 access   10 state, idle, peer   11 opened   12–13 sent   14–15 received
+//! ```
+//!
+//! A key belongs to two buckets of eight slots, by a keyed hash, and is compared in full. The tag says
+//! whose turn it is: it holds kind, sequence and deadline in one word, so taking a slot, publishing it,
+//! extending its deadline and giving it up are one compare-and-exchange each.
+//!
+//! ```text
+//!            take              publish                      take (deadline behind)
+//! unused ──────────► busy(n) ──────────► live(n, deadline) ──────────────────────► busy(n+1)
+//!                      ▲                   │ sweep, yield
+//!                      └────── empty(n) ◄──┘
+//! ```
+//!
+//! - A reader takes the tag before and after the words: what it read belongs to one life of the slot.
+//! - Every word that decides anything carries the low bits of the sequence, and is only ever exchanged
+//!   against a value with them. A write that comes too late fails; a late count may land on the next owner.
+//! - Whoever takes or sweeps a dead flow, and only it, gives its place back to the device's count.
+//! - Two CPUs may open one flow at once, in two slots. Each looks again after publishing, and the
+//!   slot that comes later in the key's buckets yields.
+
+mod hash;
+mod open;
+mod slot;
+mod tag;
+
+#[cfg(test)]
+mod model;
+
+use crate::abi::{DeviceId, Flow, FlowGeometry, FlowKey};
+use crate::decide::{FlowStart, FlowUpdate, FlowWords};
+
+use hash::{Probe, WINDOW};
+pub use open::{choose, open, settle, take};
+use slot::{Entry, Owner, word};
+pub use tag::{Tag, ticks};
+
+/// Slots of a bucket; a key has two.
+pub const BUCKET: u32 = 8;
+/// How often an exchange is tried again that another CPU was faster at.
+const TRIES: u32 = 4;
+
+/// Memory that several CPUs share: rows of words, each read and written whole.
+pub trait Memory {
+    /// Where a row is.
+    type Row: Copy;
+
+    /// The table's size and the secret of its hash.
+    fn geometry(&self) -> Option<&FlowGeometry>;
+    /// A slot of the table.
+    fn slot(&self, index: u32) -> Option<Self::Row>;
+    /// A device's own row: limits and how many flows it has.
+    fn device(&self, device: DeviceId) -> Option<Self::Row>;
+    /// Reads a word.
+    fn load(&self, row: Self::Row, word: usize) -> u64;
+    /// Writes a word of a row that is the caller's alone.
+    fn store(&self, row: Self::Row, word: usize, value: u64);
+    /// Writes `to` if the word is `from`, and says whether it was; nothing passes it in either direction.
+    fn exchange(&self, row: Self::Row, word: usize, from: u64, to: u64) -> bool;
+    /// Adds to a word, modulo 2^64.
+    fn add(&self, row: Self::Row, word: usize, value: u64);
+
+    /// As [`locate`]; the kernel side calls it as a subprogram.
+    #[inline(always)]
+    fn locate(&self, key: &FlowKey, now: u64) -> Found {
+        locate(self, key, now)
+    }
+    /// As [`choose`].
+    #[inline(always)]
+    fn choose(&self, key: &FlowKey, now: u64) -> Found {
+        choose(self, key, now)
+    }
+    /// As [`take`].
+    #[inline(always)]
+    fn take(&self, slot: u32, key: &FlowKey, start: &FlowStart) -> bool {
+        take(self, slot, key, start)
+    }
+    /// As [`settle`].
+    #[inline(always)]
+    fn settle(&self, key: &FlowKey, own: u32, now: u64) {
+        settle(self, key, own, now);
+    }
+}
+
+/// Number of a slot and something about it; [`NONE`] is no slot.
+pub type Found = u64;
+/// There is none.
+pub const NONE: Found = u64::MAX;
+
+/// One life of a slot, as it was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Handle<R> {
+    row: R,
+    tag: Tag,
+    state: u64,
+}
+
+/// Finds the live flow of a key and takes its words.
+#[inline(always)]
+pub fn find<M: Memory>(memory: &M, key: &FlowKey, now: u64) -> Option<(Handle<M::Row>, FlowWords)> {
+    let found = memory.locate(key, now);
+    if found == NONE {
+        return None;
+    }
+    let row = memory.slot(found as u32)?;
+    let entry = Entry::load(memory, row);
+    let tag = Tag(memory.load(row, word::TAG));
+    if tag.life() != found >> 32 {
+        // Another flow has the slot by now.
+        return None;
+    }
+    let words = FlowWords {
+        decision: entry.decision(),
+        deadline: tag.deadline(),
+        access: entry.access(),
+        state: entry.state(),
+        initiator: entry.initiator(),
+    };
+    Some((Handle { row, tag, state: entry.state() }, words))
+}
+
+/// Finds the slot of a key's live flow: `life << 32 | slot`, or [`NONE`].
+#[inline(always)]
+pub fn locate<M: Memory + ?Sized>(memory: &M, key: &FlowKey, now: u64) -> Found {
+    let words = key.words();
+    let Some(geometry) = memory.geometry() else { return NONE };
+    let probe = Probe::of(geometry, &words);
+    for step in 0..WINDOW {
+        let Some(index) = probe.slot(step) else { return NONE };
+        let Some(row) = memory.slot(index) else { return NONE };
+        let tag = Tag(memory.load(row, word::TAG));
+        if tag.is_unused() {
+            // Nobody ever looked for a place behind it.
+            return NONE;
+        }
+        if tag.is_live_at(now) && slot::holds(memory, row, &words) {
+            return tag.life() << 32 | index as u64;
+        }
+    }
+    NONE
+}
+
+/// Leaves in a flow what a packet of it changes, unless another flow has the slot by now.
+#[inline(always)]
+pub fn update<M: Memory>(memory: &M, handle: Handle<M::Row>, update: &FlowUpdate) {
+    let Handle { row, tag, .. } = handle;
+    slot::amend_state(memory, handle, update.state);
+    slot::amend(memory, row, word::DECISION, tag, slot::decision(update.decision));
+    if update.access != 0 {
+        let unknown = tag.guarded(0);
+        memory.exchange(row, word::ACCESS + (update.side & 1), unknown, tag.guarded(update.access));
+    }
+    if redate(memory, row, tag, update.deadline) {
+        slot::count(memory, row, update.side, update.bytes);
+    }
+}
+
+/// Makes a flow dead at once.
+#[inline(always)]
+pub fn end<M: Memory>(memory: &M, handle: Handle<M::Row>) {
+    redate(memory, handle.row, handle.tag, 0);
+}
+
+/// Changes the deadline of one life of a slot; false if that life is over.
+#[inline(always)]
+fn redate<M: Memory>(memory: &M, row: M::Row, life: Tag, deadline: u64) -> bool {
+    let mut tag = life;
+    for _ in 0..TRIES {
+        let wanted = tag.with_deadline(deadline);
+        if wanted.0 == tag.0 || memory.exchange(row, word::TAG, tag.0, wanted.0) {
+            return true;
+        }
+        tag = Tag(memory.load(row, word::TAG));
+        if !tag.is_same_life(life) {
+            return false;
+        }
+    }
+    // Others keep changing it: theirs is as good.
+    true
+}
+
+/// Gives a slot up whose flow is dead; true if this call did it.
+#[inline(always)]
+pub fn sweep<M: Memory>(memory: &M, index: u32, now: u64) -> bool {
+    let Some(row) = memory.slot(index) else { return false };
+    let tag = Tag(memory.load(row, word::TAG));
+    if !tag.is_live() || tag.is_live_at(now) {
+        return false;
+    }
+    // The words stay until somebody takes the slot, and then the exchange fails.
+    let owner = Owner::of(memory, row);
+    let swept = memory.exchange(row, word::TAG, tag.0, tag.emptied().0);
+    if swept {
+        owner.give_back(memory);
+    }
+    swept
+}
+
+/// What a slot holds or last held, and in which life; nothing if it is being written, or never was.
+pub fn snapshot<M: Memory>(memory: &M, index: u32) -> Option<(Tag, Flow)> {
+    let row = memory.slot(index)?;
+    let tag = Tag(memory.load(row, word::TAG));
+    if tag.is_unused() || tag.is_busy() {
+        return None;
+    }
+    let flow = slot::flow(memory, row, tag);
+    Tag(memory.load(row, word::TAG)).is_same_life(tag).then_some((tag, flow))
+}

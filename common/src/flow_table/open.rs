@@ -1,0 +1,126 @@
+//! Taking a slot for a new flow.
+
+use super::hash::{Probe, WINDOW};
+use super::slot::{self, Owner, word};
+use super::{Found, Memory, NONE, TRIES, Tag};
+use crate::abi::FlowKey;
+use crate::decide::FlowStart;
+use crate::verdict::DropReason;
+
+/// Opens a flow: over a dead one of the same key, in a free slot, or over any dead flow of its buckets.
+///
+/// # Errors
+/// Every slot of its buckets has a live flow.
+#[inline(always)]
+pub fn open<M: Memory>(memory: &M, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {
+    let now = start.opened;
+    for _ in 0..TRIES {
+        let chosen = memory.choose(key, now);
+        if chosen == NONE {
+            return Err(DropReason::FlowTableFull);
+        }
+        if chosen & KNOWN != 0 {
+            // Another CPU was faster: the packet is one of its flow.
+            let row = memory.slot(chosen as u32).ok_or(DropReason::InternalTable)?;
+            slot::count(memory, row, start.update.side, start.update.bytes);
+            return Ok(());
+        }
+        if memory.take(chosen as u32, key, start) {
+            memory.settle(key, chosen as u32, now);
+            return Ok(());
+        }
+    }
+    Err(DropReason::FlowTableFull)
+}
+
+/// Beside the number of a slot: the flow is there already.
+const KNOWN: Found = 1 << 32;
+
+/// Looks through the buckets once for the slot to take, or for the flow itself.
+#[inline(always)]
+pub fn choose<M: Memory + ?Sized>(memory: &M, key: &FlowKey, now: u64) -> Found {
+    let words = key.words();
+    let Some(geometry) = memory.geometry() else { return NONE };
+    let probe = Probe::of(geometry, &words);
+    let (mut free, mut dead) = (NONE, NONE);
+    for step in 0..WINDOW {
+        let Some(index) = probe.slot(step) else { break };
+        let Some(row) = memory.slot(index) else { return NONE };
+        let tag = Tag(memory.load(row, word::TAG));
+        if tag.is_live() && slot::holds(memory, row, &words) {
+            let known = if tag.is_live_at(now) { KNOWN } else { 0 };
+            return known | index as Found;
+        }
+        let best = if tag.is_live() { &mut dead } else { &mut free };
+        if tag.is_free_at(now) && *best == NONE {
+            *best = index as Found;
+        }
+        if tag.is_unused() {
+            break;
+        }
+    }
+    if free == NONE { dead } else { free }
+}
+
+/// Takes a slot and publishes the flow in it; false if another CPU was faster.
+#[inline(always)]
+pub fn take<M: Memory + ?Sized>(memory: &M, index: u32, key: &FlowKey, start: &FlowStart) -> bool {
+    let Some(row) = memory.slot(index) else { return false };
+    let tag = Tag(memory.load(row, word::TAG));
+    let busy = tag.taken(start.opened);
+    if !tag.is_free_at(start.opened) || !memory.exchange(row, word::TAG, tag.0, busy.0) {
+        return false;
+    }
+    if tag.is_live() {
+        Owner::of(memory, row).give_back(memory);
+    }
+    slot::fill(memory, row, busy, key, start);
+    // Before it is published: then it may be found dead and be given back.
+    let owner = Owner::opening(key, start);
+    owner.charge(memory);
+    let live = busy.published(start.update.deadline);
+    let published = memory.exchange(row, word::TAG, busy.0, live.0);
+    if !published {
+        // This CPU stood still for so long that its slot was given to somebody else.
+        owner.give_back(memory);
+    }
+    published
+}
+
+/// Looks whether the same flow was opened in another slot meanwhile: the one that comes later yields.
+///
+/// Whoever of the two looks last sees both, because nothing passes an exchange.
+#[inline(always)]
+pub fn settle<M: Memory + ?Sized>(memory: &M, key: &FlowKey, own: u32, now: u64) {
+    let words = key.words();
+    let Some(geometry) = memory.geometry() else { return };
+    let probe = Probe::of(geometry, &words);
+    let mut first = NONE;
+    for step in 0..WINDOW {
+        let Some(index) = probe.slot(step) else { return };
+        let Some(row) = memory.slot(index) else { return };
+        let tag = Tag(memory.load(row, word::TAG));
+        if tag.is_unused() {
+            return;
+        }
+        if !tag.is_live_at(now) || index != own && !slot::holds(memory, row, &words) {
+            continue;
+        }
+        if first == NONE {
+            first = index as Found;
+        } else {
+            give_way(memory, first as u32, index, tag);
+        }
+    }
+}
+
+/// Moves what a slot has counted to another of the same flow, and empties it.
+#[inline(always)]
+fn give_way<M: Memory + ?Sized>(memory: &M, to: u32, from: u32, tag: Tag) {
+    let (Some(to), Some(from)) = (memory.slot(to), memory.slot(from)) else { return };
+    let owner = Owner::of(memory, from);
+    if memory.exchange(from, word::TAG, tag.0, tag.emptied().0) {
+        owner.give_back(memory);
+        slot::add_counts(memory, to, from);
+    }
+}

@@ -1,0 +1,227 @@
+//! The words of one slot.
+
+use super::tag::{GUARD, Tag};
+use super::{Handle, Memory};
+use crate::abi::value::{FLOWS_BY_DEVICE, FLOWS_BY_OTHERS, INITIATOR_LOCAL, INITIATOR_REMOTE};
+use crate::abi::{DeviceId, Flow, FlowKey};
+use crate::decide::FlowStart;
+
+/// Which word is what.
+pub(super) mod word {
+    pub(crate) const TAG: usize = 0;
+    pub(crate) const KEY: usize = 1;
+    pub(crate) const DECISION: usize = 7;
+    pub(crate) const ACCESS: usize = 8;
+    pub(crate) const STATE: usize = 10;
+    pub(crate) const OPENED: usize = 11;
+    pub(crate) const SENT: usize = 12;
+    pub(crate) const RECEIVED: usize = 14;
+}
+
+/// `guard | stamp << 24 | rule`.
+const RULE_BITS: u32 = 24;
+const RULE: u64 = (1 << RULE_BITS) - 1;
+
+/// `guard | flags << 49 | idle << 32 | peer`.
+const IDLE_SHIFT: u32 = 32;
+const IDLE: u64 = 0x1_ffff;
+const FLAGS_SHIFT: u32 = 49;
+const FLAGS: u64 = 0x3f;
+/// The flag beside those of [`Flow::state`].
+const REMOTE_OPENED: u64 = 1 << 55;
+
+/// The words that deciding reads.
+pub(super) struct Entry {
+    decision: u64,
+    access: [u64; 2],
+    state: u64,
+}
+
+impl Entry {
+    #[inline(always)]
+    pub(super) fn load<M: Memory + ?Sized>(memory: &M, row: M::Row) -> Self {
+        Self {
+            decision: memory.load(row, word::DECISION),
+            access: [memory.load(row, word::ACCESS), memory.load(row, word::ACCESS + 1)],
+            state: memory.load(row, word::STATE),
+        }
+    }
+
+    /// As [`Flow::decision`].
+    #[inline(always)]
+    pub(super) const fn decision(&self) -> u64 {
+        let value = self.decision & !GUARD;
+        (value >> RULE_BITS) << 32 | value & RULE
+    }
+
+    /// As [`Flow::access`].
+    #[inline(always)]
+    pub(super) const fn access(&self) -> [u64; 2] {
+        [self.access[0] & !GUARD, self.access[1] & !GUARD]
+    }
+
+    /// As [`Flow::state`].
+    #[inline(always)]
+    pub(super) const fn state(&self) -> u64 {
+        (self.state >> IDLE_SHIFT & IDLE) << 32 | self.state >> FLAGS_SHIFT & FLAGS
+    }
+
+    /// As [`Flow::initiator`].
+    #[inline(always)]
+    pub(super) const fn initiator(&self) -> u32 {
+        if self.state & REMOTE_OPENED == 0 { INITIATOR_LOCAL } else { INITIATOR_REMOTE }
+    }
+}
+
+/// A decision as a slot holds it, without the guard.
+#[inline(always)]
+pub(super) const fn decision(decision: u64) -> u64 {
+    (decision >> 32) << RULE_BITS | decision & RULE
+}
+
+/// Idle time and flags as a slot holds them.
+#[inline(always)]
+const fn state(state: u64) -> u64 {
+    (state & FLAGS) << FLAGS_SHIFT | (state >> 32 & IDLE) << IDLE_SHIFT
+}
+
+/// True if the slot's key is this one.
+#[inline(always)]
+pub(super) fn holds<M: Memory + ?Sized>(memory: &M, row: M::Row, words: &[u64; 6]) -> bool {
+    let mut difference = 0;
+    let mut at = 0;
+    while at < words.len() {
+        difference |= memory.load(row, word::KEY + at) ^ words[at];
+        at += 1;
+    }
+    difference == 0
+}
+
+/// Writes a slot that is the caller's; everything but the tag.
+#[inline(always)]
+pub(super) fn fill<M: Memory + ?Sized>(memory: &M, row: M::Row, tag: Tag, key: &FlowKey, start: &FlowStart) {
+    let update = &start.update;
+    for (at, value) in key.words().iter().enumerate() {
+        memory.store(row, word::KEY + at, *value);
+    }
+    memory.store(row, word::DECISION, tag.guarded(decision(update.decision)));
+    let side = update.side & 1;
+    memory.store(row, word::ACCESS + side, tag.guarded(update.access));
+    memory.store(row, word::ACCESS + (1 - side), tag.guarded(0));
+    let opened = if start.initiator == INITIATOR_REMOTE { REMOTE_OPENED } else { 0 };
+    memory.store(row, word::STATE, tag.guarded(state(update.state) | opened | start.peer.0 as u64));
+    memory.store(row, word::OPENED, start.opened);
+    for at in [word::SENT, word::SENT + 1, word::RECEIVED, word::RECEIVED + 1] {
+        memory.store(row, at, 0);
+    }
+    count(memory, row, side, update.bytes);
+}
+
+/// Counts a packet.
+#[inline(always)]
+pub(super) fn count<M: Memory + ?Sized>(memory: &M, row: M::Row, side: usize, bytes: u32) {
+    let at = if side == 0 { word::SENT } else { word::RECEIVED };
+    memory.add(row, at, 1);
+    memory.add(row, at + 1, bytes as u64);
+}
+
+/// Adds what a slot has counted to another one.
+#[inline(always)]
+pub(super) fn add_counts<M: Memory + ?Sized>(memory: &M, to: M::Row, from: M::Row) {
+    for at in [word::SENT, word::SENT + 1, word::RECEIVED, word::RECEIVED + 1] {
+        memory.add(to, at, memory.load(from, at));
+    }
+}
+
+/// Changes a word of one life to `value`.
+#[inline(always)]
+pub(super) fn amend<M: Memory + ?Sized>(memory: &M, row: M::Row, word: usize, life: Tag, value: u64) {
+    let current = memory.load(row, word);
+    let wanted = life.guarded(value);
+    if current != wanted && life.guards(current) {
+        memory.exchange(row, word, current, wanted);
+    }
+}
+
+/// Changes what differs between the state as it was found and as it shall be; what another CPU
+/// changed meanwhile stays.
+#[inline(always)]
+pub(super) fn amend_state<M: Memory + ?Sized>(memory: &M, handle: Handle<M::Row>, wanted: u64) {
+    let (before, after) = (state(handle.state), state(wanted));
+    if before == after {
+        return;
+    }
+    for _ in 0..2 {
+        let current = memory.load(handle.row, word::STATE);
+        let merged = current & !(before & !after) | after & !before;
+        if !handle.tag.guards(current) || memory.exchange(handle.row, word::STATE, current, merged) {
+            return;
+        }
+    }
+}
+
+/// A device, and which of its counts a flow is in.
+#[derive(Clone, Copy)]
+pub(super) struct Owner {
+    device: DeviceId,
+    count: usize,
+}
+
+impl Owner {
+    #[inline(always)]
+    const fn new(device: DeviceId, by_others: bool) -> Self {
+        Self { device, count: if by_others { FLOWS_BY_OTHERS } else { FLOWS_BY_DEVICE } }
+    }
+
+    /// Whose flow is in a slot.
+    #[inline(always)]
+    pub(super) fn of<M: Memory + ?Sized>(memory: &M, row: M::Row) -> Self {
+        let device = DeviceId((memory.load(row, word::KEY) >> 32) as u32);
+        Self::new(device, memory.load(row, word::STATE) & REMOTE_OPENED != 0)
+    }
+
+    /// Whose flow is to be opened.
+    #[inline(always)]
+    pub(super) const fn opening(key: &FlowKey, start: &FlowStart) -> Self {
+        Self::new(key.device, start.initiator == INITIATOR_REMOTE)
+    }
+
+    /// Counts one flow more.
+    #[inline(always)]
+    pub(super) fn charge<M: Memory + ?Sized>(self, memory: &M) {
+        self.add(memory, 1);
+    }
+
+    /// Counts one flow less.
+    #[inline(always)]
+    pub(super) fn give_back<M: Memory + ?Sized>(self, memory: &M) {
+        self.add(memory, u64::MAX);
+    }
+
+    #[inline(always)]
+    fn add<M: Memory + ?Sized>(self, memory: &M, value: u64) {
+        if let Some(row) = memory.device(self.device) {
+            memory.add(row, self.count, value);
+        }
+    }
+}
+
+/// All words of a slot.
+pub(super) fn flow<M: Memory + ?Sized>(memory: &M, row: M::Row, tag: Tag) -> Flow {
+    let load = |word| memory.load(row, word);
+    let entry = Entry::load(memory, row);
+    let mut key = [0; 6];
+    key.iter_mut().enumerate().for_each(|(at, word)| *word = load(word::KEY + at));
+    Flow {
+        key: FlowKey::from_words(key),
+        decision: entry.decision(),
+        deadline: tag.deadline(),
+        access: entry.access(),
+        state: entry.state(),
+        initiator: entry.initiator(),
+        peer: DeviceId(entry.state as u32),
+        opened: load(word::OPENED),
+        sent: [load(word::SENT), load(word::SENT + 1)],
+        received: [load(word::RECEIVED), load(word::RECEIVED + 1)],
+    }
+}
