@@ -8,6 +8,8 @@ mod crash;
 mod folder;
 #[path = "agent/gtpu.rs"]
 mod gtpu;
+#[path = "agent/guard.rs"]
+mod guard;
 #[path = "agent/host.rs"]
 mod host;
 #[path = "agent/interfaces.rs"]

@@ -16,7 +16,7 @@ const SMALL: Capacities =
 
 impl Host {
     /// Makes the second access link anew, as the lab had it for IPv4.
-    fn plug_in(&self) -> Result<()> {
+    pub(crate) fn plug_in(&self) -> Result<()> {
         let peer = format!("link add acc1 type veth peer name acc1 netns {}-ran", self.lab.prefix());
         self.ip("core", &[&peer, "link set acc1 up", "addr add 10.99.2.1/30 dev acc1"])?;
         self.ip("ran", &["link set acc1 up", "addr add 10.99.2.2/30 dev acc1"])?;
@@ -25,7 +25,7 @@ impl Host {
     }
 
     /// True if camera-1, behind the second access link, may do what it may and no more.
-    fn camera_is_guarded(&self) -> Result<bool> {
+    pub(crate) fn camera_is_guarded(&self) -> Result<bool> {
         Ok(self.reaches("camera-1", SERVER.v4.into(), 443)?
             && !self.reaches("camera-1", FORBIDDEN.v4.into(), 443)?)
     }

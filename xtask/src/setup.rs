@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// Programs that the demo and the tests run, and Debian's package of each.
-const TOOLS: [(&str, &str); 3] = [("ip", "iproute2"), ("curl", "curl"), ("iperf3", "iperf3")];
+const TOOLS: [(&str, &str); 4] =
+    [("ip", "iproute2"), ("curl", "curl"), ("iperf3", "iperf3"), ("nft", "nftables")];
 
 /// Debian's packages of a compiler with its source; `-web` is the release kept current for browsers.
 const COMPILER_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];

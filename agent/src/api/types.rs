@@ -83,6 +83,46 @@ pub struct Status {
     /// True if the folder does not apply itself since somebody went back.
     #[serde(default)]
     pub folder_held: bool,
+    /// The second guard.
+    #[serde(default)]
+    pub second_guard: GuardStatus,
+    /// What is not guarded or not seen, and no fault; one sentence each, with what to do.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// How the second guard is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardState {
+    /// It closes every pool.
+    On,
+    /// The settings say that there is to be none.
+    Off,
+    /// There is to be one, and it is not as it should be.
+    Missing,
+    /// There is nothing to close yet.
+    #[default]
+    Idle,
+}
+
+/// The second guard: what closes pools on interfaces that XDP does not guard.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct GuardStatus {
+    /// Whether it is there.
+    pub state: GuardState,
+    /// Ranges of addresses that it closes.
+    pub pools: usize,
+    /// Interfaces that it lets through, because XDP judges what enters there.
+    pub held: Vec<String>,
+    /// Packets that it dropped, by `from_ipv4`, `to_ipv4`, `from_ipv6`, `to_ipv6`, `output_ipv4`, `output_ipv6`.
+    pub dropped: BTreeMap<String, u64>,
+    /// The same by the interface that they entered by, only what is not 0.
+    pub refused: BTreeMap<String, u64>,
+    /// How often somebody else's change was put right since the agent started.
+    pub repairs: u64,
+    /// When last.
+    pub repaired: Option<Timestamp>,
 }
 
 /// Something full to some degree.

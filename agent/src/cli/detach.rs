@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use super::settings::Settings;
 use crate::datapath::Datapath;
+use crate::guard::{Guard, TABLE};
 use crate::runtime;
 
 #[derive(Debug, clap::Args)]
@@ -21,6 +22,7 @@ pub(super) fn exec(_args: &Args, settings: &Settings, out: &mut dyn Write) -> Re
     let pins = runtime::pins(&settings.pin_dir()?);
     if !pins.exists() {
         writeln!(out, "nothing was attached ({} does not exist)", pins.display())?;
+        remove_guard(out)?;
         return Ok(ExitCode::SUCCESS);
     }
     // An agent may run whose socket is lost.
@@ -31,6 +33,17 @@ pub(super) fn exec(_args: &Args, settings: &Settings, out: &mut dyn Write) -> Re
     for attachment in &detached {
         writeln!(out, "{} is NOT ENFORCED any more", attachment.interface)?;
     }
+    remove_guard(out)?;
     writeln!(out, "detached; tables and flows are gone. `bulkhead run` enforces the accepted policy again")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Last, so that nothing passes unjudged by an interface that nobody listed while others are still judged.
+fn remove_guard(out: &mut dyn Write) -> Result<()> {
+    // A kernel without nftables has no guard.
+    let Ok(guard) = Guard::open() else { return Ok(()) };
+    if guard.remove()? {
+        writeln!(out, "the second guard (nftables table inet {TABLE}) is gone")?;
+    }
+    Ok(())
 }

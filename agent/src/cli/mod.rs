@@ -14,6 +14,7 @@ mod detach;
 mod explain;
 mod format;
 mod get;
+mod guard;
 mod identity;
 mod lines;
 mod out;
@@ -90,6 +91,8 @@ enum Command {
     Drops(tail::Args),
     /// Take the datapath out of the kernel: nothing is enforced any more.
     Detach(detach::Args),
+    /// Close device pools before the network comes up.
+    Guard(guard::Args),
     /// Check policies without a kernel, an agent or root.
     Check(check::Args),
     /// Show the demonstration: a lab, the real agent, real traffic.
@@ -144,6 +147,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Command::Flows(args) => tail::exec(&args, tail::Kind::Flows, settings, out),
         Command::Drops(args) => tail::exec(&args, tail::Kind::Drops, settings, out),
         Command::Detach(args) => detach::exec(&args, settings, out),
+        Command::Guard(args) => guard::exec(&args, settings, out),
         Command::Check(args) => check::exec(&args, settings, out),
         Command::Demo(args) => crate::demo::exec(&args, out),
         Command::Completions(args) => completions::exec(&args, out),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::settings::Settings;
 use super::{COULD_NOT_RUN, Format, REFUSED};
 use crate::api::client::{Client, Unanswered};
-use crate::api::types::{Health, InterfaceStatus, Pending, Status, Waiting, path};
+use crate::api::types::{GuardState, GuardStatus, Health, InterfaceStatus, Pending, Status, Waiting, path};
 use crate::datapath::{Datapath, attachments};
 use crate::runtime;
 use crate::sink::{clock, grouped};
@@ -45,6 +45,7 @@ fn without_agent(error: &anyhow::Error, settings: &Settings, out: &mut dyn Write
     if !Datapath::present(&pins) {
         writeln!(out, "NOT ENFORCING · no agent, nothing attached")?;
         writeln!(out, "  ! {error}")?;
+        print_guard(&runtime::guard_without_agent(), out)?;
         return Ok(ExitCode::from(COULD_NOT_RUN));
     }
     writeln!(out, "DEGRADED · no agent; the kernel enforces the last policy it was given")?;
@@ -54,6 +55,7 @@ fn without_agent(error: &anyhow::Error, settings: &Settings, out: &mut dyn Write
             if attachment.defunct { "GONE, its interface was removed" } else { attachment.mode.as_str() };
         writeln!(out, "  {} {state}", attachment.interface)?;
     }
+    print_guard(&runtime::guard_without_agent(), out)?;
     Ok(ExitCode::from(REFUSED))
 }
 
@@ -84,6 +86,8 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
         )?;
     }
     status.interfaces.iter().try_for_each(|interface| print_interface(interface, out))?;
+    print_guard(&status.second_guard, out)?;
+    status.notes.iter().try_for_each(|note| writeln!(out, "    note: {note}"))?;
     let objects: Vec<String> =
         status.objects.iter().map(|(kind, count)| format!("{kind} {}", grouped(*count as u64))).collect();
     writeln!(out, "  objects {}", if objects.is_empty() { "none".to_owned() } else { objects.join(" · ") })?;
@@ -126,6 +130,43 @@ const PIECES: &str = "! pieces of tunnelled packets cannot be judged: make the M
 /// ` · confirm in 3:12 or back to r411`.
 fn waiting(waiting: &Waiting) -> String {
     format!(" · confirm in {} or back to r{}", clock(waiting.seconds), waiting.back_to)
+}
+
+fn print_guard(guard: &GuardStatus, out: &mut dyn Write) -> Result<()> {
+    let line = match guard.state {
+        GuardState::On => {
+            let held = if guard.held.is_empty() { "no interface".to_owned() } else { guard.held.join(", ") };
+            format!("on · {} pools closed but for {held} · dropped {}", guard.pools, dropped(guard))
+        }
+        GuardState::Off => "off · interfaces that are not listed are open".to_owned(),
+        GuardState::Missing => "MISSING · interfaces that are not listed are open".to_owned(),
+        GuardState::Idle => "idle · nothing to close".to_owned(),
+    };
+    writeln!(out, "  second guard {line}")?;
+    if let Some(last) = guard.repaired {
+        writeln!(
+            out,
+            "    note: somebody changed its table {} times, last {} ago; it was put right each time",
+            guard.repairs,
+            since(last)
+        )?;
+    }
+    Ok(())
+}
+
+/// `14 = from devices 12 + to devices 2`
+fn dropped(guard: &GuardStatus) -> String {
+    let of = |start: &str| -> u64 {
+        guard.dropped.iter().filter(|(name, _)| name.starts_with(start)).map(|(_, packets)| packets).sum()
+    };
+    let parts = [("from devices", of("from")), ("to devices", of("to")), ("sent by this host", of("output"))];
+    let each: Vec<String> =
+        parts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {}", grouped(*n))).collect();
+    let total: u64 = guard.dropped.values().sum();
+    match each.is_empty() {
+        true => "0".to_owned(),
+        false => format!("{} = {}", grouped(total), each.join(" + ")),
+    }
 }
 
 fn folder(pending: &Pending) -> String {

@@ -29,6 +29,10 @@ pub struct AgentConfig {
     pub socket: PathBuf,
     /// Folder on bpffs for links and maps; `/sys/fs/bpf/bulkhead`.
     pub pin_dir: PathBuf,
+    /// True if the second guard is kept; true.
+    pub second_guard: bool,
+    /// What the host itself sends to devices; it passes.
+    pub local_output: LocalOutput,
     /// How large the kernel tables are made.
     pub tables: Capacities,
     /// How many revisions are kept; 100.
@@ -130,6 +134,8 @@ impl AgentConfig {
             state_dir: PathBuf::from("/var/lib/bulkhead"),
             socket: PathBuf::from("/run/bulkhead/bulkhead.sock"),
             pin_dir: PathBuf::from(PIN_DIR),
+            second_guard: true,
+            local_output: LocalOutput::default(),
             tables: Capacities::default(),
             revisions_kept: 100,
             anchors: Anchors::default(),
@@ -177,6 +183,16 @@ pub enum Transit {
     /// It is none of our business.
     Pass,
     /// It is dropped.
+    Drop,
+}
+
+/// What happens to packets that the host itself sends to devices. XDP does not see them: it sees what enters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LocalOutput {
+    /// They leave. What a device answers is judged where it enters.
+    #[default]
+    Pass,
+    /// They are dropped, but for ICMP errors and neighbour discovery.
     Drop,
 }
 

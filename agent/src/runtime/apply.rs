@@ -1,5 +1,6 @@
 //! A change of policy: checked, kept on disk, brought into force; or nothing at all.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -219,11 +220,14 @@ impl Engine {
     ) -> Result<()> {
         let (mut state, draft) = self.draft(proposal, &in_force, terms)?;
         self.open_kernel()?;
-        let kernel = self.kernel.as_mut().context("the datapath is not open")?;
+        let kernel = self.kernel.as_ref().context("the datapath is not open")?;
         // If nothing has to change in the kernel, the generation stays and the next one is this revision's too.
         state.published(kernel.datapath().epoch().generation.0 + 1);
+        let store = Arc::clone(&self.store);
         let staged =
-            self.store.stage(&mut state, draft).context("keep the policy on disk; nothing was changed")?;
+            store.stage(&mut state, draft).context("keep the policy on disk; nothing was changed")?;
+        self.shut(Some(&in_force.policy), &in_force.host);
+        let kernel = self.kernel.as_mut().context("the datapath is not open")?;
         let applied = match kernel.apply(&in_force.compiled.tables) {
             Ok(applied) => applied,
             Err(error) => {
@@ -252,7 +256,9 @@ impl Engine {
         reply.confirm = self.waiting();
         self.attach(&in_force.host)?;
         self.excuse();
+        let host = in_force.host.clone();
         self.adopt(in_force);
+        self.settle(&host);
         self.look_at_folder();
         Ok(())
     }
@@ -260,10 +266,14 @@ impl Engine {
     /// Puts the old tables back after a change that could not be kept on disk.
     fn undo(&mut self) {
         let undone = match (self.in_force.clone(), self.closed.take()) {
-            (Some(in_force), _) => self.enforce(&in_force.compiled.tables).map(|_| ()),
+            (Some(in_force), _) => {
+                let enforced = self.enforce(&in_force.compiled.tables, Some(&in_force.policy));
+                self.settle(&in_force.host);
+                enforced.map(|_| ())
+            }
             (None, Some(host)) => self.close(host),
             // Nothing was attached, so nothing was in force.
-            (None, None) => Ok(()),
+            (None, None) => self.let_go(),
         };
         if let Err(error) = undone {
             tracing::error!("the old policy could not be put back: {error:#}");

@@ -13,11 +13,13 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use super::anchor::Anchoring;
+use super::guard::{SecondGuard, pools_of};
 use super::host;
 use super::in_force::InForce;
 use super::kernel::{Kernel, pins};
 use super::pending::not_applicable;
 use super::plan::Issued;
+use super::surroundings::Surroundings;
 use crate::api::types::{Accepted, AcceptedInterface, NamedText, Pending};
 use crate::datapath::Datapath;
 use crate::impact::Activity;
@@ -33,7 +35,7 @@ const DRIFT_EVERY: u64 = 12;
 pub struct Engine {
     pub(super) agent: AgentConfig,
     pub(super) config: NamedText,
-    pub(super) store: Store,
+    pub(super) store: Arc<Store>,
     pub(super) accepted: Option<State>,
     pub(super) in_force: Option<Arc<InForce>>,
     pub(super) kernel: Option<Kernel>,
@@ -64,6 +66,8 @@ pub struct Engine {
     pub(super) plans: VecDeque<Issued>,
     /// Told when there is something to wait for that was not there before.
     pub(super) wake: Arc<Notify>,
+    pub(super) second_guard: SecondGuard,
+    pub(super) surroundings: Surroundings,
     pub(super) rates: super::report::Rates,
     /// Packets by ifindex that found no entry before the tables followed the host: closed, and no fault.
     pub(super) excused: BTreeMap<u32, u64>,
@@ -76,7 +80,7 @@ impl Engine {
     /// # Errors
     /// The state directory is not usable, or the accepted policy cannot be enforced at all.
     pub fn start(agent: AgentConfig, config: NamedText, stopped: watch::Receiver<bool>) -> Result<Self> {
-        let store = Store::open(&agent.state_dir)?;
+        let store = Arc::new(Store::open(&agent.state_dir)?);
         let clock = Clock::read(Datapath::now_ns());
         let anchoring = Anchoring::start(&agent.anchors);
         let mut engine = Self {
@@ -102,6 +106,8 @@ impl Engine {
             activity: Activity::default(),
             plans: VecDeque::new(),
             wake: Arc::new(Notify::new()),
+            second_guard: SecondGuard::default(),
+            surroundings: Surroundings::default(),
             rates: super::report::Rates::default(),
             excused: BTreeMap::new(),
             ticks: 0,
@@ -170,7 +176,7 @@ impl Engine {
                 return self.hold(&why);
             }
         };
-        let generation = self.enforce(&in_force.compiled.tables)?;
+        let generation = self.enforce(&in_force.compiled.tables, Some(&in_force.policy))?;
         state.published(generation);
         state.ids = in_force.ids.clone();
         tracing::info!("enforcing r{} (generation {generation})", state.revision.number);
@@ -178,6 +184,7 @@ impl Engine {
         self.held = None;
         self.closed = None;
         self.adopt(in_force);
+        self.settle(&host);
         Ok(())
     }
 
@@ -187,10 +194,14 @@ impl Engine {
         if self.closed.is_none() && Datapath::present(&pins(&self.agent.pin_dir)) {
             self.tell_held(format!("the kernel still enforces what it had: {why}"));
             self.open_kernel()?;
-            return self.attach(&host);
+            self.shut(None, &host);
+            self.attach(&host)?;
+        } else {
+            self.tell_held(format!("traffic is closed until the next apply: {why}"));
+            self.close(host.clone())?;
         }
-        self.tell_held(format!("traffic is closed until the next apply: {why}"));
-        self.close(host)
+        self.settle(&host);
+        Ok(())
     }
 
     fn tell_held(&mut self, held: String) {
@@ -207,16 +218,19 @@ impl Engine {
         }
         let tables = closed_tables(&self.agent, &host);
         let tables = tables.map_err(|problems| anyhow::anyhow!(problems.render(false)))?;
-        self.enforce(&tables)?;
+        self.enforce(&tables, None)?;
         self.closed = Some(host);
         Ok(())
     }
 
     /// Makes the kernel hold `tables` and guards the interfaces; returns the generation in force.
-    pub(super) fn enforce(&mut self, tables: &Tables) -> Result<u32> {
+    ///
+    /// The second guard is closed for `policy` before anything else; whoever calls lets it settle behind.
+    pub(super) fn enforce(&mut self, tables: &Tables, policy: Option<&Policy>) -> Result<u32> {
         self.open_kernel()?;
-        let kernel = self.kernel.as_mut().context("the datapath is not open")?;
         let host = host::observe()?;
+        self.shut(policy, &host);
+        let kernel = self.kernel.as_mut().context("the datapath is not open")?;
         kernel.release_others(&self.agent, &host)?;
         let applied = kernel.apply(tables)?;
         self.attach(&host)?;
@@ -265,23 +279,39 @@ impl Engine {
         let view =
             View::new(names, Arc::new(in_force.policy.clone()), self.agent.clone(), in_force.host.clone());
         self.telemetry.rename(Arc::new(view));
+        self.second_guard.pools = Some(pools_of(&in_force.policy));
         self.in_force = Some(Arc::new(in_force));
     }
 
-    /// Compares kernel and host with what they should be, and puts right what differs.
+    /// Compares kernel and host with what they should be, and puts right what differs; then looks at the folder.
     pub fn tick(&mut self) {
-        if let Err(error) = self.reconcile() {
-            let fault = format!("what was to be repaired could not be: {error:#}");
-            if !self.faults.contains(&fault) {
-                tracing::error!("{fault}");
-                self.faults.push(fault);
-            }
+        self.ticks = self.ticks.wrapping_add(1);
+        self.look_at_host();
+        if self.ticks.is_multiple_of(DRIFT_EVERY)
+            && let Err(error) = self.repair_drift()
+        {
+            self.tell_unrepaired(&error);
         }
         self.expire();
         self.look_at_folder();
         let waits = self.accepted.as_ref().is_some_and(|state| state.folder_held || state.confirm.is_some());
         if self.agent.auto_apply && !waits {
             self.apply_folder();
+        }
+    }
+
+    /// Compares the host with what it should be, and puts right what differs.
+    pub fn look_at_host(&mut self) {
+        if let Err(error) = self.reconcile() {
+            self.tell_unrepaired(&error);
+        }
+    }
+
+    fn tell_unrepaired(&mut self, error: &anyhow::Error) {
+        let fault = format!("what was to be repaired could not be: {error:#}");
+        if !self.faults.contains(&fault) {
+            tracing::error!("{fault}");
+            self.faults.push(fault);
         }
     }
 
@@ -293,20 +323,18 @@ impl Engine {
                 tracing::debug!("the host's interfaces or addresses changed");
                 self.enforce_accepted(state)?;
             }
-            None if self.closed.is_some() => self.close(host)?,
+            None if self.closed.is_some() => self.close(host.clone())?,
             None if self.kernel.is_some() => self.attach(&host)?,
-            None => return Ok(()),
+            None => {}
         }
+        self.settle(&host);
+        self.look_around(&host);
         if let Some(kernel) = &self.kernel {
             self.rates.observe(&kernel.datapath().counters().unwrap_or_default());
             let now = Datapath::now_ns();
             if self.activity.is_due(now) {
                 self.activity.look(now, &kernel.datapath().flows());
             }
-        }
-        self.ticks = self.ticks.wrapping_add(1);
-        if self.ticks.is_multiple_of(DRIFT_EVERY) {
-            self.repair_drift()?;
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Tells when the folder's content may have changed.
 pub(super) struct Changes {
     events: mpsc::Receiver<()>,
+    /// Told, and not settled yet: kept here, so that who stops waiting loses nothing.
+    is_told: bool,
     _watcher: Option<notify::RecommendedWatcher>,
 }
 
@@ -31,15 +33,17 @@ pub(super) fn watch(folder: &Path) -> Changes {
     if let Err(error) = &watcher {
         tracing::debug!("{} is looked at every few seconds instead of watched: {error}", folder.display());
     }
-    Changes { events, _watcher: watcher.ok() }
+    Changes { events, is_told: false, _watcher: watcher.ok() }
 }
 
 impl Changes {
     /// Waits for a change that has settled; for ever if nothing is watched.
     pub(super) async fn next(&mut self) {
-        if self.events.recv().await.is_none() {
+        if !self.is_told && self.events.recv().await.is_none() {
             return std::future::pending().await;
         }
+        self.is_told = true;
         while tokio::time::timeout(SETTLE, self.events.recv()).await.is_ok_and(|told| told.is_some()) {}
+        self.is_told = false;
     }
 }

@@ -1,7 +1,7 @@
 //! The agent: brings the accepted policy into force, keeps it there, and answers on a socket.
 //!
 //! ```text
-//! config → Engine (state, in force, kernel, telemetry) ← tick every 5 s, folder, API
+//! config → Engine (state, in force, kernel, guard, telemetry) ← tick every 5 s, changes of the host, folder, API
 //! ```
 //!
 //! When the agent ends, however it ends, the datapath goes on enforcing.
@@ -11,14 +11,17 @@ mod apply;
 mod author;
 mod engine;
 mod folder;
+mod guard;
 mod history;
 mod host;
 mod in_force;
 mod kernel;
+mod notice;
 mod pending;
 mod plan;
 mod report;
 mod session;
+mod surroundings;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,7 +39,10 @@ pub use author::Author;
 pub use engine::Engine;
 pub use in_force::InForce;
 pub use kernel::{Claim, pins};
+pub use report::guard_without_agent;
 pub(crate) use session::ssh_connection;
+
+use notice::Notice;
 
 use crate::api;
 use crate::api::types::NamedText;
@@ -114,20 +120,22 @@ async fn tick(engine: Shared, mut stopped: watch::Receiver<bool>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let folder: PathBuf = lock(&engine).policy_folder();
     let mut changed = folder::watch(&folder);
+    let mut notice = Notice::start();
     let wake = lock(&engine).wake();
     loop {
         // Out of the lock before anything is waited for.
         let deadline = lock(&engine).expires_in();
-        tokio::select! {
+        let look: fn(&mut Engine) = tokio::select! {
             _ = stopped.changed() => return,
-            _ = ticks.tick() => {}
-            () = changed.next() => {}
+            _ = ticks.tick() => Engine::tick,
+            () = changed.next() => Engine::tick,
+            () = notice.next() => Engine::look_at_host,
             () = wake.notified() => continue,
-            () = pass(deadline) => {}
-        }
+            () = pass(deadline) => Engine::tick,
+        };
         let engine = Arc::clone(&engine);
         // Grace periods and file reads block.
-        let ticked = tokio::task::spawn_blocking(move || lock(&engine).tick()).await;
+        let ticked = tokio::task::spawn_blocking(move || look(&mut lock(&engine))).await;
         if let Err(error) = ticked {
             tracing::error!("the reconcile loop failed and goes on: {error}");
         }

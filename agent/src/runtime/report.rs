@@ -7,8 +7,12 @@ use bulkhead_common::abi::counter::Counters;
 use bulkhead_common::verdict::{DropReason, Verdict};
 
 use super::engine::Engine;
-use crate::api::types::{DeviceReport, EventsStatus, Fill, Health, InterfaceStatus, Object, Status};
+use super::surroundings;
+use crate::api::types::{
+    DeviceReport, EventsStatus, Fill, GuardState, GuardStatus, Health, InterfaceStatus, Object, Status,
+};
 use crate::datapath::{Attachment, Datapath};
+use crate::guard::Found;
 use crate::policy::{Device, Interface, Role, Transit};
 use crate::telemetry::{Clock, Filter, Label};
 
@@ -41,6 +45,7 @@ struct Seen {
     counters: BTreeMap<u32, Counters>,
     events: EventsStatus,
     flows: Fill,
+    guard: Option<Found>,
 }
 
 impl Engine {
@@ -63,11 +68,14 @@ impl Engine {
             pending: self.pending.clone(),
             confirm: self.waiting(),
             folder_held: self.accepted.as_ref().is_some_and(|state| state.folder_held),
+            second_guard: self.guard_status(seen.guard.as_ref()),
+            notes: self.notes(&seen.guard.map(|found| found.refused).unwrap_or_default()),
         }
     }
 
     fn look(&self) -> Seen {
-        let Some(kernel) = &self.kernel else { return Seen::default() };
+        let guard = surroundings::observe().ok().flatten();
+        let Some(kernel) = &self.kernel else { return Seen { guard, ..Seen::default() } };
         let datapath = kernel.datapath();
         let events = datapath.event_counters().unwrap_or_default();
         let now = Datapath::now_ns();
@@ -78,7 +86,20 @@ impl Engine {
             counters: datapath.counters().unwrap_or_default(),
             events: EventsStatus { sent: events.sent, suppressed: events.suppressed, lost: events.lost },
             flows: Fill { used: live as u64, capacity: u64::from(datapath.flow_capacity()) },
+            guard,
         }
+    }
+
+    fn guard_status(&self, found: Option<&Found>) -> GuardStatus {
+        let state = match (self.agent.second_guard, &self.second_guard.problem, found) {
+            (false, _, _) => GuardState::Off,
+            (true, Some(_), _) => GuardState::Missing,
+            (true, None, Some(_)) => GuardState::On,
+            (true, None, None) => GuardState::Idle,
+        };
+        let (repairs, repaired) = (self.second_guard.repairs, self.second_guard.repaired);
+        let told = found.map_or_else(|| GuardStatus { state, ..GuardStatus::default() }, |f| told(state, f));
+        GuardStatus { repairs, repaired, ..told }
     }
 
     fn interface(&self, interface: &Interface, seen: &Seen) -> InterfaceStatus {
@@ -106,6 +127,7 @@ impl Engine {
         if self.accepted.is_none() && problems.is_empty() {
             problems.push("no policy was accepted yet: run `bulkhead apply -f DIR`".to_owned());
         }
+        problems.extend(self.second_guard.problem.iter().cloned());
         problems.extend(self.failed_tests());
         problems.extend(self.faults.iter().cloned());
         problems.extend(self.stuck.iter().cloned().chain(self.anchoring.fault()));
@@ -220,6 +242,29 @@ impl Engine {
     /// The flow table as it is, for listings.
     pub fn flow_table(&self) -> Vec<bulkhead_common::abi::Flow> {
         self.kernel.as_ref().map_or_else(Vec::new, |kernel| kernel.datapath().flows())
+    }
+}
+
+/// The second guard as the kernel has it, with nobody to say whether that is as it should be.
+pub fn guard_without_agent() -> GuardStatus {
+    let found = surroundings::observe().ok().flatten();
+    found.map_or_else(GuardStatus::default, |found| told(GuardState::On, &found))
+}
+
+/// A table as a status tells it, interfaces by name where they have one.
+fn told(state: GuardState, found: &Found) -> GuardStatus {
+    let name = |ifindex: &u32| {
+        let name = nix::net::if_::if_indextoname(*ifindex);
+        name.map_or_else(|_| format!("#{ifindex}, gone"), |name| name.to_string_lossy().into_owned())
+    };
+    GuardStatus {
+        state,
+        pools: found.pools.len(),
+        held: found.held.iter().map(name).collect(),
+        dropped: found.dropped.packets.clone(),
+        refused: found.refused.iter().map(|(ifindex, packets)| (name(ifindex), *packets)).collect(),
+        repairs: 0,
+        repaired: None,
     }
 }
 

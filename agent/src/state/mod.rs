@@ -225,6 +225,22 @@ impl Store {
     }
 }
 
+/// Reads what was accepted, or what was before if that is damaged, and touches nothing; nothing if there is neither.
+///
+/// # Errors
+/// Neither can be read.
+pub fn peek(folder: &Path) -> Result<Option<State>> {
+    let mut damaged = None;
+    for path in [ACCEPTED, PREVIOUS].map(|name| folder.join(name)) {
+        let Some(bytes) = file::read(&path)? else { continue };
+        match file::parse(&path, file::STATE, &bytes) {
+            Ok((state, _)) => return Ok(Some(state)),
+            Err(error) => damaged = Some(error),
+        }
+    }
+    damaged.map_or(Ok(None), Err)
+}
+
 /// Makes the directory root's alone: whoever writes in it decides what is enforced.
 fn protect(folder: &Path) -> Result<()> {
     let found = fs::symlink_metadata(folder).with_context(|| format!("look at {}", folder.display()))?;
@@ -335,6 +351,21 @@ mod tests {
                 assert!(matches!(found, Found::Accepted(_, Some(_))), "the damage is told");
             }
         }
+    }
+
+    #[test]
+    fn a_look_passes_over_damage_and_moves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let peeked = || peek(folder.path()).map(|state| state.map(|state| state.revision.number));
+        assert_eq!(peeked().unwrap(), None);
+        accept(&store, 1);
+        accept(&store, 2);
+        assert_eq!(peeked().unwrap(), Some(2));
+        fs::write(store.accepted(), b"nonsense").unwrap();
+        assert_eq!(peeked().unwrap(), Some(1));
+        fs::write(store.previous(), b"nonsense").unwrap();
+        assert!(peeked().is_err() && store.accepted().exists());
     }
 
     #[test]

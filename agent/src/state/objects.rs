@@ -34,6 +34,12 @@ impl Objects {
         self.0.values()
     }
 
+    /// Those that are wanted.
+    pub fn filtered(&self, wanted: impl Fn(&Object) -> bool) -> Self {
+        let found = self.0.iter().filter(|(_, object)| wanted(object));
+        Self(found.map(|(key, object)| (key.clone(), object.clone())).collect())
+    }
+
     /// How many there are of each kind.
     pub fn counts(&self) -> BTreeMap<String, usize> {
         self.0.keys().fold(BTreeMap::new(), |mut counts, (kind, _)| {

@@ -177,6 +177,21 @@ impl<'a> Ground<'a> {
     }
 }
 
+/// Where devices are, whatever this host's own addresses: pools and framed routes without their network's
+/// infrastructure. Sorted, disjoint.
+pub fn device_ranges(policy: &Policy) -> Vec<AddressRange> {
+    let (nobody, ipv4) = (RangeSet::default(), [IPV4].into_iter().collect::<RangeSet>());
+    let routes = framed_routes(policy);
+    let of = |network: &Network| {
+        let all = pools(network, &routes, &nobody);
+        // An IPv6 prefix does not mean the place where IPv4 is kept, and each family has a table of its own.
+        let is_v4 = |range: &AddressRange| IPV4.contains(*range);
+        let (v4, v6): (Vec<AddressRange>, Vec<AddressRange>) = all.ranges().iter().copied().partition(is_v4);
+        v4.into_iter().chain(v6.into_iter().flat_map(|range| ipv4.left_of(range))).collect::<Vec<_>>()
+    };
+    super::ranges::merged(policy.networks.values().flat_map(of).collect())
+}
+
 /// What a prefix means: IPv6 does not hold the place where IPv4 is kept.
 pub(in crate::policy) fn meant(prefix: IpNet) -> RangeSet {
     let range: RangeSet = [AddressRange::from(prefix)].into_iter().collect();
@@ -244,6 +259,20 @@ pub(in crate::policy) fn scoped(sets: &[(&RangeSet, u32)]) -> Vec<Scoped> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn infrastructure_in_a_pool_and_nobody_s_addresses_are_no_device_s() {
+        let text = "apiVersion: bulkhead/v1\nkind: Network\nmetadata: {name: acme}\nspec:\n  \
+                    seenOn: [{interface: n6}]\n  pools: [10.45.0.0/16, \"fd00:45::/32\"]\n  \
+                    infrastructure: [10.45.0.0/24]\n---\napiVersion: bulkhead/v1\nkind: Device\n\
+                    metadata: {name: gateway}\nspec: {network: acme, addresses: [10.45.1.7], framedRoutes: [192.168.50.0/24]}\n";
+        let files = vec![crate::policy::SourceFile::new("net.yaml", text)];
+        let policy = crate::policy::parse(files, None).unwrap().policy;
+        let found: RangeSet = device_ranges(&policy).into_iter().collect();
+        let has = |address: &str| found.covers(AddressRange::from(address.parse::<IpAddr>().unwrap()));
+        assert!(has("10.45.1.0") && has("10.45.255.255") && has("fd00:45::1") && has("192.168.50.9"));
+        assert!(!has("10.45.0.255") && !has("10.46.0.0") && !has("192.168.51.0") && !has("10.99.0.1"));
+    }
     use crate::policy::assumed_agent;
 
     #[test]

@@ -25,6 +25,7 @@ mod profiles;
 pub(in crate::policy) mod ranges;
 mod remotes;
 mod translations;
+mod unlisted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,7 +36,9 @@ use bulkhead_common::abi::{AddressKey, Device as Row, DeviceId, NetworkId, PortR
 use ipnet::IpNet;
 
 pub use catalogue::{Catalogue, ProfileName, RuleName};
+pub use ground::device_ranges;
 pub use ids::Ids;
+pub use ranges::merged;
 
 use super::address::AddressRange;
 use super::agent::AgentConfig;
@@ -81,6 +84,7 @@ pub fn compile(
     let mut catalogue = Catalogue::of(policy, &mut book, &mut problems);
     let ground = Ground::of(policy, agent, host);
     cuts::report(policy, &ground, &mut problems);
+    unlisted::warn(policy, agent, host, &mut problems);
     let subinterfaces = places::compile(&ground, agent, host, |name| catalogue.network(name), &mut problems);
     let roles = Roles::of(policy);
     let grouped = Grouped::of(policy, &roles, &mut book, &mut problems);

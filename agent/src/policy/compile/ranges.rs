@@ -67,6 +67,11 @@ impl FromIterator<AddressRange> for RangeSet {
     }
 }
 
+/// Ranges in any order as sorted, disjoint ones.
+pub fn merged(ranges: Vec<AddressRange>) -> Vec<AddressRange> {
+    ranges.into_iter().collect::<RangeSet>().0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::control;
-use crate::policy::agent::{AgentConfig, Gtpu, Interface, Role, Transit};
+use crate::policy::agent::{AgentConfig, Gtpu, Interface, LocalOutput, Role, Transit};
 use crate::policy::location::Located;
 use crate::policy::node::Node;
 use crate::policy::reader::{Reader, not_yet};
@@ -36,6 +36,14 @@ pub(super) fn read(reader: &mut Reader<'_>, spec: &Node) -> Option<AgentConfig> 
     }
     if let Some(node) = fields.optional(reader, "autoApply") {
         config.auto_apply = reader.boolean(node, "`autoApply`").unwrap_or_default();
+    }
+    if let Some(node) = fields.optional(reader, "secondGuard") {
+        let choices = [("on", true), ("off", false)];
+        config.second_guard = reader.choice(node, "secondGuard", &choices).unwrap_or(true);
+    }
+    if let Some(node) = fields.optional(reader, "localOutput") {
+        let choices = [("pass", LocalOutput::Pass), ("drop", LocalOutput::Drop)];
+        config.local_output = reader.choice(node, "localOutput", &choices).unwrap_or_default();
     }
     if let Some(node) = fields.optional(reader, "tables") {
         config.tables = capacities(reader, node);
