@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod compare;
 pub mod frame;
+pub mod fuzz;
 pub mod generate;
 pub mod gtpu;
 pub mod kernel;

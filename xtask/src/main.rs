@@ -4,6 +4,7 @@ mod apt;
 mod build_ebpf;
 mod coverage;
 mod demo;
+mod fuzz;
 mod lint;
 mod privilege;
 mod progress;
@@ -43,6 +44,8 @@ enum Verb {
     Lint,
     /// Says which lines of the decision code no unprivileged test reaches.
     Coverage,
+    /// Looks for inputs that the engine, the compiler or the decoder fails on, with cargo-fuzz.
+    Fuzz(fuzz::Options),
     /// Runs the kernel tier under other kernels, in QEMU.
     Vm(vm::Options),
 }
@@ -63,6 +66,7 @@ fn exec(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Test { tier } => test::exec(tier),
         Verb::Lint => lint::exec(),
         Verb::Coverage => coverage::exec(),
+        Verb::Fuzz(options) => fuzz::exec(&options),
         Verb::Vm(options) => vm::exec(&options),
     }
 }
