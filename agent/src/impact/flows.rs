@@ -10,7 +10,7 @@ use bulkhead_common::abi::{Addr, DeviceId, Flow, NetworkId};
 use bulkhead_common::parse::{Kind, Packet};
 use bulkhead_common::wire::{ether_type, icmp, ip_proto, l4};
 
-use crate::policy::Compiled;
+use crate::policy::{Compiled, Portless};
 use crate::tables::{Image, Place, Tables};
 
 /// Examples that are kept for people.
@@ -156,9 +156,8 @@ impl Arriving {
 
 /// Where frames with this access word enter; nothing before the first.
 fn accessed(word: u64) -> Option<Place> {
-    let place =
-        Place { ifindex: (word >> 32) as u32, outer_vlan: (word >> 16) as u16, inner_vlan: word as u16 };
-    (word != 0).then_some(place)
+    let (ifindex, outer_vlan, inner_vlan) = Flow::place(word);
+    (word != 0).then_some(Place { ifindex, outer_vlan, inner_vlan })
 }
 
 /// Where frames for devices of a network may enter: flows do not say where theirs did.
@@ -183,6 +182,11 @@ fn any_teid(tables: &Tables, place: Place, network: NetworkId) -> u32 {
 fn packet(flow: &Flow, from: (Addr, u16), to: (Addr, u16)) -> Packet {
     let v4 = flow.key.local.is_v4();
     let echo = matches!(flow.key.protocol, ip_proto::ICMP | ip_proto::ICMPV6);
+    let kind = match flow.key.protocol {
+        ip_proto::ICMP | ip_proto::ICMPV6 => Kind::EchoRequest,
+        protocol if ip_proto::is_portless(protocol) => Kind::Portless,
+        _ => Kind::Ports,
+    };
     // The identifier of an echo is in the local port; the remote one says who asks.
     let port = |port| if echo { flow.key.local_port } else { port };
     Packet {
@@ -193,7 +197,7 @@ fn packet(flow: &Flow, from: (Addr, u16), to: (Addr, u16)) -> Packet {
         length: 64,
         ether_type: if v4 { ether_type::IPV4 } else { ether_type::IPV6 },
         protocol: flow.key.protocol,
-        kind: if echo { Kind::EchoRequest } else { Kind::Ports },
+        kind,
         ..Packet::EMPTY
     }
 }
@@ -232,7 +236,10 @@ fn describe(flow: &Flow, before: &Compiled) -> String {
         ip_proto::UDP => format!("udp/{service}"),
         ip_proto::SCTP => format!("sctp/{service}"),
         ip_proto::ICMP | ip_proto::ICMPV6 => "icmp/echo".to_owned(),
-        other => format!("protocol {other}"),
+        other => match Portless::from_number(other) {
+            Some(portless) => portless.as_str().to_owned(),
+            None => format!("protocol {other}"),
+        },
     };
     let ends = if flow.initiator == INITIATOR_LOCAL { [device, remote] } else { [remote, device] };
     let rule =
