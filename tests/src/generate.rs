@@ -8,6 +8,6 @@ mod random;
 mod traffic;
 mod world;
 
-pub use random::{Random, seed};
+pub use random::{Random, seed, volume};
 pub use traffic::{Shot, Traffic};
 pub use world::World;

@@ -64,3 +64,9 @@ pub fn seed(default: u64) -> u64 {
     eprintln!("seed {seed} (BULKHEAD_SEED repeats a run)");
     seed
 }
+
+/// How many frames a differential test judges: `BULKHEAD_FRAMES` for a long run, or the given number.
+pub fn volume(default: usize) -> usize {
+    let given = std::env::var("BULKHEAD_FRAMES").ok().and_then(|text| text.parse().ok());
+    given.unwrap_or(default)
+}

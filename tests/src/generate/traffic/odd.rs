@@ -32,8 +32,9 @@ impl Traffic {
                 .icmpv6(*self.random.pick(&[1, 2, 3, 127, 130, 143, 255]), 0, [0; 4])
                 .payload(&[0; 48]),
             (3..5, _) => {
-                let protocol = *self.random.pick(&[2, 4, 41, 47, 50, 58, 1, 59, 88, 255]);
-                frame.ip(from, to).protocol(protocol).payload(&[0; 40])
+                let protocol = *self.random.pick(&[2, 4, 41, 47, 50, 58, 1, 59, 88, 132, 255]);
+                let payload = vec![0; if self.random.chance(70) { 40 } else { self.random.below(14) }];
+                frame.ip(from, to).protocol(protocol).payload(&payload)
             }
             (5, _) => frame.tag(0x8100, 7).tag(0x88a8, 9).tag(0x8100, 11).ip(from, to).udp(1, 2),
             (6, _) if from.is_ipv4() => frame.ip(from, to).udp(68, 67).payload(&[0; 30]),
