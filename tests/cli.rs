@@ -101,6 +101,35 @@ fn check_draws_what_it_refuses() -> Result<()> {
 }
 
 #[test]
+fn check_tells_warnings_from_errors_in_every_form() -> Result<()> {
+    let page = |name: &str| format!("{}/fixtures/policies/{name}", env!("CARGO_MANIFEST_DIR"));
+    let done = run(&["check", "-f", &page("accepted/doubts.yaml")])?;
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{done:?}");
+    assert!(done.out.contains("warning: rule wide lets its devices call everybody"), "{done:?}");
+    assert!(done.out.trim_end().ends_with("; 9 warnings"), "{done:?}");
+    for (name, code, level) in [("accepted/doubts.yaml", 0, "warning"), ("refused/ports.yaml", 1, "error")] {
+        let done = run(&["check", "-f", &page(name), "-o", "sarif"])?;
+        assert_eq!((done.code, done.err.as_str()), (Some(code), ""), "{done:?}");
+        let log: Value = serde_json::from_str(&done.out)?;
+        assert_eq!(
+            (&log["version"], &log["runs"][0]["tool"]["driver"]["name"]),
+            (&"2.1.0".into(), &"bulkhead".into())
+        );
+        let results = log["runs"][0]["results"].as_array().context("no results")?;
+        assert!(!results.is_empty() && results.iter().any(|result| result["level"] == level), "{log:#}");
+        for result in results {
+            let place = &result["locations"][0]["physicalLocation"];
+            let file = place["artifactLocation"]["uri"].as_str().context("no file")?;
+            assert!(file.ends_with(name) && place["region"]["startLine"].as_u64() >= Some(1), "{result:#}");
+            assert!(result["message"]["text"].as_str().is_some_and(|text| text.contains("; ")), "{result:#}");
+            let rules = log["runs"][0]["tool"]["driver"]["rules"].as_array().context("no rules")?;
+            assert!(rules.iter().any(|rule| rule["id"] == result["ruleId"]), "{result:#}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn check_cannot_run_on_what_it_cannot_read() -> Result<()> {
     let done = run(&["check", "-f", "/nonexistent/ev.yaml"])?;
     assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{done:?}");
@@ -221,7 +250,12 @@ fn without_an_agent_nothing_is_enforced_and_everybody_says_so() -> Result<()> {
     assert_eq!(done.code, Some(2), "{done:?}");
     assert!(done.out.starts_with("NOT ENFORCING"), "{done:?}");
     let policies = demo().display().to_string();
-    let asked: [&[&str]; 6] = [
+    let asked: [&[&str]; 11] = [
+        &["revisions"],
+        &["revisions", "show", "r1"],
+        &["rollback"],
+        &["confirm"],
+        &["resume"],
         &["apply", "-f", &policies],
         &["get", "devices"],
         &["describe", "device", "charger-1"],
@@ -239,8 +273,32 @@ fn without_an_agent_nothing_is_enforced_and_everybody_says_so() -> Result<()> {
 }
 
 #[test]
+fn a_history_is_verified_without_an_agent() -> Result<()> {
+    let (folder, settings) = idle_host()?;
+    let verify = |more: &[&str]| run(&[&["audit", "verify", "-c", &settings], more].concat());
+    let done = verify(&[])?;
+    assert_eq!((done.code, done.out.as_str()), (Some(0), "OK no revision was accepted yet\n"), "{done:?}");
+    // What was told outside once does not go away with the files.
+    let anchors = folder.path().join("told");
+    fs::write(&anchors, format!("bulkhead: anchor r412 {}\n", "3f".repeat(32)))?;
+    let anchors = anchors.display().to_string();
+    let done = verify(&["--against", &anchors])?;
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(done.out.contains("r412 was anchored, and no revision is kept"), "{done:?}");
+    let report: Value = serde_json::from_str(&verify(&["--against", &anchors, "-o", "json"])?.out)?;
+    assert_eq!((&report["whole"], &report["anchors"]), (&false.into(), &1.into()));
+    let done = verify(&["--against", "/nonexistent"])?;
+    assert_eq!((done.code, done.err.starts_with("error: read /nonexistent")), (Some(2), true), "{done:?}");
+    Ok(())
+}
+
+#[test]
 fn what_is_not_understood_could_not_run() -> Result<()> {
-    let typed: [&[&str]; 6] = [
+    let typed: [&[&str]; 10] = [
+        &["rollback", "yesterday"],
+        &["revisions", "show", "-1"],
+        &["apply", "-f", "a.yaml", "--confirm-within", "5"],
+        &["audit", "frobnicate"],
         &["check", "--frobnicate"],
         &["frobnicate"],
         &["get", "gadgets"],

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::census::Census;
 use super::settings::Settings;
-use super::{COULD_NOT_RUN, Format, REFUSED, draw};
-use crate::policy::{self, AgentConfig, Diagnostics, Ids, SourceFile};
+use super::{COULD_NOT_RUN, Format, REFUSED, draw, sarif};
+use crate::policy::{self, AgentConfig, Diagnostics, Ids, Severity, SourceFile};
 use crate::runtime::InForce;
 
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,36 @@ pub(super) struct Args {
     file: Vec<PathBuf>,
     /// How the answer is printed.
     #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    output: Output,
+}
+
+/// How the answer is printed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For people, too.
+    Wide,
+    /// For programs.
+    Json,
+    /// For programs and people.
+    Yaml,
+    /// SARIF 2.1.0, for code hosts and CI.
+    Sarif,
+}
+
+impl Output {
+    /// Prints a report if a program is to read it; false if people are.
+    fn machine(self, out: &mut dyn Write, report: &Report<'_>) -> Result<bool> {
+        let format = match self {
+            Self::Text | Self::Wide => Format::Text,
+            Self::Json => Format::Json,
+            Self::Yaml => Format::Yaml,
+            Self::Sarif => return Format::Json.machine(out, &sarif::report(report.diagnostics)),
+        };
+        format.machine(out, report)
+    }
 }
 
 /// The answer for programs.
@@ -69,9 +99,18 @@ fn accepted(args: &Args, files: usize, candidate: &InForce, out: &mut dyn Write)
         draw_notes(&candidate.notes, out)?;
         let files = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
         let tests = if census.tests == 0 { "; no tests, write some under `tests:`" } else { " passed" };
-        writeln!(out, "OK {files}: {census}{tests}")?;
+        writeln!(out, "OK {files}: {census}{tests}{}", warnings(&candidate.notes))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `; 2 warnings`: not in the way, and not to be overlooked.
+fn warnings(notes: &Diagnostics) -> String {
+    match notes.iter().filter(|note| note.severity == Severity::Warning).count() {
+        0 => String::new(),
+        1 => "; 1 warning".to_owned(),
+        count => format!("; {count} warnings"),
+    }
 }
 
 /// What was cut and what is odd belongs to the answer, so it goes where the answer goes.

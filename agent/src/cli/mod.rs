@@ -20,6 +20,7 @@ mod lines;
 mod out;
 mod revisions;
 mod run;
+mod sarif;
 mod settings;
 mod status;
 mod table;

@@ -172,11 +172,12 @@ impl Audit {
             match self.hashes.get(&number) {
                 Some(found) if found == hash => self.found.vouched = Some(number),
                 Some(_) => self.wrong(format!("r{number} is not what was anchored")),
-                None if number > last => {
-                    self.wrong(format!(
-                        "r{number} was anchored, and the newest entry is r{last}: the end is cut off"
-                    ));
-                }
+                None if number > last => self.wrong(match last {
+                    0 => format!("r{number} was anchored, and no revision is kept: all of it is gone"),
+                    last => {
+                        format!("r{number} was anchored, and the newest entry is r{last}: the end is cut off")
+                    }
+                }),
                 // Told as missing or damaged already, or too old to be kept.
                 None => {}
             }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod devices;
+mod doubts;
 mod members;
 mod networks;
 mod references;
@@ -32,6 +33,9 @@ pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: 
     addresses::check(&policy, problems);
     members::assign(&mut policy, lost || !broken.is_empty(), problems);
     references::check(&policy, &broken, lost, problems);
+    if !problems.has_errors() {
+        doubts::tell(&policy, problems);
+    }
     policy
 }
 
