@@ -1,5 +1,8 @@
 //! The real binary without an agent: standard output, standard error, exit codes.
 
+#[path = "cli/replay.rs"]
+mod replay;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

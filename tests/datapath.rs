@@ -4,6 +4,8 @@
 mod cost;
 #[path = "datapath/isolated.rs"]
 mod isolated;
+#[path = "datapath/replay.rs"]
+mod replay;
 #[path = "datapath/stress.rs"]
 mod stress;
 

@@ -16,6 +16,7 @@ pub mod lab;
 pub mod netlink;
 pub mod policy;
 pub mod reconcile;
+pub mod replay;
 pub mod runtime;
 pub mod sink;
 pub mod state;

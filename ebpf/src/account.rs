@@ -132,33 +132,7 @@ fn spend(bucket: u32, window: u64, limit: u64) -> bool {
 #[inline(always)]
 fn send(case: &Case, verdict: Verdict, now: u64) -> Outcome {
     let Some(mut entry) = EVENTS.reserve(0) else { return Outcome::Lost };
-    let Case { packet, evidence, .. } = case;
-    entry.write(Event {
-        time: now,
-        generation: case.epoch.generation,
-        ifindex: case.arrival.ifindex,
-        network: evidence.network,
-        device: evidence.device,
-        peer: evidence.peer,
-        rule: evidence.rule,
-        source: packet.source,
-        destination: packet.destination,
-        source_port: packet.source_port,
-        destination_port: packet.destination_port,
-        outer_vlan: packet.outer_vlan,
-        inner_vlan: packet.inner_vlan,
-        length: packet.length,
-        tunnel_peer: packet.tunnel_peer,
-        teid: packet.teid,
-        ether_type: packet.ether_type,
-        source_mac: packet.source_mac,
-        verdict: verdict.code(),
-        protocol: packet.protocol,
-        detail: packet.detail,
-        direction: evidence.direction as u8,
-        kind: packet.kind as u8,
-        _pad: [0; 2],
-    });
+    entry.write(Event::of(case, verdict, now));
     // The agent polls on a timer: a wake-up for each event would cost microseconds.
     entry.submit(BPF_RB_NO_WAKEUP.into());
     Outcome::Sent

@@ -1,6 +1,7 @@
 //! The harness that every tier of tests shares.
 
 pub mod binary;
+pub mod capture;
 pub mod compare;
 pub mod frame;
 pub mod fuzz;

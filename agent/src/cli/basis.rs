@@ -29,18 +29,15 @@ pub(super) struct Basis {
 }
 
 impl Basis {
-    /// Takes what is written, for the host that the settings describe or for one imagined from the policies.
+    /// Takes what is written, for the host that is described among it or by the settings, or for one imagined
+    /// from the policies.
     ///
     /// In-file tests are not run: whoever asks may be looking for why one fails.
     pub(super) fn written(paths: &[PathBuf], settings: &Settings) -> Result<Self, Diagnostics> {
-        let agent = settings.agent_if_any()?;
-        let files = policy::read(paths)?;
-        let agent = match agent {
-            Some(agent) => agent,
-            None => policy::assumed_agent(&policy::parse(files.clone(), None)?.policy),
-        };
+        let (loaded, agent) = policy::parse_beside_agent(policy::read(paths)?, settings.agent_if_any()?)?;
+        let agent = agent.unwrap_or_else(|| policy::assumed_agent(&loaded.policy));
         let host = policy::assumed_host(&agent);
-        Self::compile(files, agent, host, None)
+        Self::compile(loaded.policy, agent, host, None)
     }
 
     /// Asks the agent for what it enforces, and compiles it again here.
@@ -52,16 +49,16 @@ impl Basis {
         });
         let host = Host { interfaces: interfaces.collect() };
         let files = files.into_iter().map(source).collect();
-        Ok(Self::compile(files, agent, host, Some(revision))?)
+        let policy = policy::parse(files, Some(&agent))?.policy;
+        Ok(Self::compile(policy, agent, host, Some(revision))?)
     }
 
     fn compile(
-        files: Vec<SourceFile>,
+        policy: Policy,
         agent: AgentConfig,
         host: Host,
         revision: Option<RevisionInfo>,
     ) -> Result<Self, Diagnostics> {
-        let policy = policy::parse(files, Some(&agent))?.policy;
         let compiled = policy::compile(&policy, &agent, &host, &mut Ids::default())?;
         Ok(Self { agent, policy, host, compiled, revision })
     }

@@ -124,10 +124,20 @@ pub(super) fn draw_notes(notes: &Diagnostics, out: &mut dyn Write) -> Result<()>
 fn refused(args: &Args, problems: &Diagnostics, out: &mut dyn Write) -> Result<ExitCode> {
     let report = Report { accepted: false, files: args.file.len(), census: None, diagnostics: problems };
     if !args.output.machine(out, &report)? {
-        draw(problems);
-        anstream::eprintln!("{}", verdict(problems));
+        return Ok(refusal(problems));
     }
-    Ok(ExitCode::from(if problems.is_unreadable() { COULD_NOT_RUN } else { REFUSED }))
+    Ok(refusal_code(problems))
+}
+
+/// Draws what is wrong with policies; returns the exit code that says so.
+pub(super) fn refusal(problems: &Diagnostics) -> ExitCode {
+    draw(problems);
+    anstream::eprintln!("{}", verdict(problems));
+    refusal_code(problems)
+}
+
+fn refusal_code(problems: &Diagnostics) -> ExitCode {
+    ExitCode::from(if problems.is_unreadable() { COULD_NOT_RUN } else { REFUSED })
 }
 
 /// The last line of a refusal.

@@ -18,6 +18,7 @@ mod guard;
 mod identity;
 mod lines;
 mod out;
+mod replay;
 mod revisions;
 mod run;
 mod sarif;
@@ -86,6 +87,8 @@ enum Command {
     Describe(describe::Args),
     /// Say which rule decides a packet, or why none does and which came nearest.
     Explain(explain::Args),
+    /// Judge every packet of a capture by the XDP program, without an agent.
+    Replay(replay::Args),
     /// List live flows, or follow them with -f.
     Flows(tail::Args),
     /// List remembered drops, or follow them with -f.
@@ -145,6 +148,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Command::Get(args) => get::exec(&args, settings, out),
         Command::Describe(args) => describe::exec(&args, settings, out),
         Command::Explain(args) => explain::exec(&args, settings, out),
+        Command::Replay(args) => replay::exec(&args, settings, out),
         Command::Flows(args) => tail::exec(&args, tail::Kind::Flows, settings, out),
         Command::Drops(args) => tail::exec(&args, tail::Kind::Drops, settings, out),
         Command::Detach(args) => detach::exec(&args, settings, out),

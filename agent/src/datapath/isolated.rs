@@ -65,10 +65,9 @@ impl Isolated {
         self.maps.flows.capacity()
     }
 
-    /// Gives up flows that are dead; returns how many are left.
+    /// Gives up flows that are dead; returns how many.
     pub fn sweep_flows(&self, now_ns: u64) -> usize {
-        self.maps.flows.sweep(now_ns);
-        self.maps.flows.all().len()
+        self.maps.flows.sweep(now_ns).len()
     }
 
     /// Runs the program on a frame of [`SHORTEST`] to [`SHOWN`] bytes; returns what it says of it.

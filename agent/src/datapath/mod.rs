@@ -4,6 +4,7 @@
 //! adopts what lies there only if it fits; attaching adopts a pinned link by swapping its program;
 //! dropping a [`Datapath`] leaves everything enforcing.
 
+mod capability;
 mod flows;
 mod grace;
 mod isolated;
@@ -29,6 +30,7 @@ use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::{Epoch, Flow};
 use bytemuck::Zeroable;
 
+pub use capability::require_capabilities;
 pub use flows::{FlowRows, Row};
 pub use grace::wait_for_packets;
 pub use isolated::{Entry, Isolated, SHORTEST, SHOWN};

@@ -91,6 +91,29 @@ pub fn parse(files: Vec<SourceFile>, agent: Option<&AgentConfig>) -> Result<Load
     }
 }
 
+/// Reads a policy set among which the host's settings may stand; those are preferred to `agent`.
+///
+/// Only for questions: what is applied must not choose which interfaces are guarded.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn parse_beside_agent(
+    files: Vec<SourceFile>,
+    agent: Option<AgentConfig>,
+) -> Result<(Loaded, Option<AgentConfig>), Diagnostics> {
+    let mut problems = Diagnostics::default();
+    let mut drafts = drafts(files, &mut problems);
+    let mut agents = std::mem::take(&mut drafts.agents).into_iter();
+    let agent = agents.next().or(agent);
+    agents.for_each(|second| problems.error(&second.at, "a second agent", "a host has one; merge them"));
+    let policy = validate::policy(drafts, agent.as_ref(), &mut problems);
+    let problems = problems.finish();
+    match problems.has_errors() {
+        true => Err(problems),
+        false => Ok((Loaded { policy, warnings: problems }, agent)),
+    }
+}
+
 /// What is wrong with texts taken one document at a time, before anything is compared with anything.
 ///
 /// For a change that is only part of a policy: what it refers to may be in force already.

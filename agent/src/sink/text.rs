@@ -9,6 +9,7 @@ use std::fmt::{self, Display, Write};
 use std::net::IpAddr;
 
 use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::words::{Safe, grouped, seconds};
@@ -33,8 +34,17 @@ impl Text {
 
     /// The record's line, without its end.
     pub fn line(&self, record: &Record) -> String {
+        format!("{} {}", self.time(record.time), self.untimed(record))
+    }
+
+    /// A moment as lines show it.
+    pub fn time(&self, moment: Timestamp) -> impl Display + use<> {
+        moment.to_zoned(self.zone.clone()).strftime("%H:%M:%S.%1f").to_string()
+    }
+
+    /// The record's line without its time.
+    pub fn untimed(&self, record: &Record) -> String {
         let mut line = Line(String::with_capacity(160));
-        line.put(record.time.to_zoned(self.zone.clone()).strftime("%H:%M:%S.%1f"));
         line.put(self.verdict(record));
         match &record.gap {
             Some(gap) => line.put(Missing(gap)),

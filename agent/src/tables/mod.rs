@@ -24,6 +24,7 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::engine::State;
+use bulkhead_common::frame::Frame;
 use bulkhead_common::verdict::Verdict;
 
 /// Everything the engine reads, compiled from one policy for one host.
@@ -248,7 +249,15 @@ pub fn judge<T>(tables: &T, frame: &[u8], ifindex: u32) -> (Verdict, Case)
 where
     T: State,
 {
-    let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-    let mut case = Case::new(tables.epoch(), Arrival { ifindex, link: LinkType::Ethernet, length });
+    judge_frame(tables, frame, ifindex, LinkType::Ethernet)
+}
+
+/// As [`judge`], for a frame of any form and link type.
+pub fn judge_frame<T, F>(tables: &T, frame: &F, ifindex: u32, link: LinkType) -> (Verdict, Case)
+where
+    T: State,
+    F: Frame + ?Sized,
+{
+    let mut case = Case::new(tables.epoch(), Arrival { ifindex, link, length: frame.len() });
     (bulkhead_common::judge(frame, tables, &mut case), case)
 }

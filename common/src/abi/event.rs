@@ -4,6 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::addr::Addr;
 use super::id::{DeviceId, Generation, NetworkId, RuleId};
+use crate::case::Case;
+use crate::verdict::Verdict;
 
 /// A drop, or the first packet of a flow.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
@@ -57,4 +59,38 @@ pub struct Event {
     pub kind: u8,
     /// Zero.
     pub _pad: [u8; 2],
+}
+
+impl Event {
+    /// What is told of a packet at the end of its way.
+    #[inline(always)]
+    pub const fn of(case: &Case, verdict: Verdict, time: u64) -> Self {
+        let Case { packet, evidence, .. } = case;
+        Self {
+            time,
+            generation: case.epoch.generation,
+            ifindex: case.arrival.ifindex,
+            network: evidence.network,
+            device: evidence.device,
+            peer: evidence.peer,
+            rule: evidence.rule,
+            source: packet.source,
+            destination: packet.destination,
+            source_port: packet.source_port,
+            destination_port: packet.destination_port,
+            outer_vlan: packet.outer_vlan,
+            inner_vlan: packet.inner_vlan,
+            length: packet.length,
+            tunnel_peer: packet.tunnel_peer,
+            teid: packet.teid,
+            ether_type: packet.ether_type,
+            source_mac: packet.source_mac,
+            verdict: verdict.code(),
+            protocol: packet.protocol,
+            detail: packet.detail,
+            direction: evidence.direction as u8,
+            kind: packet.kind as u8,
+            _pad: [0; 2],
+        }
+    }
 }

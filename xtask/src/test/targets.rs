@@ -37,10 +37,10 @@ impl Tier {
     /// Integration tests of package `tests` that the tier cannot do without.
     pub(crate) fn required(self) -> &'static [&'static str] {
         match self {
-            Self::Unit => &["policy", "model", "fuzz", "regression", "reconcile", "documents"],
+            Self::Unit => &["policy", "model", "fuzz", "regression", "reconcile", "documents", "captures"],
             Self::Cli => &["cli"],
             Self::Kernel => &["verifier", "datapath"],
-            Self::Netns => &["enforcement", "agent", "online", "demo"],
+            Self::Netns => &["enforcement", "agent", "online", "demo", "replay"],
         }
     }
 

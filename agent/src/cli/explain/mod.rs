@@ -18,9 +18,9 @@ use anyhow::{Result, anyhow};
 
 use super::basis::Basis;
 use super::settings::Settings;
-use super::{COULD_NOT_RUN, Format, REFUSED, check, draw};
+use super::{Format, check};
 use crate::api::client::Client;
-use crate::policy::{Diagnostics, Port};
+use crate::policy::Port;
 use crate::telemetry::EventId;
 use explanation::Explanation;
 
@@ -64,7 +64,7 @@ pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Res
         true => Basis::in_force(&Client::connect(&settings.socket()?)?)?,
         false => match Basis::written(&args.file, settings) {
             Ok(basis) => basis,
-            Err(problems) => return Ok(refused(&problems)),
+            Err(problems) => return Ok(check::refusal(&problems)),
         },
     };
     let answer = question::ask(&basis, from, to, port).map_err(|why| anyhow!(why))?;
@@ -73,10 +73,4 @@ pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Res
         writeln!(out, "{explanation}")?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn refused(problems: &Diagnostics) -> ExitCode {
-    draw(problems);
-    anstream::eprintln!("{}", check::verdict(problems));
-    ExitCode::from(if problems.is_unreadable() { COULD_NOT_RUN } else { REFUSED })
 }
