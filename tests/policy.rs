@@ -21,6 +21,8 @@ mod hostile;
 mod naive;
 #[path = "policy/random.rs"]
 mod random;
+#[path = "policy/schema.rs"]
+mod schema;
 
 /// Fixtures of one folder: files and folders, by name.
 fn fixtures(folder: &str) -> Vec<PathBuf> {

@@ -22,6 +22,7 @@ mod replay;
 mod revisions;
 mod run;
 mod sarif;
+mod schema;
 mod settings;
 mod status;
 mod table;
@@ -99,6 +100,8 @@ enum Command {
     Guard(guard::Args),
     /// Check policies without a kernel, an agent or root.
     Check(check::Args),
+    /// Print the language as a JSON Schema, for editors.
+    Schema(schema::Args),
     /// Show the demonstration: a lab, the real agent, real traffic.
     Demo(crate::demo::Args),
     /// Print the completion script of a shell.
@@ -154,6 +157,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Command::Detach(args) => detach::exec(&args, settings, out),
         Command::Guard(args) => guard::exec(&args, settings, out),
         Command::Check(args) => check::exec(&args, settings, out),
+        Command::Schema(args) => schema::exec(&args, out),
         Command::Demo(args) => crate::demo::exec(&args, out),
         Command::Completions(args) => completions::exec(&args, out),
     }

@@ -57,6 +57,9 @@ pub use source::{FILE_BYTES, STANDARD_INPUT, TOTAL_BYTES, read};
 
 use document::Drafts;
 
+/// The language as a JSON Schema, one document of a file; for editors, which know nothing of the rest.
+pub const SCHEMA: &str = include_str!("schema.json");
+
 /// A valid policy and what is odd about it.
 #[derive(Debug, Clone)]
 pub struct Loaded {
