@@ -201,6 +201,37 @@ fn explain_tells_device_to_device() -> Result<()> {
 }
 
 #[test]
+fn explain_says_what_lies_behind_a_device_and_names_tunnels() -> Result<()> {
+    for (policy, from, to, port, parts) in [
+        ("framed-routes", "198.51.100.7", "192.168.50.20", "tcp/502", ["ALLOW by lan/plc", "gateway"]),
+        (
+            "framed-routes",
+            "198.51.100.7",
+            "192.168.50.40",
+            "tcp/502",
+            ["DENY unsolicited", "`behind: [192.168.50.40]`"],
+        ),
+        (
+            "framed-routes",
+            "192.168.50.40",
+            "203.0.113.10",
+            "tcp/443",
+            ["ALLOW by lan/cloud", "192.168.50.40"],
+        ),
+        ("inner-tunnels", "a", "198.51.100.1", "gre", ["ALLOW by wide/some", "gre"]),
+        ("inner-tunnels", "a", "203.0.113.10", "gre", ["DENY no_rule", "wide/any"]),
+    ] {
+        let file = format!("{}/fixtures/policies/compiled/{policy}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let agent = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/policies/agent.yaml");
+        let done = run(&["explain", "-f", &file, "-c", agent, "--from", from, "--to", to, "--port", port])?;
+        for part in parts {
+            assert!(done.out.contains(part), "{part:?} is not in\n{done:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn explain_knows_addresses_of_nobody() -> Result<()> {
     explains(
         "10.45.0.99",

@@ -41,12 +41,14 @@ pub(super) fn advice(
             "`never` beats every rule: to allow, take the port out of that list, for all its devices"
                 .to_owned(),
         ),
-        (_, [Some(from), Some(to)]) => Some(between(basis, answer, from, to)),
+        (_, [Some(from), Some(to)]) => Some(between(basis, answer, from, to) + &behind(answer, to)),
         (_, [Some(device), None]) => {
             let to = answer.case.packet.destination.to_ip();
             Some(outside(basis, answer, device, "a rule") + &inside(basis, network, to))
         }
-        (_, [None, Some(device)]) => Some(outside(basis, answer, device, "an inbound rule")),
+        (_, [None, Some(device)]) => {
+            Some(outside(basis, answer, device, "an inbound rule") + &behind(answer, device))
+        }
         (_, [None, None]) => None,
     }
 }
@@ -62,6 +64,15 @@ fn outside(basis: &Basis, answer: &Answer, device: &Device, rule: &str) -> Strin
             device.name,
             subject(device)
         ),
+    }
+}
+
+/// Rules open what lies behind a device only where they say so.
+fn behind(answer: &Answer, called: &Device) -> String {
+    let address = answer.case.packet.destination.to_ip();
+    match called.is_behind(address) {
+        true => format!("\n  {address} lies behind {}: the rule needs `behind: [{address}]`", called.name),
+        false => String::new(),
     }
 }
 
