@@ -344,7 +344,7 @@ fn lans(random: &mut Random, Net { v4, v6, .. }: &Net, index: usize, subnet: &st
         format!("\"2001:db8:6{lan:x}::1\""),
         format!("\"{v6}:0:{subnet}:4000::/66\""),
     ];
-    let most = if random.chance(50) { 4 } else { 0 };
+    let most = if random.chance(65) { 5 } else { 0 };
     random.some(&all, 0, most).into_iter().cloned().collect()
 }
 
@@ -391,7 +391,7 @@ fn rules_text(random: &mut Random, names: &Names) -> String {
         let plain = remotes.len() > usize::from(services);
         let way = if inbound { "inbound: true, from" } else { "to" };
         let _ = write!(text, "    - {{name: rule-{number}, {way}: {{{}}}", remotes.join(", "));
-        behind(random, &mut text, if inbound { 45 } else { 0 });
+        behind(random, &mut text, if inbound { 55 } else { 0 });
         finish_rule(random, &mut text, plain);
     }
     text

@@ -15,7 +15,7 @@ mod link;
 mod odd;
 mod tunnel;
 
-use choice::{OUTSIDE, parse, same_host};
+use choice::same_host;
 
 /// A frame, where it enters and when.
 #[derive(Clone, Debug)]
@@ -174,7 +174,7 @@ impl Traffic {
                 self.host_of(peer)
             }
             3 => self.near_or_odd(),
-            _ => parse(self.random.pick(&OUTSIDE)),
+            _ => self.outside(),
         };
         let other = if other.is_ipv4() == address.is_ipv4() { other } else { self.of_family(address) };
         let outgoing = self.random.chance(60);

@@ -51,6 +51,9 @@ pub(super) const OUTSIDE: [&str; 40] = [
     "2001:db8:1::",
 ];
 
+/// So many of [`OUTSIDE`] are in prefixes that rules name.
+const NAMED: usize = 10;
+
 pub(super) const ODD: [&str; 22] = [
     "0.0.0.0",
     "127.0.0.1",
@@ -139,8 +142,15 @@ impl Traffic {
         }
     }
 
+    /// Somebody outside, mostly one of those that rules like to name.
+    pub(super) fn outside(&mut self) -> IpAddr {
+        let named = if self.random.chance(50) { NAMED } else { OUTSIDE.len() };
+        parse(self.random.pick(&OUTSIDE[..named]))
+    }
+
     pub(super) fn of_family(&mut self, like: IpAddr) -> IpAddr {
-        let all: Vec<IpAddr> = OUTSIDE.iter().map(parse).collect();
+        let named = if self.random.chance(50) { NAMED } else { OUTSIDE.len() };
+        let all: Vec<IpAddr> = OUTSIDE[..named].iter().map(parse).collect();
         let alike: Vec<IpAddr> = all.into_iter().filter(|it| it.is_ipv4() == like.is_ipv4()).collect();
         *self.random.pick(&alike)
     }
