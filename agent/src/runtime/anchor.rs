@@ -121,7 +121,7 @@ async fn tell(place: &Place, anchor: &Anchor) -> Result<()> {
             // A file system elsewhere may take its time.
             tokio::task::spawn_blocking(move || append(&path, &anchor)).await.context("append")?
         }
-        Place::Syslog => log(anchor),
+        Place::Syslog => log(Path::new(LOG), anchor),
         Place::Webhook(url) => post(url, anchor).await,
     }
 }
@@ -134,10 +134,10 @@ fn append(path: &Path, anchor: &Anchor) -> Result<()> {
     file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).with_context(act)
 }
 
-fn log(anchor: &Anchor) -> Result<()> {
-    let act = || format!("write to the system log at {LOG}");
+fn log(at: &Path, anchor: &Anchor) -> Result<()> {
+    let act = || format!("write to the system log at {}", at.display());
     let socket = UnixDatagram::unbound().with_context(act)?;
-    socket.connect(LOG).with_context(act)?;
+    socket.connect(at).with_context(act)?;
     let line = format!("<{PRIORITY}>bulkhead[{}]: anchor {anchor}", std::process::id());
     socket.send(line.as_bytes()).map(|_| ()).with_context(act)
 }
@@ -230,5 +230,13 @@ mod tests {
         assert_eq!(anchors_in(&fs::read_to_string(&file).unwrap()), [anchor(412), anchor(413)]);
         let error = append(&folder.path().join("no/where"), &anchor(1)).unwrap_err().to_string();
         assert!(error.starts_with("append to "), "{error}");
+        let socket = folder.path().join("log");
+        let listener = UnixDatagram::bind(&socket).unwrap();
+        log(&socket, &anchor(414)).unwrap();
+        let mut line = [0; 256];
+        let length = listener.recv(&mut line).unwrap();
+        let line = String::from_utf8_lossy(&line[..length]).into_owned();
+        assert!(line.starts_with("<85>bulkhead["), "{line}");
+        assert_eq!(anchors_in(&line), [anchor(414)]);
     }
 }
