@@ -114,12 +114,42 @@ fn a_full_disk_refuses_an_apply_before_the_kernel_is_touched() -> Result<()> {
     assert_eq!((after.code, after.revision()), (ENFORCING, 1), "{}", after.text);
     assert_eq!(after.generation(), before.generation());
     assert!(host.is_guarded()?);
-    assert!(!host.state.join("accepted.new").exists(), "what could not be written takes no room");
+    for name in ["accepted.new", "revisions/2.new"] {
+        assert!(!host.state.join(name).exists(), "what could not be written takes no room: {name}");
+    }
     host.kill()?;
     host.start()?;
     assert_eq!(host.status()?.revision(), 1, "the old state is whole");
     fs::remove_file(host.state.join("filler"))?;
     assert!(host.apply_text(&firmware(9443))?.status.success());
+    let audit = host.bulkhead(&["audit", "verify"])?;
+    assert!(audit.status.success() && words(&audit).contains("r1 to r2, one chain"), "{}", words(&audit));
+    Ok(())
+}
+
+#[test]
+fn a_journal_that_was_cut_stops_no_apply_and_is_told() -> Result<()> {
+    let Some(mut host) = Host::enforcing()? else { return Ok(()) };
+    assert!(host.apply_text(&firmware(9443))?.status.success());
+    host.kill()?;
+    let entry = host.state.join("revisions/2");
+    let whole = fs::read(&entry)?;
+    fs::write(&entry, &whole[..whole.len() / 2])?;
+    host.start()?;
+    let status = host.status()?;
+    assert_eq!((status.code, status.revision()), (ENFORCING, 2), "{}", status.text);
+    // Without the way back, nothing is put together that never was.
+    let output = host.bulkhead(&["rollback", "1"])?;
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    assert!(
+        words(&output).contains("is damaged") && words(&output).contains("r2 stays in force"),
+        "{}",
+        words(&output)
+    );
+    assert!(host.apply_text(&firmware(8443))?.status.success());
+    assert_eq!(host.status()?.revision(), 3);
+    let audit = words(&host.bulkhead(&["audit", "verify"])?);
+    assert!(audit.contains("! r2: ") && audit.contains("NOT WHOLE: 1 wrong in 3 revisions"), "{audit}");
     Ok(())
 }
 
