@@ -108,7 +108,7 @@ fn explain(error: io::Error, act: &str) -> anyhow::Error {
     let hint = match error.raw_os_error() {
         Some(libc::EPERM) => ": it takes CAP_NET_ADMIN",
         Some(libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT | libc::EINVAL) => {
-            ": this kernel has no nftables, or lacks a part of it (CONFIG_NF_TABLES_INET, CONFIG_NFT_FIB_INET)"
+            ": this kernel has no nftables, or lacks a part of it (CONFIG_NF_TABLES_INET, CONFIG_NFT_FIB_INET, CONFIG_XFRM)"
         }
         _ => "",
     };

@@ -87,13 +87,10 @@ pub(super) fn chains(local_output: LocalOutput) -> [Chain; 3] {
 
 fn prerouting() -> Vec<Rule> {
     let mut rules = vec![
+        // First, because most packets are.
+        rule("judged by XDP", held_and(vec![Expression::Meta(Meta::Decrypted), is(&[0])]), Verdict::Accept),
         // It comes here a second time, as the VRF's, after it came as its member's (vrf_rcv_nfhook, drivers/net/vrf.c).
         rule("looked at when it entered by the VRF's member", kind("vrf"), Verdict::Accept),
-        rule(
-            "judged by XDP",
-            [held_and(vec![Expression::Meta(Meta::Decrypted), is(&[0])])].concat(),
-            Verdict::Accept,
-        ),
     ];
     // Without an interface of its own, what IPsec decrypts keeps the number of the one that it came by encrypted.
     for name in IPSEC_INTERFACES {
