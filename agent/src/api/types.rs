@@ -115,7 +115,8 @@ pub struct GuardStatus {
     pub pools: usize,
     /// Interfaces that it lets through, because XDP judges what enters there.
     pub held: Vec<String>,
-    /// Packets that it dropped, by `from_ipv4`, `to_ipv4`, `from_ipv6`, `to_ipv6`, `output_ipv4`, `output_ipv6`.
+    /// Packets that it dropped, by `from_ipv4`, `to_ipv4`, `from_ipv6`, `to_ipv6`, `output_ipv4`, `output_ipv6`,
+    /// `switched_ipv4`, `switched_ipv6`.
     pub dropped: BTreeMap<String, u64>,
     /// The same by the interface that they entered by, only what is not 0.
     pub refused: BTreeMap<String, u64>,

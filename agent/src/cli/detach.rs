@@ -43,7 +43,7 @@ fn remove_guard(out: &mut dyn Write) -> Result<()> {
     // A kernel without nftables has no guard.
     let Ok(guard) = Guard::open() else { return Ok(()) };
     if guard.remove()? {
-        writeln!(out, "the second guard (nftables table inet {TABLE}) is gone")?;
+        writeln!(out, "the second guard (nftables tables {TABLE}) is gone")?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow};
 
 use super::settings::Settings;
-use crate::guard::{Guard, Pools, Wanted};
+use crate::guard::{Guard, Layer, Pools, Wanted};
 use crate::policy::{self, AgentConfig, device_ranges};
 use crate::state;
 
@@ -38,11 +38,17 @@ fn load(agent: &AgentConfig, out: &mut dyn Write) -> Result<()> {
         return Ok(writeln!(out, "nothing was loaded: no policy was accepted yet")?);
     };
     let guard = Guard::open()?;
-    let found = guard.observe()?;
+    let found = guard.observe(Layer::Routed)?;
     // An agent may run: what it lets through stays.
     let (known, held) = found.as_ref().map(|f| (f.pools.clone(), f.held.clone())).unwrap_or_default();
-    let wanted = Wanted { pools: known.with(&accepted), held, local_output: agent.local_output };
+    let wanted =
+        Wanted { pools: known.with(&accepted), held, local_output: agent.local_output, layer: Layer::Routed };
     guard.make(found.as_ref(), &wanted)?;
+    let switched = guard.observe(Layer::Switched)?;
+    let bridges = Wanted { layer: Layer::Switched, ..wanted.clone() };
+    if let Err(error) = guard.make(switched.as_ref(), &bridges) {
+        writeln!(out, "what bridges pass from port to port is not closed: {error:#}")?;
+    }
     let (pools, held) = (wanted.pools.len(), wanted.held.len());
     Ok(writeln!(
         out,

@@ -159,7 +159,12 @@ fn dropped(guard: &GuardStatus) -> String {
     let of = |start: &str| -> u64 {
         guard.dropped.iter().filter(|(name, _)| name.starts_with(start)).map(|(_, packets)| packets).sum()
     };
-    let parts = [("from devices", of("from")), ("to devices", of("to")), ("sent by this host", of("output"))];
+    let parts = [
+        ("from devices", of("from")),
+        ("to devices", of("to")),
+        ("sent by this host", of("output")),
+        ("between ports of bridges", of("switched")),
+    ];
     let each: Vec<String> =
         parts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {}", grouped(*n))).collect();
     let total: u64 = guard.dropped.values().sum();

@@ -32,6 +32,8 @@ pub(super) enum Meta {
     InterfaceKind,
     /// IPv4 or IPv6.
     Family,
+    /// The same as a frame says it.
+    EtherType,
     /// The protocol above IP.
     Protocol,
     /// 1 if the packet came out of IPsec.
@@ -137,6 +139,7 @@ impl Meta {
             Self::Interface => libc::NFT_META_IIF as u32,
             Self::InterfaceKind => IIFKIND,
             Self::Family => libc::NFT_META_NFPROTO as u32,
+            Self::EtherType => libc::NFT_META_PROTOCOL as u32,
             Self::Protocol => libc::NFT_META_L4PROTO as u32,
             Self::Decrypted => SECPATH,
         }

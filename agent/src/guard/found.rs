@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::messages::{message, shape};
-use super::rules::{COUNTERS, HELD, POOLS, PRIORITY, REFUSED, chains};
-use super::{Dropped, Pools, TABLE};
+use super::messages::{message, on, shape};
+use super::rules::{HELD, POOLS, PRIORITY, REFUSED, chains, counters};
+use super::{Dropped, Layer, Pools, TABLE};
 use crate::netlink::{Attributes, Reply, Socket, find, number, numbers64, read, text};
 use crate::policy::LocalOutput;
 
@@ -23,6 +23,8 @@ pub struct Found {
     pub refused: BTreeMap<u32, u64>,
     /// Comments of the rules by chain.
     pub(super) rules: Vec<(String, Vec<String>)>,
+    /// What it looks at.
+    layer: Layer,
     /// Flags of the table: 1 is asleep.
     flags: u32,
     /// Hook and priority by chain.
@@ -34,17 +36,18 @@ pub struct Found {
 impl Found {
     /// True if everything but rules and elements is as we make it.
     pub(super) fn is_framed(&self) -> bool {
-        let ours = chains(LocalOutput::Pass);
+        let ours = chains(self.layer, LocalOutput::Pass);
         let ours = ours.iter().map(|c| (c.name.to_owned(), c.hook.map(|hook| (hook, PRIORITY))));
         let sets = [HELD, REFUSED].iter().chain(&POOLS).map(|set| ((*set).to_owned(), shape(set)));
         self.flags == 0
             && self.chains == ours.collect()
             && self.sets == sets.collect()
-            && self.dropped.packets.keys().map(String::as_str).eq(sorted(COUNTERS))
+            && self.dropped.packets.keys().map(String::as_str).eq(sorted(counters(self.layer)))
     }
 }
 
-fn sorted<const N: usize>(mut names: [&str; N]) -> [&str; N] {
+fn sorted<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    let mut names = names.to_vec();
     names.sort_unstable();
     names
 }
@@ -53,20 +56,20 @@ fn sorted<const N: usize>(mut names: [&str; N]) -> [&str; N] {
 const HEADER: usize = 4;
 
 /// Asks for all of it.
-pub(super) fn observe(socket: &Socket) -> io::Result<Option<Found>> {
-    let Some(table) = socket.get(&asking(libc::NFT_MSG_GETTABLE))? else { return Ok(None) };
-    let mut found = Found { flags: number(body(&table), 2).unwrap_or_default(), ..Found::default() };
-    for reply in list(socket, libc::NFT_MSG_GETCHAIN)? {
+pub(super) fn observe(socket: &Socket, layer: Layer) -> io::Result<Option<Found>> {
+    let Some(table) = socket.get(&asking(layer, libc::NFT_MSG_GETTABLE))? else { return Ok(None) };
+    let mut found = Found { layer, flags: number(body(&table), 2).unwrap_or_default(), ..Found::default() };
+    for reply in list(socket, layer, libc::NFT_MSG_GETCHAIN)? {
         let name = text(body(&reply), 3).unwrap_or_default();
         found.chains.insert(name, hook(body(&reply)));
     }
-    for reply in list(socket, libc::NFT_MSG_GETSET)? {
+    for reply in list(socket, layer, libc::NFT_MSG_GETSET)? {
         let field = |kind| number(body(&reply), kind).unwrap_or_default();
         // Beyond flags that we know, a kernel may say more of a set (NFT_SET_EXPR) than it was told.
         let flags = field(3) & !NFT_SET_EXPR;
         found.sets.insert(text(body(&reply), 2).unwrap_or_default(), (flags, field(4), field(5)));
     }
-    for reply in list(socket, libc::NFT_MSG_GETOBJ)? {
+    for reply in list(socket, layer, libc::NFT_MSG_GETOBJ)? {
         let counter = find(body(&reply), 4).unwrap_or_default();
         let name = text(body(&reply), 2).unwrap_or_default();
         found.dropped.packets.insert(name, numbers64(counter, 2).unwrap_or_default());
@@ -82,13 +85,13 @@ pub(super) fn observe(socket: &Socket) -> io::Result<Option<Found>> {
 /// A kernel that keeps an expression for each element says so by this flag.
 const NFT_SET_EXPR: u32 = 0x100;
 
-fn asking(kind: i32) -> crate::netlink::Message {
-    message(kind, 0, &Attributes::new().text(1, TABLE))
+fn asking(layer: Layer, kind: i32) -> crate::netlink::Message {
+    on(layer, message(kind, 0, &Attributes::new().text(1, TABLE)))
 }
 
 /// The table is the first attribute of everything in it.
-fn list(socket: &Socket, kind: i32) -> io::Result<Vec<Reply>> {
-    let replies = socket.dump(&asking(kind))?;
+fn list(socket: &Socket, layer: Layer, kind: i32) -> io::Result<Vec<Reply>> {
+    let replies = socket.dump(&asking(layer, kind))?;
     let ours = |reply: &Reply| text(body(reply), 1).is_some_and(|table| table == TABLE);
     Ok(replies.into_iter().filter(ours).collect())
 }
@@ -106,7 +109,7 @@ fn hook(chain: &[u8]) -> Option<(u32, i32)> {
 fn rules(socket: &Socket, found: &Found) -> io::Result<Vec<(String, Vec<String>)>> {
     let mut rules: BTreeMap<String, Vec<String>> =
         found.chains.keys().map(|chain| (chain.clone(), Vec::new())).collect();
-    for reply in list(socket, libc::NFT_MSG_GETRULE)? {
+    for reply in list(socket, found.layer, libc::NFT_MSG_GETRULE)? {
         let chain = text(body(&reply), 2).unwrap_or_default();
         rules.entry(chain).or_default().push(comment(body(&reply)));
     }
@@ -126,7 +129,7 @@ fn elements(socket: &Socket, found: &Found, set: &str) -> io::Result<Vec<Vec<u8>
     }
     let asked = message(libc::NFT_MSG_GETSETELEM, 0, &Attributes::new().text(1, TABLE).text(2, set));
     let mut elements = Vec::new();
-    for reply in socket.dump(&asked)? {
+    for reply in socket.dump(&on(found.layer, asked))? {
         let list = find(body(&reply), 3).unwrap_or_default();
         elements.extend(read(list).map(|(_, element)| element.to_vec()));
     }

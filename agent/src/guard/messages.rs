@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::expression::{COUNTER, list, value};
 use super::plan::Step;
-use super::rules::{COUNTERS, Chain, HELD, POOLS, PRIORITY, REFUSED, Rule, chains};
-use super::{TABLE, Wanted};
+use super::rules::{Chain, HELD, POOLS, PRIORITY, REFUSED, Rule, chains, counters};
+use super::{Layer, TABLE, Wanted};
 use crate::netlink::{Attributes, Message};
 
 /// Ranges in one message: an attribute is no longer than 64 KiB.
@@ -31,32 +31,33 @@ pub(super) fn shape(set: &str) -> (u32, u32, u32) {
 
 /// The messages of one step.
 pub(super) fn of(step: &Step, wanted: &Wanted) -> Vec<Message> {
-    match step {
+    let messages = match step {
         Step::Remove => vec![message(libc::NFT_MSG_DELTABLE, 0, &Attributes::new().text(1, TABLE))],
         Step::Frame => frame(wanted),
         Step::Empty => empty(wanted),
         Step::Fill => fill(wanted),
         Step::Hold(ifindex) => vec![elements(libc::NFT_MSG_NEWSETELEM, HELD, &one(*ifindex))],
         Step::Release(ifindex) => vec![elements(libc::NFT_MSG_DELSETELEM, HELD, &one(*ifindex))],
-    }
+    };
+    messages.into_iter().map(|message| on(wanted.layer, message)).collect()
 }
 
 /// What stays for the table's life: counters, chains, the sets of interfaces.
 fn frame(wanted: &Wanted) -> Vec<Message> {
     let mut messages = vec![create(libc::NFT_MSG_NEWTABLE, &Attributes::new().text(1, TABLE).number(2, 0))];
-    messages.extend(COUNTERS.map(|name| {
+    messages.extend(counters(wanted.layer).iter().map(|name| {
         let named = Attributes::new().text(1, TABLE).text(2, name).number(3, COUNTER);
         create(libc::NFT_MSG_NEWOBJ, &named.nest(4, &Attributes::new()))
     }));
     messages.extend([HELD, REFUSED].map(set));
-    messages.extend(chains(wanted.local_output).iter().map(chain));
+    messages.extend(chains(wanted.layer, wanted.local_output).iter().map(chain));
     messages
 }
 
 /// Rules and pools, taken out.
 fn empty(wanted: &Wanted) -> Vec<Message> {
     // Who refers to another goes first.
-    let rules = chains(wanted.local_output).into_iter().rev().map(|chain| {
+    let rules = chains(wanted.layer, wanted.local_output).into_iter().rev().map(|chain| {
         message(libc::NFT_MSG_DELRULE, 0, &Attributes::new().text(1, TABLE).text(2, chain.name))
     });
     let sets =
@@ -81,7 +82,7 @@ fn fill(wanted: &Wanted) -> Vec<Message> {
             &ranges.iter().flat_map(|range| interval(range, &Ipv6Addr::octets, next_v6)).collect::<Vec<_>>(),
         )
     }));
-    for chain in chains(wanted.local_output) {
+    for chain in chains(wanted.layer, wanted.local_output) {
         messages.extend(chain.rules.iter().map(|rule| self::rule(chain.name, rule)));
     }
     messages
@@ -171,9 +172,17 @@ fn create(kind: i32, body: &Attributes) -> Message {
     message(kind, libc::NLM_F_CREATE, body)
 }
 
-/// A message about family `inet`.
+/// A message about the table of a layer.
+pub(super) fn on(layer: Layer, mut message: Message) -> Message {
+    if let Some(family) = message.body.first_mut() {
+        *family = layer.family();
+    }
+    message
+}
+
+/// A message about no family yet.
 pub(super) fn message(kind: i32, flags: i32, attributes: &Attributes) -> Message {
     let kind = ((libc::NFNL_SUBSYS_NFTABLES << 8) | kind) as u16;
-    let body = [&[libc::NFPROTO_INET as u8, 0, 0, 0], attributes.bytes()].concat();
+    let body = [&[libc::NFPROTO_UNSPEC as u8, 0, 0, 0], attributes.bytes()].concat();
     Message { kind, flags, body }
 }

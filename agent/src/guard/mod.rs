@@ -4,6 +4,7 @@
 //! inet prerouting, before connection tracking and before fragments are put together
 //!   entered by an interface in `held`  → none of its business: XDP judged it there
 //!   from or to an address in `pools`   → counted, dropped
+//! bridge forward                       the same, for what a bridge passes from port to port
 //! ```
 //!
 //! It needs no agent: what is not in `held` stays closed, and only an agent adds to `held`, an interface by its
@@ -30,12 +31,37 @@ pub use pools::Pools;
 use crate::netlink::{Protocol, Socket};
 use crate::policy::LocalOutput;
 
-/// The table's name, in family `inet`.
+/// The table's name, in families `inet` and `bridge`.
 pub const TABLE: &str = "bulkhead";
+
+/// What a table looks at. Each has its own, with the same sets.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Layer {
+    /// What the host routes, and what it gets itself: family `inet`.
+    #[default]
+    Routed,
+    /// What a bridge passes from port to port without routing it: family `bridge`.
+    Switched,
+}
+
+impl Layer {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Routed, Self::Switched];
+
+    /// The family's number.
+    const fn family(self) -> u8 {
+        match self {
+            Self::Routed => libc::NFPROTO_INET as u8,
+            Self::Switched => libc::NFPROTO_BRIDGE as u8,
+        }
+    }
+}
 
 /// What the table is to hold.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Wanted {
+    /// What it looks at.
+    pub layer: Layer,
     /// Where devices are.
     pub pools: Pools,
     /// Interfaces whose packets XDP has judged.
@@ -47,7 +73,8 @@ pub struct Wanted {
 /// What was dropped, by direction and family.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Dropped {
-    /// Packets by counter: `from_ipv4`, `to_ipv4`, `from_ipv6`, `to_ipv6`, `output_ipv4`, `output_ipv6`.
+    /// Packets by counter: `from_ipv4`, `to_ipv4`, `from_ipv6`, `to_ipv6`, `output_ipv4`, `output_ipv6` of what is
+    /// routed; `switched_ipv4`, `switched_ipv6`.
     pub packets: BTreeMap<String, u64>,
 }
 
@@ -72,8 +99,8 @@ impl Guard {
     ///
     /// # Errors
     /// The kernel does not tell.
-    pub fn observe(&self) -> Result<Option<Found>> {
-        found::observe(&self.socket).map_err(|error| explain(error, "read the nftables table"))
+    pub fn observe(&self, layer: Layer) -> Result<Option<Found>> {
+        found::observe(&self.socket, layer).map_err(|error| explain(error, "read the nftables table"))
     }
 
     /// Makes the table what is wanted, in one transaction. Returns how many steps that took.
@@ -90,15 +117,21 @@ impl Guard {
         Ok(steps.len())
     }
 
-    /// Removes the table; false if there was none.
+    /// Removes the tables; false if there were none.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn remove(&self) -> Result<bool> {
-        if self.observe()?.is_none() {
+        let mut messages = Vec::new();
+        for layer in Layer::ALL {
+            if self.observe(layer)?.is_some() {
+                messages.extend(messages::of(&Step::Remove, &Wanted { layer, ..Wanted::default() }));
+            }
+        }
+        if messages.is_empty() {
             return Ok(false);
         }
-        let removed = self.socket.transact(&messages::of(&Step::Remove, &Wanted::default()));
+        let removed = self.socket.transact(&messages);
         removed.map_err(|error| explain(error, "remove the nftables table")).map(|()| true)
     }
 }
@@ -108,9 +141,9 @@ fn explain(error: io::Error, act: &str) -> anyhow::Error {
     let hint = match error.raw_os_error() {
         Some(libc::EPERM) => ": it takes CAP_NET_ADMIN",
         Some(libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT | libc::EINVAL) => {
-            ": this kernel has no nftables, or lacks a part of it (CONFIG_NF_TABLES_INET, CONFIG_NFT_FIB_INET, CONFIG_XFRM)"
+            ": this kernel has no nftables, or lacks a part of it (CONFIG_NF_TABLES_INET, CONFIG_NFT_FIB_INET, CONFIG_XFRM; CONFIG_NF_TABLES_BRIDGE where there are bridges)"
         }
         _ => "",
     };
-    anyhow::Error::new(error).context(format!("{act} inet {TABLE}{hint}"))
+    anyhow::Error::new(error).context(format!("{act} {TABLE}{hint}"))
 }

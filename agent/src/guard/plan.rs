@@ -42,7 +42,7 @@ pub fn plan(found: Option<&Found>, wanted: &Wanted) -> Vec<Step> {
 
 /// The comments of all rules, chain by chain.
 fn rules(wanted: &Wanted) -> Vec<(String, Vec<String>)> {
-    let chains = chains(wanted.local_output);
+    let chains = chains(wanted.layer, wanted.local_output);
     let mut rules: Vec<_> = chains
         .iter()
         .map(|chain| (chain.name.to_owned(), chain.rules.iter().map(super::rules::Rule::comment).collect()))

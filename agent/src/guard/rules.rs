@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::Layer;
 use super::expression::{End, Expression, Header, Meta, Test, Verdict, list};
 use crate::policy::LocalOutput;
 
@@ -27,15 +28,20 @@ pub(super) const REFUSED: &str = "refused";
 /// Pools by family.
 pub(super) const POOLS: [&str; 2] = ["pools_ipv4", "pools_ipv6"];
 /// What is counted.
-pub(super) const COUNTERS: [&str; 6] =
-    ["from_ipv4", "to_ipv4", "from_ipv6", "to_ipv6", "output_ipv4", "output_ipv6"];
+pub(super) const fn counters(layer: Layer) -> &'static [&'static str] {
+    match layer {
+        Layer::Routed => &["from_ipv4", "to_ipv4", "from_ipv6", "to_ipv6", "output_ipv4", "output_ipv6"],
+        Layer::Switched => &["switched_ipv4", "switched_ipv6"],
+    }
+}
 
 /// Before connection tracking puts fragments together (-400): put together, they would have one interface.
 pub(super) const PRIORITY: i32 = -450;
 
-/// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_OUT`
+/// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_OUT`, `NF_BR_FORWARD`
 const PREROUTING: u32 = 0;
 const OUTPUT: u32 = 3;
+const FORWARD: u32 = 2;
 
 /// `RTN_LOCAL` as the kernel leaves it in a register.
 const LOCAL: u32 = libc::RTN_LOCAL as u32;
@@ -49,8 +55,11 @@ struct Family {
     addresses: [(End, u32); 2],
     length: u32,
     pools: &'static str,
+    /// As a frame says it.
+    ether_type: u16,
     counters: [&'static str; 2],
     output: &'static str,
+    switched: &'static str,
 }
 
 const FAMILIES: [Family; 2] = [
@@ -59,30 +68,59 @@ const FAMILIES: [Family; 2] = [
         addresses: [(End::Source, 12), (End::Destination, 16)],
         length: 4,
         pools: POOLS[0],
-        counters: [COUNTERS[0], COUNTERS[1]],
-        output: COUNTERS[4],
+        ether_type: libc::ETH_P_IP as u16,
+        counters: ["from_ipv4", "to_ipv4"],
+        output: "output_ipv4",
+        switched: "switched_ipv4",
     },
     Family {
         number: libc::NFPROTO_IPV6 as u8,
         addresses: [(End::Source, 8), (End::Destination, 24)],
         length: 16,
         pools: POOLS[1],
-        counters: [COUNTERS[2], COUNTERS[3]],
-        output: COUNTERS[5],
+        ether_type: libc::ETH_P_IPV6 as u16,
+        counters: ["from_ipv6", "to_ipv6"],
+        output: "output_ipv6",
+        switched: "switched_ipv6",
     },
 ];
 
 /// All chains; what is jumped to comes first.
-pub(super) fn chains(local_output: LocalOutput) -> [Chain; 3] {
+pub(super) fn chains(layer: Layer, local_output: LocalOutput) -> Vec<Chain> {
+    let refuse = Chain { name: "refuse", hook: None, rules: refuse() };
     let output = match local_output {
         LocalOutput::Pass => Vec::new(),
         LocalOutput::Drop => output(),
     };
-    [
-        Chain { name: "refuse", hook: None, rules: refuse() },
-        Chain { name: "prerouting", hook: Some(PREROUTING), rules: prerouting() },
-        Chain { name: "output", hook: Some(OUTPUT), rules: output },
-    ]
+    match layer {
+        Layer::Routed => vec![
+            refuse,
+            Chain { name: "prerouting", hook: Some(PREROUTING), rules: prerouting() },
+            Chain { name: "output", hook: Some(OUTPUT), rules: output },
+        ],
+        Layer::Switched => {
+            vec![refuse, Chain { name: "forward", hook: Some(FORWARD), rules: forward() }]
+        }
+    }
+}
+
+/// What a bridge passes on is nobody's own, so there is no asking for the host's addresses.
+fn forward() -> Vec<Rule> {
+    let mut rules = vec![rule("judged by XDP", held_and(Vec::new()), Verdict::Accept)];
+    for family in &FAMILIES {
+        for (_, offset) in family.addresses {
+            let mut expressions =
+                vec![Expression::Meta(Meta::EtherType), is(&family.ether_type.to_be_bytes())];
+            expressions.extend(family.in_pools(offset));
+            expressions.push(Expression::Count(family.switched));
+            rules.push(rule(
+                "from or to a device, and XDP did not see it",
+                expressions,
+                Verdict::GoTo("refuse"),
+            ));
+        }
+    }
+    rules
 }
 
 fn prerouting() -> Vec<Rule> {
@@ -145,14 +183,17 @@ fn output() -> Vec<Rule> {
 impl Family {
     /// An address lies in a pool, and is not this host's own.
     fn of_pool(&self, end: End, offset: u32) -> Vec<Expression> {
-        vec![
-            Expression::Meta(Meta::Family),
-            is(&[self.number]),
-            Expression::Payload { header: Header::Network, offset, length: self.length },
-            Expression::In(self.pools),
-            Expression::AddressType(end),
-            Expression::Compare(Test::IsNot, LOCAL.to_ne_bytes().to_vec()),
-        ]
+        let mut expressions = vec![Expression::Meta(Meta::Family), is(&[self.number])];
+        expressions.extend(self.in_pools(offset));
+        expressions.push(Expression::AddressType(end));
+        expressions.push(Expression::Compare(Test::IsNot, LOCAL.to_ne_bytes().to_vec()));
+        expressions
+    }
+
+    /// An address lies in a pool.
+    fn in_pools(&self, offset: u32) -> [Expression; 2] {
+        let address = Expression::Payload { header: Header::Network, offset, length: self.length };
+        [address, Expression::In(self.pools)]
     }
 }
 
@@ -194,7 +235,7 @@ mod tests {
 
     #[test]
     fn comments_tell_rules_apart_and_fit() {
-        let chains = chains(LocalOutput::Drop);
+        let chains = chains(Layer::Routed, LocalOutput::Drop);
         let mut comments: Vec<String> =
             chains.iter().flat_map(|chain| chain.rules.iter().map(Rule::comment)).collect();
         assert!(comments.iter().all(|comment| comment.len() < 128));
@@ -206,7 +247,7 @@ mod tests {
 
     #[test]
     fn nothing_is_held_back_that_the_host_sends_unless_it_is_asked_for() {
-        let [.., output] = chains(LocalOutput::Pass);
-        assert!(output.rules.is_empty());
+        let chains = chains(Layer::Routed, LocalOutput::Pass);
+        assert!(chains.iter().any(|chain| chain.name == "output" && chain.rules.is_empty()));
     }
 }

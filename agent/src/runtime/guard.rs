@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::engine::Engine;
-use crate::guard::{Found, Guard, Pools, TABLE, Wanted, plan};
+use crate::guard::{Found, Guard, Layer, Pools, TABLE, Wanted, plan};
 use crate::netlink::{Link, Protocol, Socket, links};
 use crate::policy::{Policy, device_ranges};
 use crate::tables::Host;
@@ -52,7 +52,11 @@ impl Engine {
             pinned.unwrap_or_default().into_iter().filter(|a| !a.defunct).map(|a| a.ifindex).collect();
         let judged = self.judged(host, &pinned)?;
         let held = found.as_ref().map(|found| &found.held & &judged).unwrap_or_default();
-        self.write(&guard, found.as_ref(), Wanted { pools, held, local_output: self.agent.local_output })
+        self.write(
+            &guard,
+            found.as_ref(),
+            Wanted { pools, held, local_output: self.agent.local_output, layer: Layer::Routed },
+        )
     }
 
     /// Lets through what XDP judges, frees what is a pool no more, and puts right what somebody else changed.
@@ -71,14 +75,14 @@ impl Engine {
         };
         let attached = self.attached(host);
         let held = self.judged(host, &attached)?;
-        let wanted = Wanted { pools, held, local_output: self.agent.local_output };
+        let wanted = Wanted { pools, held, local_output: self.agent.local_output, layer: Layer::Routed };
         self.write(&guard, found.as_ref(), wanted)
     }
 
     /// Looks at the table, and notes if it is not as it was left.
     fn observe_guard(&mut self) -> Result<(Guard, Option<Found>)> {
         let guard = Guard::open()?;
-        let found = guard.observe()?;
+        let found = guard.observe(Layer::Routed)?;
         let changed = |written: &Wanted| !plan(found.as_ref(), written).is_empty();
         // What could not be put right is told as that.
         if self.second_guard.problem.is_none() && self.second_guard.written.as_ref().is_some_and(changed) {
@@ -91,6 +95,12 @@ impl Engine {
 
     fn write(&mut self, guard: &Guard, found: Option<&Found>, wanted: Wanted) -> Result<()> {
         guard.make(found, &wanted)?;
+        let links = links(&Socket::open(Protocol::Route)?).context("list the interfaces")?;
+        let switched = guard.observe(Layer::Switched)?;
+        // A kernel that knows no such tables is no fault where there is no bridge.
+        if switched.is_some() || links.iter().any(|link| link.kind == "bridge") {
+            guard.make(switched.as_ref(), &Wanted { layer: Layer::Switched, ..wanted.clone() })?;
+        }
         self.second_guard.written = Some(wanted);
         Ok(())
     }

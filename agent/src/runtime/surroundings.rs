@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::engine::Engine;
 use super::guard::with_vlans;
-use crate::guard::{Guard, Pools};
+use crate::guard::{Found, Guard, Layer, Pools};
 use crate::netlink::{Link, Protocol, Route, Socket, links, routes};
 use crate::policy::AddressRange;
 use crate::tables::Host;
@@ -128,8 +128,8 @@ impl View<'_> {
                 "{name} is a member of {other}, and what enters by it is {other}'s: {fate}; list {other} instead"
             )),
             _ => Some(format!(
-                "{name} is a port of the {} {other}: what {other} routes {fate}, and what it switches from its other \
-                 ports is not judged; take {name} out of it",
+                "{name} is a port of the {} {other}: what {other} routes from it {fate}, and with br_netfilter \
+                 what it passes on to other ports, too; take {name} out of it if devices' traffic is to be routed here",
                 master.kind
             )),
         }
@@ -185,9 +185,17 @@ impl View<'_> {
     }
 }
 
-/// What the kernel's table says, for a status.
-pub(super) fn observe() -> Result<Option<crate::guard::Found>> {
-    Guard::open()?.observe()
+/// What the kernel's tables say, for a status.
+pub(super) fn observe() -> Result<Option<Found>> {
+    let guard = Guard::open()?;
+    let (routed, switched) = (guard.observe(Layer::Routed)?, guard.observe(Layer::Switched)?);
+    Ok(routed.map(|mut found| {
+        if let Some(other) = switched {
+            found.dropped.packets.extend(other.dropped.packets);
+            other.refused.iter().for_each(|(by, packets)| *found.refused.entry(*by).or_default() += packets);
+        }
+        found
+    }))
 }
 
 #[cfg(test)]
