@@ -298,7 +298,7 @@ fn nothing_passes_by_a_bridge_and_a_tunnel_is_named() -> Result<()> {
 }
 
 #[test]
-fn what_a_bridge_passes_from_port_to_port_is_closed_but_for_guarded_ports() -> Result<()> {
+fn what_a_bridge_passes_from_port_to_port_is_closed() -> Result<()> {
     let Some(mut host) = Host::enforcing()? else { return Ok(()) };
     // Two neighbours on a bridge of the core, one of which uses a device's address; the core routes none of it.
     // Where br_netfilter is there, it shows switched packets to the table of routed ones, as the bridge's.
