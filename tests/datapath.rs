@@ -81,7 +81,7 @@ fn a_kernel_with_other_tables_is_noticed() -> Result<()> {
     let mut pair = Pair::load(ROOM)?;
     for lie in TableLie::ALL {
         let mut random = Random::new(5);
-        let noticed = (1..40).find(|_| {
+        let noticed = (1..160).find(|_| {
             let world = World::draw(&mut random);
             let image = Image::new(&world.compiled.tables).with_flows(geometry(ROOM));
             let wrong = Image::new(&lie.told(&world.compiled.tables));

@@ -125,7 +125,7 @@ const CAPACITY: Capacity = Capacity {
 fn live_flows_follow_a_changed_policy() {
     let mut random = Random::new(seed(11));
     let mut established = 0;
-    for _ in 0..60 {
+    for _ in 0..90 {
         let first = World::draw(&mut random);
         let worlds: Vec<World> =
             (0..5).scan(first, |last, _| Some(std::mem::replace(last, last.redrawn(&mut random)))).collect();

@@ -238,6 +238,6 @@ fn prefixed(mut tables: Tables, device: u32) -> Tables {
 /// The same with a smaller pool: a change of the small tables.
 fn narrower(mut tables: Tables) -> Tables {
     let scopes = vec![small::pool("10.45.0.0", "10.45.0.3")];
-    tables.networks.insert(NETWORK, NetworkFacts { scopes, prefixes: Vec::new() });
+    tables.networks.insert(NETWORK, NetworkFacts { scopes, ..NetworkFacts::default() });
     tables
 }

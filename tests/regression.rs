@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use bulkhead::tables::Image;
 use bulkhead_common::parse::Kind;
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
-use tests::frame::{ACK, DESTINATION, RST, SYN, eth};
+use tests::frame::{ACK, DESTINATION, FIN, RST, SYN, eth};
 use tests::generate::World;
 
 /// Two private APNs use the same pool, and one has its servers inside it.
@@ -33,6 +33,7 @@ spec: {subject: {device: charger}, allow: [{name: names, to: {services: [dns]}}]
 ";
 
 const ACC0: u32 = 11;
+const ACC1: u32 = 12;
 const CORE0: u32 = 21;
 const CHARGER: Ipv4Addr = Ipv4Addr::new(10, 45, 0, 17);
 const DNS: Ipv4Addr = Ipv4Addr::new(10, 45, 255, 53);
@@ -175,4 +176,87 @@ fn issue_2_what_comes_back_from_the_core_is_counted_once_and_closes_nothing() {
     let (before, reset) = (image.flows()[0], pull(RST));
     assert_eq!(image.judge(&reset, CORE0).0, Verdict::Pass(Pass::Established));
     assert_eq!(image.flows()[0], before);
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Seconds and frames, one after the other; each must be answered like this.
+fn conversation(image: &Image, steps: &[(u64, u32, Vec<u8>, Verdict)]) {
+    for (at, (seconds, ifindex, frame, expected)) in steps.iter().enumerate() {
+        image.set_now(seconds * SECOND);
+        assert_eq!(image.judge(frame, *ifindex).0, *expected, "step {at}");
+    }
+}
+
+#[test]
+fn issue_3_the_called_side_revives_no_connection_and_the_device_may_use_its_ports_again() {
+    let image = Image::new(&World::written(SHARED_POOL).compiled.tables);
+    let up = |flags| eth().ip(CHARGER, DNS).tcp(50_000, 53).flags(flags).build();
+    let down = |flags| eth().ip(DNS, CHARGER).tcp(53, 50_000).flags(flags).build();
+    let (opened, holds) = (Verdict::Pass(Pass::Opened), Verdict::Pass(Pass::Established));
+    let unsolicited = Verdict::Drop(DropReason::Unsolicited);
+    conversation(
+        &image,
+        &[
+            (1, ACC0, up(SYN), opened),
+            (1, CORE0, down(SYN | ACK), holds),
+            (2, CORE0, down(SYN), unsolicited),
+            (100, ACC0, up(FIN | ACK), holds),
+            // One side is done, the other goes on.
+            (300, CORE0, down(ACK), holds),
+            (300, ACC0, up(ACK), holds),
+            (301, CORE0, down(FIN | ACK), holds),
+            (302, ACC0, up(ACK), holds),
+            (303, CORE0, down(SYN), unsolicited),
+            (304, ACC0, up(SYN), holds),
+            (305, CORE0, down(SYN | ACK), holds),
+            (306, ACC0, up(RST), holds),
+            (315, CORE0, down(ACK), holds),
+            (317, CORE0, down(ACK), unsolicited),
+            (317, CORE0, down(SYN), unsolicited),
+            (318, ACC0, up(SYN), opened),
+        ],
+    );
+}
+
+#[test]
+fn issue_5_nobody_outside_keeps_a_flow_alive() {
+    let image = Image::new(&World::written(SHARED_POOL).compiled.tables);
+    let query = || eth().ip(CHARGER, DNS).udp(50_000, 53).build();
+    let answer = || eth().ip(DNS, CHARGER).udp(53, 50_000).build();
+    let (opened, holds) = (Verdict::Pass(Pass::Opened), Verdict::Pass(Pass::Established));
+    let unsolicited = Verdict::Drop(DropReason::Unsolicited);
+    conversation(
+        &image,
+        &[
+            (1, ACC0, query(), opened),
+            (100, CORE0, answer(), holds),
+            (200, CORE0, answer(), holds),
+            (300, CORE0, answer(), holds),
+            (302, CORE0, answer(), unsolicited),
+        ],
+    );
+}
+
+#[test]
+fn issue_5_a_device_that_moved_is_heard_once_it_was_silent_where_it_was() {
+    let moving = SHARED_POOL.replacen("{interface: core0}]", "{interface: core0}, {interface: acc1}]", 1);
+    let image = Image::new(&World::written(&moving).compiled.tables);
+    let query = || eth().ip(CHARGER, DNS).udp(50_000, 53).build();
+    let answer = || eth().ip(DNS, CHARGER).udp(53, 50_000).build();
+    let (opened, holds) = (Verdict::Pass(Pass::Opened), Verdict::Pass(Pass::Established));
+    let spoofed = Verdict::Drop(DropReason::SpoofedSource);
+    conversation(
+        &image,
+        &[
+            (1, ACC0, query(), opened),
+            (2, CORE0, answer(), holds),
+            (3, ACC1, query(), spoofed),
+            (200, CORE0, answer(), holds),
+            (290, ACC1, query(), spoofed),
+            (300, CORE0, answer(), holds),
+            (302, ACC1, query(), opened),
+            (303, CORE0, answer(), holds),
+        ],
+    );
 }

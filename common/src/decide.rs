@@ -5,7 +5,7 @@
 //! the next packet be judged again, in the initiator's direction, whichever way it goes itself.
 
 use crate::abi::key::{ECHO_BY_LOCAL, ECHO_BY_REMOTE};
-use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, STATE_CLOSING, STATE_REPLIED};
+use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE};
 use crate::abi::{
     Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Network, Peer, PortRange, ProfileId, Range,
     RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
@@ -14,6 +14,7 @@ use crate::case::{Case, Course, Party};
 use crate::engine::Step;
 use crate::parse::Kind;
 use crate::search;
+use crate::timeouts::{next_state, timeout};
 use crate::verdict::{DropReason, Pass};
 use crate::wire::{gtpu, icmp, ip_proto, l4};
 
@@ -293,7 +294,12 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             return Ok(Some(Pass::Established));
         }
         update.state = next_state(update.state, from_initiator, self.tcp_flags());
-        update.deadline = self.now + timeout(self.case.key.protocol, update.state);
+        update.deadline = if access == 0 {
+            // Not the device's own packet: the time runs on from its last one, at the state's own pace.
+            (flow.deadline + self.timeout(update.state)).saturating_sub(self.timeout(flow.state))
+        } else {
+            self.now + self.timeout(update.state)
+        };
         self.tables.update(handle, &self.case.key, &update);
         Ok(Some(Pass::Established))
     }
@@ -344,7 +350,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         let start = FlowStart {
             update: FlowUpdate {
                 decision: Flow::decision_word(self.case.epoch.generation, entry.rule),
-                deadline: self.now + timeout(key.protocol, state),
+                deadline: self.now + self.timeout(state),
                 side: usize::from(!outgoing),
                 access: self.access(),
                 state,
@@ -436,6 +442,12 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         }
     }
 
+    /// How long the flow at hand lives in a state.
+    #[inline(always)]
+    fn timeout(&self, state: u64) -> u64 {
+        timeout(&self.case.place.network.timeouts, self.case.key.protocol, state)
+    }
+
     #[inline(always)]
     fn tcp_flags(&self) -> u8 {
         if self.case.packet.protocol == ip_proto::TCP { self.case.packet.detail } else { 0 }
@@ -458,54 +470,3 @@ const fn service_port(key: &FlowKey, local_responds: bool) -> u16 {
         _ => key.remote_port,
     }
 }
-
-/// The flow's state after a packet.
-#[inline(always)]
-const fn next_state(state: u64, from_initiator: bool, tcp_flags: u8) -> u64 {
-    let syn = tcp_flags & (l4::TCP_SYN | l4::TCP_ACK) == l4::TCP_SYN;
-    let mut next = state;
-    if from_initiator && syn {
-        // The 5-tuple is used again: a new connection starts half-open.
-        next &= !(STATE_CLOSING | STATE_REPLIED);
-    }
-    if !from_initiator {
-        next |= STATE_REPLIED;
-    }
-    if tcp_flags & (l4::TCP_FIN | l4::TCP_RST) != 0 {
-        next |= STATE_CLOSING;
-    }
-    next
-}
-
-/// Idle time of a flow in this state, in nanoseconds.
-#[inline(always)]
-pub const fn timeout(protocol: u8, state: u64) -> u64 {
-    let configured = state >> 32;
-    let transitory = protocol == ip_proto::TCP && (state & STATE_REPLIED == 0 || state & STATE_CLOSING != 0);
-    let seconds = if transitory {
-        // A rule that lets its flows live shorter than this is not overruled by a half-open one.
-        if configured != 0 && configured < TCP_TRANSITORY_S { configured } else { TCP_TRANSITORY_S }
-    } else if configured != 0 {
-        configured
-    } else {
-        match protocol {
-            ip_proto::TCP | ip_proto::SCTP => TCP_ESTABLISHED_S,
-            ip_proto::UDP => UDP_S,
-            ip_proto::ICMP | ip_proto::ICMPV6 => ICMP_S,
-            _ => PORTLESS_S,
-        }
-    };
-    seconds * 1_000_000_000
-}
-
-/// Half-open and closing TCP connections (RFC 5382 REQ-5), in seconds.
-pub const TCP_TRANSITORY_S: u64 = 240;
-/// Established TCP connections and SCTP associations (RFC 5382 REQ-5), in seconds.
-pub const TCP_ESTABLISHED_S: u64 = 7440;
-/// UDP (RFC 4787 REQ-5), in seconds.
-pub const UDP_S: u64 = 300;
-/// Protocols without ports, in seconds: as the kernel's connection tracking has it for those it does not
-/// know (`nf_conntrack_generic_timeout`), long enough for the keepalives of IPsec and GRE.
-pub const PORTLESS_S: u64 = 600;
-/// ICMP echo (RFC 5508 REQ-1), in seconds.
-pub const ICMP_S: u64 = 60;

@@ -32,6 +32,7 @@ pub mod identify;
 pub mod neighbour;
 pub mod parse;
 pub mod search;
+pub mod timeouts;
 pub mod tunnel;
 pub mod verdict;
 pub mod wire;

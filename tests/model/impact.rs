@@ -13,7 +13,7 @@ use tests::generate::{Random, Shot, Traffic, World, seed};
 use super::CAPACITY;
 
 /// Changes that are foretold and made.
-const CHANGES: u32 = 250;
+const CHANGES: u32 = 400;
 const FRAMES: usize = 150;
 
 /// Both ends of a conversation, in no particular order.

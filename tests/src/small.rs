@@ -36,7 +36,7 @@ pub fn tables(places: &[(u32, u8)], devices: &[(u8, u16)]) -> Tables {
         tables.subinterfaces.insert(any, other);
     }
     let pool = pool("10.45.0.0", "10.45.255.255");
-    let facts = NetworkFacts { scopes: vec![pool], prefixes: Vec::new() };
+    let facts = NetworkFacts { scopes: vec![pool], ..NetworkFacts::default() };
     tables.networks.insert(NetworkId::NONE, facts.clone());
     tables.networks.insert(NETWORK, facts);
     devices.iter().for_each(|(number, port)| add_device(&mut tables, *number, *port));

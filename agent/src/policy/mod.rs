@@ -48,7 +48,7 @@ pub use location::{Located, Location, SourceFile};
 pub use model::{
     Between, Binding, Destination, Device, Direction, Labels, Network, Policy, PolicyRules, Remotes, Rule,
     Segment, Selector, Service, SimProfile, Subinterface, Subject, TeidRange, Test, TestDevice, TestRemote,
-    carries,
+    Timeouts, carries,
 };
 pub use name::Name;
 pub(crate) use name::nearest as nearest_name;

@@ -73,6 +73,47 @@ pub struct Network {
     pub services: BTreeMap<Name, Service>,
     /// Ports that no rule opens for any device of this network.
     pub never: Vec<Port>,
+    /// How long its flows live.
+    pub timeouts: Timeouts,
+}
+
+/// How long flows live without a packet of their device; what is `None` is left to the engine.
+#[derive(Debug, Clone, Default)]
+pub struct Timeouts {
+    /// TCP that nobody answered yet.
+    pub tcp_half_open: Option<Duration>,
+    /// TCP that was answered.
+    pub tcp_established: Option<Duration>,
+    /// TCP that both sides have closed, or that was reset.
+    pub tcp_closing: Option<Duration>,
+    /// UDP that was answered.
+    pub udp: Option<Duration>,
+    /// UDP that nobody answered yet.
+    pub udp_unanswered: Option<Duration>,
+    /// SCTP.
+    pub sctp: Option<Duration>,
+    /// ICMP echo.
+    pub icmp: Option<Duration>,
+    /// Protocols without ports.
+    pub portless: Option<Duration>,
+}
+
+impl Timeouts {
+    /// As the engine reads them.
+    pub fn row(&self) -> bulkhead_common::abi::Timeouts {
+        // A day at most, so seconds fit.
+        let seconds = |time: Option<Duration>| time.map_or(0, |time| time.as_secs() as u32);
+        bulkhead_common::abi::Timeouts {
+            tcp_half_open: seconds(self.tcp_half_open),
+            tcp_established: seconds(self.tcp_established),
+            tcp_closing: seconds(self.tcp_closing),
+            udp: seconds(self.udp),
+            udp_unanswered: seconds(self.udp_unanswered),
+            sctp: seconds(self.sctp),
+            icmp: seconds(self.icmp),
+            portless: seconds(self.portless),
+        }
+    }
 }
 
 /// Where frames enter: an interface and up to two VLAN tags.

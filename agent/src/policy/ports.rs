@@ -275,13 +275,28 @@ impl Reader<'_> {
             None => self.refuse(
                 node.span,
                 format!("{what} {text:?} is not a duration"),
-                "write it like 30s, 5m or 2h",
+                "write it like 30s, 5m or 2h4m",
             ),
         }
     }
 }
 
+/// `2h4m` and the like: units from large to small, none twice.
 fn seconds(text: &str) -> Option<u64> {
+    let (mut sum, mut smallest) = (0u64, u64::MAX);
+    for part in text.split_inclusive(|sign: char| sign.is_ascii_alphabetic()) {
+        let (seconds, unit) = part_seconds(part)?;
+        if unit >= smallest {
+            return None;
+        }
+        sum = sum.checked_add(seconds)?;
+        smallest = unit;
+    }
+    (smallest < u64::MAX).then_some(sum)
+}
+
+/// Seconds of `4m`, and of the unit.
+fn part_seconds(text: &str) -> Option<(u64, u64)> {
     let unit = match text.chars().last()? {
         's' => 1,
         'm' => 60,
@@ -290,7 +305,7 @@ fn seconds(text: &str) -> Option<u64> {
     };
     let digits = &text[..text.len() - 1];
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse::<u64>().ok().filter(|_| plain)?.checked_mul(unit)
+    Some((digits.parse::<u64>().ok().filter(|_| plain)?.checked_mul(unit)?, unit))
 }
 
 #[cfg(test)]
@@ -341,7 +356,8 @@ mod tests {
     fn durations_have_units() {
         assert_eq!(seconds("30s"), Some(30));
         assert_eq!(seconds("2h"), Some(7200));
-        for text in ["", "s", "2", "2d", "+2h", "é", "99999999999999999999h"] {
+        assert_eq!(seconds("2h4m"), Some(7440));
+        for text in ["", "4m2h", "1s1s", "2h4", "s", "2", "2d", "+2h", "é", "99999999999999999999h"] {
             assert_eq!(seconds(text), None, "{text}");
         }
     }

@@ -80,6 +80,7 @@ fn read_networks(rows: &impl Rows, state: &mut State) -> Result<()> {
             let facts = NetworkFacts {
                 scopes: read_scopes(rows, row.scopes)?,
                 prefixes: read_scopes(rows, row.prefixes)?,
+                timeouts: row.timeouts,
             };
             state.networks.insert(NetworkId(id), (row.since, facts));
         }

@@ -317,6 +317,7 @@ impl<'s> Plan<'s> {
                 _flags: 0,
                 scopes: self.write_scopes(&facts.scopes, scopes)?,
                 prefixes: self.write_scopes(&facts.prefixes, scopes)?,
+                timeouts: facts.timeouts,
             };
             self.staging.push(Op::Network(bank_row(bank, network.0), row));
             self.next.networks.insert(*network, (since, facts.clone()));

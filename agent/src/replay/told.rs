@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use bulkhead_common::abi::event::Event;
-use bulkhead_common::abi::{Addr, DeviceId, Generation, NetworkId, RuleId};
+use bulkhead_common::abi::{Addr, DeviceId, Generation, NetworkId, RuleId, Timeouts};
 use bulkhead_common::case::LinkType;
 use jiff::Timestamp;
 
@@ -120,6 +120,10 @@ impl Names for Remembering {
 
     fn network(&self, id: NetworkId) -> Option<Label> {
         self.view.network(id)
+    }
+
+    fn timeouts(&self, id: NetworkId) -> Timeouts {
+        self.view.timeouts(id)
     }
 
     fn rule(&self, id: RuleId) -> Option<Label> {

@@ -73,7 +73,7 @@ impl Layout {
             let scopes = self.add_scopes(&facts.scopes);
             let prefixes = self.add_scopes(&facts.prefixes);
             if let Some(row) = self.networks.get_mut(network.0 as usize) {
-                *row = Network { since: GENERATION, _flags: 0, scopes, prefixes };
+                *row = Network { since: GENERATION, _flags: 0, scopes, prefixes, timeouts: facts.timeouts };
             }
         }
     }

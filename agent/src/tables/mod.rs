@@ -21,6 +21,7 @@ use std::sync::Arc;
 use bulkhead_common::abi::value::{IDENTITY_BEHIND, IDENTITY_NESTED};
 use bulkhead_common::abi::{
     Addr, AddressKey, Device, DeviceId, Generation, NetworkId, PortRange, ProfileId, Span, Subinterface,
+    Timeouts,
 };
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::engine::State;
@@ -51,6 +52,8 @@ pub struct NetworkFacts {
     /// Which prefix of a device covers an address, where the address alone does not lead to it: sorted,
     /// disjoint; the scope is the prefix's length.
     pub prefixes: Vec<Scoped>,
+    /// How long its flows live.
+    pub timeouts: Timeouts,
 }
 
 /// Who has an address.

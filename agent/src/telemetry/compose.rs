@@ -5,8 +5,8 @@ use std::fmt::Write;
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::value::{INITIATOR_LOCAL, STATE_CLOSING, STATE_REPLIED};
 use bulkhead_common::abi::{Addr, DeviceId, Flow, Generation, NetworkId, RuleId};
-use bulkhead_common::decide::timeout;
 use bulkhead_common::parse::Kind;
+use bulkhead_common::timeouts::timeout;
 use bulkhead_common::verdict::{Direction, DropReason, Pass, Verdict};
 use bulkhead_common::wire::{ether_type, icmp, ip_proto};
 use jiff::Timestamp;
@@ -58,7 +58,7 @@ impl Composer<'_> {
 
     /// A flow that lives.
     pub fn live(&self, flow: &Flow) -> Record {
-        let duration = last_packet(flow).unwrap_or(self.clock.monotonic_ns).saturating_sub(flow.opened);
+        let duration = self.last_packet(flow).unwrap_or(self.clock.monotonic_ns).saturating_sub(flow.opened);
         self.flow(Record::new(self.clock.wall, EventKind::Flow), flow, duration)
     }
 
@@ -66,9 +66,16 @@ impl Composer<'_> {
     pub fn ended(&self, flow: &Flow) -> Record {
         let now = self.clock.monotonic_ns;
         let died = if flow.deadline == 0 { now } else { flow.deadline.min(now) };
-        let duration = last_packet(flow).unwrap_or(now).saturating_sub(flow.opened);
+        let duration = self.last_packet(flow).unwrap_or(now).saturating_sub(flow.opened);
         let record = Record { end: Some(end(flow)), ..Record::new(self.clock.at(died), EventKind::FlowEnd) };
         self.flow(record, flow, duration)
+    }
+
+    /// Monotonic time of the last packet of a flow's device; nothing if the flow was cut.
+    fn last_packet(&self, flow: &Flow) -> Option<u64> {
+        let timeouts = self.names.timeouts(flow.key.network);
+        let alive = timeout(&timeouts, flow.key.protocol, flow.state);
+        (flow.deadline != 0).then(|| flow.deadline.saturating_sub(alive))
     }
 
     /// When a flow was opened.
@@ -190,11 +197,6 @@ fn ends(record: &mut Record, flow: &Flow, local_opened: bool) {
             record.destination_port = Some(to.1);
         }
     }
-}
-
-/// Monotonic time of a flow's last packet; nothing if the flow was cut.
-fn last_packet(flow: &Flow) -> Option<u64> {
-    (flow.deadline != 0).then(|| flow.deadline.saturating_sub(timeout(flow.key.protocol, flow.state)))
 }
 
 fn end(flow: &Flow) -> FlowEnd {

@@ -27,6 +27,7 @@ pub(crate) fn names() -> NameTable {
         networks: [(NetworkId(1), "acme".into())].into(),
         rules: [(RuleId(3), "ev/ocpp".into())].into(),
         interfaces: [(4, "n3".into())].into(),
+        timeouts: std::collections::BTreeMap::new(),
         revisions: [(Generation(5), 411), (Generation(8), 412)].into(),
     }
 }

@@ -192,7 +192,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use bulkhead_common::abi::event::Event;
-    use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId};
+    use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId, Timeouts};
     use bulkhead_common::verdict::{Pass, Verdict};
 
     use super::super::label::Label;
@@ -210,6 +210,9 @@ mod tests {
         }
         fn network(&self, _: NetworkId) -> Option<Label> {
             None
+        }
+        fn timeouts(&self, _: NetworkId) -> Timeouts {
+            Timeouts::DEFAULT
         }
         fn rule(&self, _: RuleId) -> Option<Label> {
             None

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bulkhead_common::abi::event::Event;
-use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId};
+use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId, Timeouts};
 
 use super::label::Label;
 use crate::policy::{Compiled, Name};
@@ -26,6 +26,8 @@ pub trait Names: Send + Sync {
     fn device(&self, id: DeviceId) -> Option<DeviceName>;
     /// A network.
     fn network(&self, id: NetworkId) -> Option<Label>;
+    /// How long flows of a network live.
+    fn timeouts(&self, id: NetworkId) -> Timeouts;
     /// A rule as `policy/rule`.
     fn rule(&self, id: RuleId) -> Option<Label>;
     /// An interface by the kernel's number.
@@ -43,6 +45,8 @@ pub struct NameTable {
     pub devices: BTreeMap<DeviceId, DeviceName>,
     /// Networks.
     pub networks: BTreeMap<NetworkId, Label>,
+    /// How long flows of each network live.
+    pub timeouts: BTreeMap<NetworkId, Timeouts>,
     /// Rules as `policy/rule`.
     pub rules: BTreeMap<RuleId, Label>,
     /// Interfaces by the kernel's number.
@@ -63,6 +67,7 @@ impl NameTable {
         Self {
             devices: catalogue.devices.iter().map(|(id, name)| (*id, device(name, id))).collect(),
             networks: catalogue.networks.iter().map(|(id, name)| (*id, name.as_str().into())).collect(),
+            timeouts: tables.networks.iter().map(|(id, facts)| (*id, facts.timeouts)).collect(),
             rules: catalogue.rules.iter().map(|(id, rule)| (*id, rule.to_string().into())).collect(),
             interfaces: host.interfaces.iter().map(|(name, i)| (i.ifindex, name.into())).collect(),
             revisions: BTreeMap::new(),
@@ -96,6 +101,10 @@ impl Names for NameTable {
 
     fn rule(&self, id: RuleId) -> Option<Label> {
         self.rules.get(&id).cloned()
+    }
+
+    fn timeouts(&self, id: NetworkId) -> Timeouts {
+        self.timeouts.get(&id).copied().unwrap_or_default()
     }
 
     fn interface(&self, ifindex: u32) -> Option<Label> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bulkhead_common::abi::event::Event;
-use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId};
+use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId, Timeouts};
 use bulkhead_common::parse::{Kind, Packet};
 use bulkhead_common::verdict::Direction;
 
@@ -45,6 +45,10 @@ impl Names for View {
 
     fn network(&self, id: NetworkId) -> Option<Label> {
         self.table.network(id)
+    }
+
+    fn timeouts(&self, id: NetworkId) -> Timeouts {
+        self.table.timeouts(id)
     }
 
     fn rule(&self, id: RuleId) -> Option<Label> {

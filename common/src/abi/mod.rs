@@ -18,7 +18,7 @@ pub use key::{AddressKey, FlowKey, SubinterfaceKey};
 pub use replay::ReplayInput;
 pub use value::{
     Device, DeviceState, Epoch, Flow, FlowGeometry, FlowSlot, Network, Peer, PortRange, Range, RuleSet,
-    ScopeRange, Span, Subinterface, Versioned,
+    ScopeRange, Span, Subinterface, Timeouts, Versioned,
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
@@ -31,7 +31,7 @@ const _: () = {
     assert!(size_of::<AddressKey>() == 24);
     assert!(size_of::<FlowKey>() == 48);
     assert!(size_of::<Subinterface>() == 52);
-    assert!(size_of::<Network>() == 24);
+    assert!(size_of::<Network>() == 56);
     assert!(size_of::<ScopeRange>() == 36);
     assert!(size_of::<Versioned>() == 16);
     assert!(size_of::<Device>() == 32);

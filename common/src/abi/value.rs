@@ -167,12 +167,55 @@ pub struct Network {
     pub scopes: Span,
     /// Which prefix of a device covers an address: as [`ScopeRange`]s whose scope is the prefix's length.
     pub prefixes: Span,
+    /// How long its flows live.
+    pub timeouts: Timeouts,
+}
+
+/// How long flows of a network live without a packet of their device, in seconds; 0 is the engine's own.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Timeouts {
+    /// TCP that nobody answered yet.
+    pub tcp_half_open: u32,
+    /// TCP that was answered.
+    pub tcp_established: u32,
+    /// TCP that both sides have closed, or that was reset.
+    pub tcp_closing: u32,
+    /// UDP that was answered.
+    pub udp: u32,
+    /// UDP that nobody answered yet.
+    pub udp_unanswered: u32,
+    /// SCTP.
+    pub sctp: u32,
+    /// ICMP echo.
+    pub icmp: u32,
+    /// Protocols without ports.
+    pub portless: u32,
+}
+
+impl Timeouts {
+    /// The engine's own for all of them.
+    pub const DEFAULT: Self = Self {
+        tcp_half_open: 0,
+        tcp_established: 0,
+        tcp_closing: 0,
+        udp: 0,
+        udp_unanswered: 0,
+        sctp: 0,
+        icmp: 0,
+        portless: 0,
+    };
 }
 
 impl Network {
     /// A network without addresses.
-    pub const NOBODY: Self =
-        Self { since: Generation::NONE, _flags: 0, scopes: Span::EMPTY, prefixes: Span::EMPTY };
+    pub const NOBODY: Self = Self {
+        since: Generation::NONE,
+        _flags: 0,
+        scopes: Span::EMPTY,
+        prefixes: Span::EMPTY,
+        timeouts: Timeouts::DEFAULT,
+    };
 }
 
 /// [`ScopeRange::scope`]: addresses that belong to devices or to nobody.
@@ -316,8 +359,12 @@ pub const INITIATOR_REMOTE: u32 = 1;
 
 /// [`Flow::state`]: the responder has answered.
 pub const STATE_REPLIED: u64 = 1;
-/// [`Flow::state`]: a TCP FIN or RST was seen.
+/// [`Flow::state`]: both sides have closed the TCP connection, or one has reset it.
 pub const STATE_CLOSING: u64 = 2;
+/// [`Flow::state`]: the initiator has closed its side of the TCP connection.
+pub const STATE_FIN_BY_INITIATOR: u64 = 4;
+/// [`Flow::state`]: the responder has.
+pub const STATE_FIN_BY_RESPONDER: u64 = 8;
 
 /// A slot of the flow table, as [`crate::flow_table`] lays it out: two cache lines.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
@@ -361,7 +408,7 @@ pub struct Flow {
     pub deadline: u64,
     /// Where the packets of `local` and of a device at the other end enter, as [`Flow::access_word`]; 0 before the first.
     pub access: [u64; 2],
-    /// `idle << 32 | flags`: idle time in seconds (0 is the protocol's default); [`STATE_REPLIED`], [`STATE_CLOSING`].
+    /// `idle << 32 | flags`: idle time in seconds (0 is the protocol's default); `STATE_*`.
     pub state: u64,
     /// [`INITIATOR_LOCAL`] or [`INITIATOR_REMOTE`].
     pub initiator: u32,

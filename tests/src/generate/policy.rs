@@ -235,7 +235,34 @@ fn network_text(random: &mut Random, network: &Net) -> String {
         "    broker: {{addresses: [10.99.0.88, \"2001:db8:99::88\"], ports: [tcp/8883, udp/5683-5684]}}"
     );
     never(random, &mut text);
+    timeouts(random, &mut text);
     text
+}
+
+/// Around the times that pass between frames.
+fn timeouts(random: &mut Random, text: &mut String) {
+    const ALL: [&str; 12] = [
+        "tcpHalfOpen: 30s",
+        "tcpEstablished: 5m",
+        "tcpEstablished: 2h",
+        "tcpClosing: 1m",
+        "tcpClosing: 2s",
+        "udp: 10m",
+        "udp: 1m",
+        "udpUnanswered: 30s",
+        "udpUnanswered: 4m",
+        "icmp: 30s",
+        "sctp: 1m",
+        "portless: 5m",
+    ];
+    let most = if random.chance(40) { 4 } else { 0 };
+    let chosen = random.some(&ALL, 0, most);
+    let mut keys = std::collections::BTreeSet::new();
+    let chosen: Vec<&str> =
+        chosen.into_iter().copied().filter(|own| keys.insert(own.split(':').next())).collect();
+    if !chosen.is_empty() {
+        let _ = writeln!(text, "  timeouts: {{{}}}", chosen.join(", "));
+    }
 }
 
 fn never(random: &mut Random, text: &mut String) {

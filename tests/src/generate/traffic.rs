@@ -131,7 +131,7 @@ impl Traffic {
         let seconds = match self.random.below(100) {
             0 => *self.random.pick(&[7199, 7201, 7439, 7441]),
             1..4 => *self.random.pick(&[239, 241, 299, 301, 599, 601]),
-            4..14 => *self.random.pick(&[29, 31, 59, 61]),
+            4..14 => *self.random.pick(&[9, 11, 29, 31, 59, 61, 119, 121]),
             _ => *self.random.pick(&[0, 1, 2, 3]),
         };
         self.now += seconds * 1_000_000_000 + self.random.next() % 3;

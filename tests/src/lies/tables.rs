@@ -8,7 +8,7 @@ use bulkhead_common::abi::key::VLAN_OTHER;
 use bulkhead_common::abi::value::{
     ROLE_ACCESS, ROLE_CORE, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_PASS,
 };
-use bulkhead_common::abi::{Addr, NetworkId, PortRange};
+use bulkhead_common::abi::{Addr, NetworkId, PortRange, Timeouts};
 
 /// What the compiler gets wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,11 +55,13 @@ pub enum TableLie {
     NoBehind,
     /// Whoever may call a device may call everything behind it.
     OpenBehindPeers,
+    /// No network has timeouts of its own.
+    NoTimeouts,
 }
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -81,6 +83,7 @@ impl TableLie {
         Self::WrongPrefix,
         Self::NoBehind,
         Self::OpenBehindPeers,
+        Self::NoTimeouts,
     ];
 
     /// The tables with this mistake in them.
@@ -96,6 +99,9 @@ impl TableLie {
         match self {
             Self::NothingBehind => tables.addresses.values_mut().for_each(|owner| owner.behind = false),
             Self::NothingNested => tables.addresses.values_mut().for_each(|owner| owner.nested = false),
+            Self::NoTimeouts => {
+                tables.networks.values_mut().for_each(|facts| facts.timeouts = Timeouts::DEFAULT);
+            }
             Self::NoPrefixes => tables.networks.values_mut().for_each(|facts| facts.prefixes.clear()),
             Self::WrongPrefix => {
                 let prefixes = tables.networks.values_mut().flat_map(|facts| &mut facts.prefixes);

@@ -2,8 +2,9 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "what is not named is the rest, whatever it is")]
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use bulkhead::policy::Device;
+use bulkhead::policy::{Device, Timeouts};
 
 use super::dissect::What;
 use super::intent::{Called, Permission};
@@ -40,7 +41,9 @@ struct Conversation {
     /// Where each side's frames enter, if it is a device and has spoken.
     entries: [Option<(u32, (u16, u16))>; 2],
     replied: bool,
-    closing: bool,
+    /// The caller and the called have said that they are done.
+    closed: [bool; 2],
+    reset: bool,
     totals: [[u64; 2]; 2],
 }
 
@@ -151,12 +154,19 @@ impl<'p> Oracle<'p> {
         if talk.peer.is_some() && !talk.enters {
             return Ok("established");
         }
-        let half_open = !self.has(Flaw::ForgetsHalfOpen);
+        let patience = self.patience(talk);
         let known = &mut self.conversations.0[at];
+        let before = patience.of(known);
         known.entries[side] = known.entries[side].or(entry);
         known.idle_seconds = permission.idle_seconds;
-        known.hear(by_caller, flags);
-        known.count(side, subject, half_open);
+        known.hear(by_caller, flags, self.flaw);
+        known.count(side, subject);
+        known.ends = if talk.enters || self.flaw == Some(Flaw::BelievesOutsiders) {
+            subject.now + patience.of(known)
+        } else {
+            // The time runs from the device's own last packet.
+            (known.ends + patience.of(known)).saturating_sub(before)
+        };
         Ok("established")
     }
 
@@ -182,11 +192,13 @@ impl<'p> Oracle<'p> {
             ends: 0,
             entries,
             replied: false,
-            closing: false,
+            closed: [false; 2],
+            reset: false,
             totals: [[0; 2]; 2],
         };
-        new.hear(true, flags);
-        new.count(side, subject, !self.has(Flaw::ForgetsHalfOpen));
+        new.hear(true, flags, self.flaw);
+        new.count(side, subject);
+        new.ends = subject.now + self.patience(talk).of(&new);
         self.conversations.0.retain(|known| known.name != new.name);
         self.conversations.0.push(new);
         subject.rule = Some(permission.rule);
@@ -226,6 +238,12 @@ impl<'p> Oracle<'p> {
         }
     }
 
+    fn patience(&self, talk: &Talk<'p>) -> Patience<'p> {
+        let network = self.intent.policy.networks().get(&talk.device.network.value);
+        let timeouts = network.map(|network| &network.timeouts);
+        Patience { timeouts: timeouts.filter(|_| !self.has(Flaw::ForgetsTimeouts)), flaw: self.flaw }
+    }
+
     fn name(&self, talk: &Talk<'p>, subject: &Subject<'_>) -> Name {
         let frame = subject.frame;
         let (local, remote) = if talk.sent { (frame.from, frame.to) } else { (frame.to, frame.from) };
@@ -257,32 +275,57 @@ impl Conversations {
 }
 
 impl Conversation {
-    fn hear(&mut self, by_caller: bool, flags: u8) {
+    fn hear(&mut self, by_caller: bool, flags: u8, flaw: Option<Flaw>) {
         if by_caller && flags & (SYN | ACK) == SYN {
-            (self.replied, self.closing) = (false, false);
+            (self.replied, self.closed, self.reset) = (false, [false; 2], false);
         }
         self.replied |= !by_caller;
-        self.closing |= flags & (FIN | RST) != 0;
+        self.closed[usize::from(!by_caller)] |= flags & FIN != 0;
+        self.reset |= flags & RST != 0 || flaw == Some(Flaw::ClosesAtOnce) && flags & FIN != 0;
     }
 
-    fn count(&mut self, side: usize, subject: &Subject<'_>, half_open: bool) {
+    fn count(&mut self, side: usize, subject: &Subject<'_>) {
         self.totals[side][0] += 1;
         self.totals[side][1] += subject.length as u64;
-        self.ends = subject.now + self.patience(half_open) * 1_000_000_000;
+    }
+}
+
+/// How long conversations of a network survive silence.
+struct Patience<'p> {
+    timeouts: Option<&'p Timeouts>,
+    flaw: Option<Flaw>,
+}
+
+impl Patience<'_> {
+    /// In nanoseconds: what the rule says, else the network, else RFC 5382, RFC 4787, RFC 5508.
+    fn of(&self, known: &Conversation) -> u64 {
+        let (passing, seconds) = match known.name.matter {
+            Matter::Ports { protocol: 6, .. } => self.tcp(known),
+            Matter::Ports { protocol: 17, .. } if known.replied => (false, self.set(|own| own.udp, 300)),
+            Matter::Ports { protocol: 17, .. } => (false, self.set(|own| own.udp_unanswered, 120)),
+            Matter::Ports { .. } => (false, self.set(|own| own.sctp, 7440)),
+            Matter::Echo { .. } => (false, self.set(|own| own.icmp, 60)),
+            Matter::Portless { .. } => (false, self.set(|own| own.portless, 600)),
+        };
+        let idle = known.idle_seconds.unwrap_or(seconds);
+        1_000_000_000 * if passing { idle.min(seconds) } else { idle }
     }
 
-    /// Seconds of silence that it survives: what the rule says, else RFC 5382, RFC 4787, RFC 5508.
-    fn patience(&self, half_open: bool) -> u64 {
-        let protocol = match self.name.matter {
-            Matter::Ports { protocol, .. } => protocol,
-            Matter::Echo { .. } => return self.idle_seconds.unwrap_or(60),
-            Matter::Portless { .. } => return self.idle_seconds.unwrap_or(600),
-        };
-        match protocol {
-            6 if half_open && (!self.replied || self.closing) => self.idle_seconds.unwrap_or(240).min(240),
-            17 => self.idle_seconds.unwrap_or(300),
-            _ => self.idle_seconds.unwrap_or(7440),
+    /// Whether a connection is in a state that passes by, and its seconds.
+    fn tcp(&self, known: &Conversation) -> (bool, u64) {
+        if self.flaw == Some(Flaw::ForgetsHalfOpen) {
+            return (false, self.set(|own| own.tcp_established, 7440));
         }
+        match (known.reset || known.closed == [true; 2], known.replied) {
+            (true, _) => (true, self.set(|own| own.tcp_closing, 10)),
+            (false, false) => (true, self.set(|own| own.tcp_half_open, 60)),
+            (false, true) if known.closed == [false; 2] => (false, self.set(|own| own.tcp_established, 7440)),
+            (false, true) => (true, 240),
+        }
+    }
+
+    fn set(&self, which: impl Fn(&Timeouts) -> Option<Duration>, default: u64) -> u64 {
+        self.timeouts.and_then(which).map_or(default, |time| time.as_secs())
     }
 }
 

@@ -87,11 +87,17 @@ pub enum Flaw {
     ForgetsTranslators,
     /// Lets a rule reach the broadcast addresses of the host's links.
     ForgetsBroadcasts,
+    /// Has no timeouts of a network.
+    ForgetsTimeouts,
+    /// Lets whoever sends keep a conversation alive.
+    BelievesOutsiders,
+    /// Takes a connection for closed when one side has closed it.
+    ClosesAtOnce,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 45] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -134,5 +140,8 @@ impl Flaw {
         Self::LooksBehindAh,
         Self::ForgetsTranslators,
         Self::ForgetsBroadcasts,
+        Self::ForgetsTimeouts,
+        Self::BelievesOutsiders,
+        Self::ClosesAtOnce,
     ];
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bulkhead_common::abi::value::{SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL};
-use bulkhead_common::abi::{Addr, NetworkId};
+use bulkhead_common::abi::{Addr, NetworkId, Timeouts};
 use ipnet::IpNet;
 
 use super::ranges::RangeSet;
@@ -145,18 +145,18 @@ impl<'a> Ground<'a> {
         &self,
         number: impl Fn(&Name) -> NetworkId,
     ) -> BTreeMap<NetworkId, NetworkFacts> {
-        let facts = |scopes| NetworkFacts { scopes, prefixes: Vec::new() };
+        let facts = |scopes, timeouts| NetworkFacts { scopes, prefixes: Vec::new(), timeouts };
         let mut networks: BTreeMap<NetworkId, NetworkFacts> = BTreeMap::new();
         for network in self.policy.networks.values() {
             let pools = &self.own_pools[&network.name];
             let infrastructure = infrastructure(network, &self.host);
             let rows = [(pools, SCOPE_POOL), (&infrastructure, SCOPE_INFRASTRUCTURE)];
-            networks.insert(number(&network.name), facts(scoped(&rows)));
+            networks.insert(number(&network.name), facts(scoped(&rows), network.timeouts.row()));
         }
         let host = self.host.without(&self.endpoints);
         let rows =
             [(&self.pools, SCOPE_POOL), (&host, SCOPE_INFRASTRUCTURE), (&self.endpoints, SCOPE_ENDPOINT)];
-        networks.insert(NetworkId::NONE, facts(scoped(&rows)));
+        networks.insert(NetworkId::NONE, facts(scoped(&rows), Timeouts::DEFAULT));
         networks
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::policy::location::Located;
-use crate::policy::model::{Network, Service, Subinterface, TeidRange};
+use crate::policy::model::{Network, Service, Subinterface, TeidRange, Timeouts};
 use crate::policy::name::{self, Name};
 use crate::policy::node::{Entry, Node, Value};
 use crate::policy::ports::{Port, Protocol};
@@ -28,6 +28,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         .map(|node| reader.each(node, "`infrastructure`", |reader, node| reader.prefix(node)));
     let services = fields.optional(reader, "services").map(|node| services(reader, node));
     let never = fields.optional(reader, "never").map(|node| reader.ports(node));
+    let timeouts = fields.optional(reader, "timeouts").map(|node| timeouts(reader, node));
     mode(reader, &mut fields);
     fragments(reader, &mut fields);
     fields.finish(reader);
@@ -43,7 +44,31 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         infrastructure: infrastructure.unwrap_or(Some(Vec::new()))?,
         services: services.unwrap_or(Some(BTreeMap::new()))?,
         never: never.unwrap_or(Some(Vec::new()))?,
+        timeouts: timeouts.unwrap_or_else(|| Some(Timeouts::default()))?,
     })
+}
+
+fn timeouts(reader: &mut Reader<'_>, node: &Node) -> Option<Timeouts> {
+    let mut fields = reader.fields(node, "`timeouts`")?;
+    let mut timeouts = Timeouts::default();
+    let mut whole = true;
+    for (key, slot) in [
+        ("tcpHalfOpen", &mut timeouts.tcp_half_open),
+        ("tcpEstablished", &mut timeouts.tcp_established),
+        ("tcpClosing", &mut timeouts.tcp_closing),
+        ("udp", &mut timeouts.udp),
+        ("udpUnanswered", &mut timeouts.udp_unanswered),
+        ("sctp", &mut timeouts.sctp),
+        ("icmp", &mut timeouts.icmp),
+        ("portless", &mut timeouts.portless),
+    ] {
+        if let Some(node) = fields.optional(reader, key) {
+            *slot = reader.duration(node, "a timeout");
+            whole &= slot.is_some();
+        }
+    }
+    fields.finish(reader);
+    whole.then_some(timeouts)
 }
 
 /// `mode` of a network or segment: only `enforce` works.
