@@ -25,8 +25,9 @@ impl Excerpt {
 
     pub(crate) fn cut(source: &SourceFile, span: Span) -> Self {
         let (begin, line) = source.line_at(span.start as usize);
-        let from = (span.start as usize).saturating_sub(begin).min(line.len());
-        let to = (span.end as usize).saturating_sub(begin).clamp(from, line.len());
+        // A span may begin or end inside a character; then all of the character is meant.
+        let from = line.floor_char_boundary((span.start as usize).saturating_sub(begin));
+        let to = line.ceil_char_boundary((span.end as usize).saturating_sub(begin)).max(from);
         let (before, meant, after) = (&line[..from], &line[from..to], &line[to..]);
         if line.len() <= Self::WHOLE {
             return Self::join(None, [before, meant, after], None);
@@ -84,6 +85,17 @@ mod tests {
         assert_eq!(escape("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(escape("\u{202e}x"), "\\u{202e}x");
         assert_eq!(escape("café\tx"), "café x");
+    }
+
+    #[test]
+    fn a_span_that_cuts_a_character_means_all_of_it() {
+        let source = SourceFile::new("a.yaml", "ab€cd");
+        for (start, end) in [(2, 3), (3, 4), (2, 5), (4, 4)] {
+            let cut = Excerpt::cut(&source, Span { start, end, line: 1, column: 3 });
+            assert_eq!(&cut.text[cut.start..cut.end], "€", "{start}..{end}");
+        }
+        let behind = Excerpt::cut(&source, Span { start: 90, end: 99, line: 1, column: 3 });
+        assert_eq!((behind.start, behind.end), (7, 7));
     }
 
     #[test]
