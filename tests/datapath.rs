@@ -64,7 +64,11 @@ fn kernel_and_host_agree_when_the_flow_table_is_full() -> Result<()> {
     let mut tally = Tally::default();
     let mut pair = Pair::load(NO_ROOM)?;
     let mut random = Random::new(seed(3));
-    for _ in 0..20 {
+    for number in 0..200 {
+        // Few worlds fill it, and a run in which none has shows nothing.
+        if number >= 20 && tally.verdicts.contains_key("flow_table_full") {
+            break;
+        }
         let world = World::draw(&mut random);
         pair.agree_on(&world, random.next(), 300, &mut tally).with_context(|| world.text.clone())?;
     }
