@@ -20,6 +20,8 @@ mod kills;
 mod limits;
 #[path = "agent/plan.rs"]
 mod plan;
+#[path = "agent/quarantine.rs"]
+mod quarantine;
 #[path = "agent/revisions.rs"]
 mod revisions;
 #[path = "agent/socket.rs"]

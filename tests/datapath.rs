@@ -164,7 +164,7 @@ impl Pair {
     ) -> Result<()> {
         let traffic = Traffic::new(world, seed).filter(|shot| shot.bytes.len() >= SHORTEST);
         for shot in traffic.take(frames) {
-            image.set_now(shot.now);
+            image.set_now(shot.now, shot.boot());
             let (verdict, case) = image.judge(&shot.bytes, shot.ifindex);
             *tally.verdicts.entry(verdict.as_str()).or_default() += 1;
             let expected = Expected { verdict, case };
@@ -182,7 +182,7 @@ impl Pair {
 
     fn agree_on_frame(&mut self, shot: &Shot, expected: &Expected, tally: &mut Tally) -> Result<()> {
         let before = self.kernel.event_counters()?;
-        self.kernel.enter(shot.ifindex, shot.now)?;
+        self.kernel.enter(shot.ifindex, shot.now, shot.boot())?;
         let answer = self.kernel.runner()?.run(&shot.bytes)?;
         tally.frames += 1;
         let wanted = if expected.verdict.passes() { XDP_PASS } else { XDP_DROP };

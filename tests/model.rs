@@ -32,7 +32,7 @@ type Judge<'a> = &'a dyn Fn(&Image, &Shot) -> (Verdict, Case);
 fn run(world: &World, image: &Image, mut oracle: Oracle<'_>, seed: u64, judge: Judge<'_>) -> Run {
     let mut run = Run { reasons: BTreeMap::new(), kinds: BTreeSet::new(), difference: None };
     for shot in Traffic::new(world, seed).take(FRAMES) {
-        image.set_now(shot.now);
+        image.set_now(shot.now, shot.boot());
         let (verdict, case) = judge(image, &shot);
         let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
         let theirs = oracle.judge(&shot.bytes, shot.ifindex, shot.now);
@@ -74,7 +74,7 @@ fn engine_and_oracle_agree() {
     for _ in 0..worlds {
         let world = World::draw(&mut random);
         let image = Image::new(&world.compiled.tables);
-        let oracle = Oracle::new(&world.policy, &world.agent, &world.host);
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_quarantine(&world.shut);
         let run = run(&world, &image, oracle, random.next(), &honest);
         if let Some(difference) = run.difference {
             panic!("they differ {difference}\n{}", world.text);
@@ -146,8 +146,9 @@ fn follow(worlds: &[World], seed: u64) -> Result<u32, String> {
     for world in worlds {
         reconciler.apply(&mut memory, &world.compiled.tables).map_err(|error| format!("{error:#}"))?;
         oracle.change_policy(&world.policy);
+        oracle.change_quarantine(&world.shut);
         for shot in traffic.by_ref().take(80) {
-            memory.set_now(shot.now);
+            memory.set_now(shot.now, shot.boot());
             let (verdict, case) = memory.judge(&shot.bytes, shot.ifindex);
             let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
             let theirs = oracle.judge(&shot.bytes, shot.ifindex, shot.now);
@@ -161,7 +162,7 @@ fn follow(worlds: &[World], seed: u64) -> Result<u32, String> {
 }
 
 /// What the frames must have brought about, in numbers large enough to mean something.
-const REASONS: [&str; 53] = [
+const REASONS: [&str; 54] = [
     "broadcast",
     "control_protocol",
     "dhcp",
@@ -199,6 +200,7 @@ const REASONS: [&str; 53] = [
     "never",
     "no_rule",
     "opened",
+    "quarantined",
     "segment_denied",
     "spoofed_neighbour",
     "spoofed_source",
@@ -242,7 +244,9 @@ fn all_noticed<T: std::fmt::Debug + Copy>(kinds: &[T], wrong: impl Fn(T, &World,
 fn a_wrong_oracle_is_noticed() {
     all_noticed(&Flaw::ALL, |flaw, world, seed| {
         let image = Image::new(&world.compiled.tables);
-        let oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_flaw(flaw);
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host)
+            .with_quarantine(&world.shut)
+            .with_flaw(flaw);
         run(world, &image, oracle, seed, &honest).difference
     });
 }
@@ -251,7 +255,7 @@ fn a_wrong_oracle_is_noticed() {
 fn a_wrong_parser_is_noticed() {
     all_noticed(&FrameLie::ALL, |lie, world, seed| {
         let image = Image::new(&world.compiled.tables);
-        let oracle = Oracle::new(&world.policy, &world.agent, &world.host);
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_quarantine(&world.shut);
         run(world, &image, oracle, seed, &|image, shot| {
             let frame = LyingFrame::new(&shot.bytes, lie);
             // The lie is about what the parser makes of the frame, not about what is counted.
@@ -268,7 +272,7 @@ fn a_wrong_parser_is_noticed() {
 fn a_wrong_engine_is_noticed() {
     all_noticed(&EngineLie::ALL, |lie, world, seed| {
         let image = Image::new(&world.compiled.tables);
-        let oracle = Oracle::new(&world.policy, &world.agent, &world.host);
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_quarantine(&world.shut);
         let judge =
             |image: &Image, shot: &Shot| LyingEngine::new(image, lie).judge(&shot.bytes, shot.ifindex);
         run(world, &image, oracle, seed, &judge).difference
@@ -279,7 +283,7 @@ fn a_wrong_engine_is_noticed() {
 fn wrong_tables_are_noticed() {
     all_noticed(&TableLie::ALL, |lie, world, seed| {
         let image = Image::new(&lie.told(&world.compiled.tables));
-        let oracle = Oracle::new(&world.policy, &world.agent, &world.host);
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_quarantine(&world.shut);
         run(world, &image, oracle, seed, &honest).difference
     });
 }

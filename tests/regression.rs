@@ -78,7 +78,7 @@ fn issue_2_a_rule_s_idle_time_bounds_half_open_connections_too() {
     let image = Image::new(&world.compiled.tables);
     let open = eth().ip(CHARGER, DNS).tcp(50_000, 53).flags(SYN).build();
     assert_eq!(image.judge(&open, ACC0).0, Verdict::Pass(Pass::Opened));
-    image.set_now(31_000_000_000);
+    image.set_now(31_000_000_000, 31_000_000_000);
     let answer = eth().ip(DNS, CHARGER).tcp(53, 50_000).flags(SYN | ACK).build();
     assert_eq!(image.judge(&answer, CORE0).0, Verdict::Drop(DropReason::Unsolicited));
 }
@@ -183,7 +183,7 @@ const SECOND: u64 = 1_000_000_000;
 /// Seconds and frames, one after the other; each must be answered like this.
 fn conversation(image: &Image, steps: &[(u64, u32, Vec<u8>, Verdict)]) {
     for (at, (seconds, ifindex, frame, expected)) in steps.iter().enumerate() {
-        image.set_now(seconds * SECOND);
+        image.set_now(seconds * SECOND, seconds * SECOND);
         assert_eq!(image.judge(frame, *ifindex).0, *expected, "step {at}");
     }
 }

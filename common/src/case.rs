@@ -100,6 +100,21 @@ pub struct Party {
     pub rule_set: u32,
     /// Not 0 if the packet's address lies behind the device, on its LAN.
     pub behind: u32,
+    /// How far it is shut in by quarantine.
+    pub confined: Confined,
+}
+
+/// What quarantine leaves of a device's rules.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Confined {
+    /// All of them: it is in none.
+    #[default]
+    No,
+    /// Nothing.
+    Whole,
+    /// What its segment names for its repair.
+    Repair,
 }
 
 /// Both ends as far as they are devices, and how new the newest fact about them is.
@@ -130,6 +145,17 @@ pub enum Course {
 
 impl Party {
     /// No device.
-    pub const NOBODY: Self =
-        Self { device: DeviceId::NONE, profile: ProfileId::NONE, rule_set: 0, behind: 0 };
+    pub const NOBODY: Self = Self {
+        device: DeviceId::NONE,
+        profile: ProfileId::NONE,
+        rule_set: 0,
+        behind: 0,
+        confined: Confined::No,
+    };
+
+    /// True while it is in quarantine.
+    #[inline(always)]
+    pub const fn is_confined(&self) -> bool {
+        !matches!(self.confined, Confined::No)
+    }
 }

@@ -5,12 +5,12 @@
 //! the next packet be judged again, in the initiator's direction, whichever way it goes itself.
 
 use crate::abi::key::{ECHO_BY_LOCAL, ECHO_BY_REMOTE};
-use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE};
+use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, STATE_TIMED};
 use crate::abi::{
     Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Network, Peer, PortRange, ProfileId, Range,
-    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+    RuleId, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
-use crate::case::{Case, Course, Party};
+use crate::case::{Case, Confined, Course, Party};
 use crate::engine::Step;
 use crate::parse::Kind;
 use crate::search;
@@ -26,6 +26,8 @@ pub trait Tables {
     fn epoch(&self) -> Epoch;
     /// Coarse monotonic time in nanoseconds.
     fn now(&self) -> u64;
+    /// Boot time in nanoseconds: unlike the monotonic clock it goes on while the host sleeps.
+    fn boot_now(&self) -> u64;
     /// A row of the banked table of interfaces and VLANs.
     fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface>;
     /// A row of the banked table of networks.
@@ -136,16 +138,31 @@ pub trait Flows {
 /// Passes an identified packet of a device if a live flow of it holds; nothing if there is none.
 #[inline(always)]
 pub fn hold<T: Tables + Flows>(tables: &T, case: &mut Case) -> Step {
-    decidable(case.packet.kind)?;
     let now = tables.now();
-    Deciding { tables, case, now }.hold()
+    let step = match decidable(case.packet.kind) {
+        Ok(()) => Deciding { tables, case, now }.hold(),
+        Err(reason) => Err(reason),
+    };
+    quarantine_told(case, step)
 }
 
 /// Decides on an identified packet of a device that is of no live flow.
 #[inline(always)]
 pub fn open<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, DropReason> {
     let now = tables.now();
-    Deciding { tables, case, now }.open()
+    let pass = Deciding { tables, case, now }.open();
+    quarantine_told(case, pass)
+}
+
+/// Of a device in quarantine everything is refused for that, whatever else speaks against it.
+#[inline(always)]
+fn quarantine_told<T>(case: &Case, judged: Result<T, DropReason>) -> Result<T, DropReason> {
+    let confined = case.identity.device.is_confined() || case.identity.peer.is_confined();
+    match judged {
+        Err(DropReason::InternalTable | DropReason::FlowTableFull) | Ok(_) => judged,
+        Err(_) if confined => Err(DropReason::Quarantined),
+        Err(_) => judged,
+    }
 }
 
 /// What is not a conversation cannot be decided; named here, one by one.
@@ -160,6 +177,29 @@ const fn decidable(kind: Kind) -> Result<(), DropReason> {
         Kind::Arp | Kind::Neighbour | Kind::RouterSolicitation | Kind::RouterOnly | Kind::LinkControl => {
             Err(DropReason::UnsupportedProtocol)
         }
+    }
+}
+
+/// What allows a conversation.
+#[derive(Clone, Copy)]
+struct Permission {
+    rule: RuleId,
+    /// Idle time of its flows in seconds; 0 is the protocol's default.
+    idle: u32,
+    /// Monotonic time in nanoseconds at which it ends by the clock; [`FOREVER`] if it does not.
+    ends: u64,
+    /// [`STATE_TIMED`] or 0: it may end or change by the clock alone.
+    timed: u64,
+}
+
+/// No clock ends it.
+const FOREVER: u64 = u64::MAX;
+
+impl Permission {
+    /// Its part of [`Flow::state`].
+    #[inline(always)]
+    const fn state(self) -> u64 {
+        (self.idle as u64) << 32 | self.timed
     }
 }
 
@@ -273,11 +313,14 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             state: flow.state,
             bytes: self.case.packet.length,
         };
-        if stamp < self.case.identity.latest.0 || stamp > self.case.epoch.generation.0 {
+        let mut ends = FOREVER;
+        let stale = stamp < self.case.identity.latest.0 || stamp > self.case.epoch.generation.0;
+        if stale || flow.state & STATE_TIMED != 0 {
             match self.judge_again(&self.case.key, outgoing, flow.initiator) {
-                Ok(entry) => {
-                    update.decision = Flow::decision_word(self.case.epoch.generation, entry.rule);
-                    update.state = (flow.state & 0xffff_ffff) | ((entry.idle as u64) << 32);
+                Ok(permission) => {
+                    ends = permission.ends;
+                    update.decision = Flow::decision_word(self.case.epoch.generation, permission.rule);
+                    update.state = flow.state & 0xffff_ffff & !STATE_TIMED | permission.state();
                 }
                 Err(reason) => {
                     // A packet of an older generation must not end what a newer one allowed.
@@ -294,24 +337,20 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             return Ok(Some(Pass::Established));
         }
         update.state = next_state(update.state, from_initiator, self.tcp_flags());
-        update.deadline = if access == 0 {
+        let deadline = if access == 0 {
             // Not the device's own packet: the time runs on from its last one, at the state's own pace.
             (flow.deadline + self.timeout(update.state)).saturating_sub(self.timeout(flow.state))
         } else {
             self.now + self.timeout(update.state)
         };
+        update.deadline = deadline.min(ends);
         self.tables.update(handle, &self.case.key, &update);
         Ok(Some(Pass::Established))
     }
 
     /// Judges the flow's first packet again, under today's policy.
     #[inline(always)]
-    fn judge_again(
-        &self,
-        key: &FlowKey,
-        outgoing: bool,
-        initiator: u32,
-    ) -> Result<&'a PortRange, DropReason> {
+    fn judge_again(&self, key: &FlowKey, outgoing: bool, initiator: u32) -> Result<Permission, DropReason> {
         let lateral = !self.case.identity.peer.device.is_none();
         let (sender, receiver) = (self.case.identity.device, self.case.identity.peer);
         let (local, other) = if lateral && !outgoing { (receiver, sender) } else { (sender, receiver) };
@@ -334,7 +373,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             return Err(DropReason::Unsolicited);
         }
         let device = self.case.identity.device;
-        let entry = if !outgoing {
+        let permission = if !outgoing {
             // A mid-stream packet from the core never creates state; one from a device does.
             if self.case.packet.protocol == ip_proto::TCP && !self.is_syn() {
                 return Err(DropReason::Unsolicited);
@@ -345,12 +384,12 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         } else {
             self.between(device, self.case.identity.peer, key)?
         };
-        self.case.evidence.rule = entry.rule;
-        let state = next_state((entry.idle as u64) << 32, true, self.tcp_flags());
+        self.case.evidence.rule = permission.rule;
+        let state = next_state(permission.state(), true, self.tcp_flags());
         let start = FlowStart {
             update: FlowUpdate {
-                decision: Flow::decision_word(self.case.epoch.generation, entry.rule),
-                deadline: self.now + self.timeout(state),
+                decision: Flow::decision_word(self.case.epoch.generation, permission.rule),
+                deadline: (self.now + self.timeout(state)).min(permission.ends),
                 side: usize::from(!outgoing),
                 access: self.access(),
                 state,
@@ -365,19 +404,27 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
 
     /// Device to the outside.
     #[inline(always)]
-    fn outbound(&self, device: Party, key: &FlowKey) -> Result<&'a PortRange, DropReason> {
+    fn outbound(&self, device: Party, key: &FlowKey) -> Result<Permission, DropReason> {
         let service = Service::of(key, false);
         service.not_control()?;
         let rules = self.rules(device, DropReason::NoRule)?;
         self.not_never(rules.never, service)?;
-        let ports = search::range(self.tables, rules.outbound, key.remote)?.ok_or(DropReason::NoRule)?;
-        self.port(ports, service)?.ok_or(DropReason::NoRule)
+        let reach = match device.confined {
+            Confined::No => rules.outbound,
+            Confined::Whole => return Err(DropReason::Quarantined),
+            Confined::Repair => rules.repair,
+        };
+        let ports = search::range(self.tables, reach, key.remote)?.ok_or(DropReason::NoRule)?;
+        let permission = self.permission(ports, service, DropReason::NoRule)?;
+        let timed = if device.is_confined() { STATE_TIMED } else { permission.timed };
+        Ok(Permission { timed, ..permission })
     }
 
     /// The outside to a device, which takes an explicit inbound rule; to its LAN, one that says `behind`.
     #[inline(always)]
-    fn inbound(&self, device: Party, key: &FlowKey) -> Result<&'a PortRange, DropReason> {
+    fn inbound(&self, device: Party, key: &FlowKey) -> Result<Permission, DropReason> {
         let service = Service::of(key, true);
+        self.not_confined(device)?;
         let rules = self.rules(device, DropReason::Unsolicited)?;
         self.not_never(rules.never, service)?;
         let callers = if device.behind == 0 {
@@ -386,14 +433,16 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             search::range(self.tables, rules.behind, key.local)?.ok_or(DropReason::Unsolicited)?
         };
         let ports = search::range(self.tables, callers, key.remote)?.ok_or(DropReason::Unsolicited)?;
-        self.port(ports, service)?.ok_or(DropReason::Unsolicited)
+        self.permission(ports, service, DropReason::Unsolicited)
     }
 
     /// Device to device, which takes a rule that names both ends; to the LAN of one, one that says `behind`.
     #[inline(always)]
-    fn between(&self, device: Party, peer: Party, key: &FlowKey) -> Result<&'a PortRange, DropReason> {
+    fn between(&self, device: Party, peer: Party, key: &FlowKey) -> Result<Permission, DropReason> {
         let service = Service::of(key, false);
         service.not_control()?;
+        self.not_confined(device)?;
+        self.not_confined(peer)?;
         let rules = self.rules(device, DropReason::SegmentDenied)?;
         self.not_never(rules.never, service)?;
         if peer.rule_set != 0 {
@@ -406,7 +455,20 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         } else {
             search::range(self.tables, callable.behind, key.remote)?.ok_or(DropReason::SegmentDenied)?
         };
-        self.port(ports, service)?.ok_or(DropReason::SegmentDenied)
+        self.permission(ports, service, DropReason::SegmentDenied)
+    }
+
+    /// Nobody calls a device in quarantine, and it calls no other device.
+    #[inline(always)]
+    const fn not_confined(&self, party: Party) -> Result<(), DropReason> {
+        if party.is_confined() { Err(DropReason::Quarantined) } else { Ok(()) }
+    }
+
+    /// What a list of ports says about a service.
+    #[inline(always)]
+    fn permission(&self, ports: Span, service: Service, none: DropReason) -> Result<Permission, DropReason> {
+        let entry = self.port(ports, service)?.ok_or(none)?;
+        Ok(Permission { rule: entry.rule, idle: entry.idle, ends: FOREVER, timed: 0 })
     }
 
     #[inline(always)]

@@ -6,13 +6,14 @@
 use crate::abi::key::VLAN_OTHER;
 use crate::abi::map::NETWORK_CAPACITY;
 use crate::abi::value::{
-    DEVICE_MAC_BOUND, IDENTITY_BEHIND, IDENTITY_NESTED, IDENTITY_ROW, OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE,
-    SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST, TRANSIT_PASS,
+    DEVICE_MAC_BOUND, DEVICE_REPAIR, IDENTITY_BEHIND, IDENTITY_NESTED, IDENTITY_ROW, OWNER_BY_TEID,
+    ROLE_ACCESS, ROLE_CORE, SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST,
+    TRANSIT_PASS,
 };
 use crate::abi::{
     Addr, AddressKey, Device, Epoch, Generation, Network, NetworkId, Subinterface, SubinterfaceKey,
 };
-use crate::case::{Case, Course, Party};
+use crate::case::{Case, Confined, Course, Party};
 use crate::decide::Tables;
 use crate::engine::Step;
 use crate::neighbour;
@@ -302,7 +303,24 @@ pub fn party<'t, T: Tables>(
     let profile = tables.profile(device.profile.0).ok_or(DropReason::InternalTable)?;
     let (since, rule_set) = profile.at(case.epoch.generation);
     case.identity.latest = newest(case.identity.latest, since);
-    Ok(Some((Party { device: device.device, profile: device.profile, rule_set, behind }, device, slot)))
+    let confined = confined(tables, device);
+    Ok(Some((
+        Party { device: device.device, profile: device.profile, rule_set, behind, confined },
+        device,
+        slot,
+    )))
+}
+
+/// Whether a device is in quarantine now; the clock is read for those only that were put into one.
+#[inline(always)]
+fn confined<T: Tables>(tables: &T, device: &Device) -> Confined {
+    if device.quarantine == 0 || tables.boot_now() >= device.quarantine {
+        Confined::No
+    } else if device.flags & DEVICE_REPAIR == 0 {
+        Confined::Whole
+    } else {
+        Confined::Repair
+    }
 }
 
 /// The slot of an address and the identity in it, 0 if nobody has the address. Single addresses and

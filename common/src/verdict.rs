@@ -96,6 +96,7 @@ numbered! {
         GtpuNested = 47, "gtpu_nested", "A device sends GTP-U inside its GTP-U tunnel.";
         GtpuOuterFragment = 48, "gtpu_outer_fragment", "A fragment of a GTP-U packet: what is inside cannot be judged.";
         ControlProtocol = 49, "control_protocol", "A device speaks GTP-C, PFCP, GTP' or GTP-U, which only the core's own machines do.";
+        Quarantined = 50, "quarantined", "The device, or the one at the other end, was put in quarantine.";
     }
 }
 

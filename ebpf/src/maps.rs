@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
 use bulkhead_common::abi::counter::{Counters, EVENT_BUCKETS, EventBudget, EventCounters};
@@ -150,6 +150,15 @@ impl Tables for Maps {
             Some(input) => input.now,
             // SAFETY: the helper takes no arguments.
             None => unsafe { bpf_ktime_get_coarse_ns() },
+        }
+    }
+
+    #[inline(always)]
+    fn boot_now(&self) -> u64 {
+        match replay() {
+            Some(input) => input.boot,
+            // SAFETY: the helper takes no arguments.
+            None => unsafe { bpf_ktime_get_boot_ns() },
         }
     }
 

@@ -31,7 +31,7 @@ fn cost_of_a_packet() -> Result<()> {
     let tables = small::tables(&[(INTERFACE, ROLE_ACCESS | ROLE_CORE)], &devices);
     let mut kernel = Kernel::load(CAPACITY)?;
     kernel.fill(Image::new(&tables).layout())?;
-    kernel.enter(INTERFACE, 5_000_000_000)?;
+    kernel.enter(INTERFACE, 5_000_000_000, 5_000_000_000)?;
     hot(kernel.runner()?)?;
     for flows in [1_000, 100_000] {
         kernel.fill(Image::new(&tables).layout())?;

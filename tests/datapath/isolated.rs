@@ -31,11 +31,17 @@ fn tells_of_all(world: &World, seed: u64) -> Result<()> {
     let image = Image::new(&world.compiled.tables);
     let traffic = Traffic::new(world, seed).filter(|shot| shot.bytes.len() >= SHORTEST);
     for shot in traffic.take(1000) {
-        image.set_now(shot.now);
+        image.set_now(shot.now, shot.boot());
         let (verdict, case) = image.judge(&shot.bytes, shot.ifindex);
         let wanted = record(&shot, &Expected { verdict, case });
         let length = u32::try_from(shot.bytes.len())?;
-        let entry = Entry { ifindex: shot.ifindex, link: LinkType::Ethernet, length, now: shot.now };
+        let entry = Entry {
+            ifindex: shot.ifindex,
+            link: LinkType::Ethernet,
+            length,
+            now: shot.now,
+            boot: shot.boot(),
+        };
         let told = isolated.run(&shot.bytes, entry)?;
         ensure!(told == wanted, "{} is told as {told:?}\ninstead of {wanted:?}", hex(&shot.bytes));
     }

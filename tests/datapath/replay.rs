@@ -26,7 +26,7 @@ fn a_replayed_capture_is_judged_as_the_engine_judges_it() -> Result<()> {
     let mut by = BTreeMap::new();
     let worlds = if is_emulated() { 2 } else { 15 };
     for _ in 0..worlds {
-        let world = World::draw(&mut random);
+        let world = World::draw(&mut random).released();
         agree(&world, &mut random, &mut by).with_context(|| world.text.clone())?;
     }
     eprintln!("{by:?}");
@@ -51,7 +51,7 @@ fn agree(world: &World, random: &mut Random, by: &mut BTreeMap<By, usize>) -> Re
             ensure!(told.captured.is_some() && told.record.verdict == Some(Outcome::Drop), "{told:?}");
             continue;
         }
-        image.set_now(shot.now);
+        image.set_now(shot.now, shot.boot());
         let (verdict, case) = image.judge(&shot.bytes, shot.ifindex);
         let wanted = wanted(in_words(verdict, &case.evidence, &world.compiled.catalogue));
         ensure!(said(&told) == wanted, "{} is told as {told:?}\ninstead of {wanted:?}", hex(&shot.bytes));

@@ -46,7 +46,7 @@ fn no_packet_is_taken_for_another_device_s_while_elements_are_recycled() -> Resu
     kernel.count_on(INTERFACE)?;
     let image = Image::new(&tables());
     kernel.fill(image.layout())?;
-    kernel.enter(INTERFACE, NOW)?;
+    kernel.enter(INTERFACE, NOW, NOW)?;
     let seen = Seen::default();
     run_all(&kernel, image.layout(), &seen)?;
     eprintln!("{seen:?}");

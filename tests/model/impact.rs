@@ -8,7 +8,7 @@ use bulkhead_common::abi::value::INITIATOR_LOCAL;
 use bulkhead_common::abi::{Addr, Flow, NetworkId};
 use bulkhead_common::case::Case;
 use bulkhead_common::wire::ip_proto;
-use tests::generate::{Random, Shot, Traffic, World, seed};
+use tests::generate::{Random, SLEPT, Shot, Traffic, World, seed};
 
 use super::CAPACITY;
 
@@ -61,8 +61,8 @@ fn a_plan_foretells_which_live_flows_a_change_cuts() {
     let mut random = Random::new(seed(21));
     let mut tally = Tally::default();
     for change in 0..CHANGES {
-        let before = World::draw(&mut random);
-        let after = before.redrawn(&mut random);
+        let before = World::draw(&mut random).released();
+        let after = before.redrawn(&mut random).released();
         if let Err(difference) = foretell(&before, &after, random.next(), &mut tally) {
             panic!("change {change}: {difference}\n{}\n--- becomes ---\n{}", before.text, after.text);
         }
@@ -81,7 +81,7 @@ fn foretell(before: &World, after: &World, seed: u64, tally: &mut Tally) -> Resu
     let mut now = 0;
     for shot in Traffic::new(before, seed).take(FRAMES) {
         now = shot.now;
-        memory.set_now(now);
+        memory.set_now(now, now + SLEPT);
         let (verdict, case) = memory.judge(&shot.bytes, shot.ifindex);
         if verdict.passes() && !case.evidence.device.is_none() {
             seen.insert((Ends::of_packet(&case), case.packet.source), shot);
@@ -91,10 +91,12 @@ fn foretell(before: &World, after: &World, seed: u64, tally: &mut Tally) -> Resu
     let passes_now = |flow: &Flow| frames_of(&seen, flow).is_some_and(|frames| frames.pass(&memory));
     let live: Vec<Flow> =
         memory.flows().into_iter().filter(|flow| flow.deadline > now).filter(passes_now).collect();
-    let foretold: Vec<(Flow, Flows)> =
-        live.iter().map(|flow| (*flow, Flows::judge(&before.compiled, &after.compiled, &[*flow]))).collect();
+    let foretold: Vec<(Flow, Flows)> = live
+        .iter()
+        .map(|flow| (*flow, Flows::judge(&before.compiled, &after.compiled, &[*flow], now + SLEPT)))
+        .collect();
     // Judged together, they must not get in each other's way.
-    let together = Flows::judge(&before.compiled, &after.compiled, &live);
+    let together = Flows::judge(&before.compiled, &after.compiled, &live, now + SLEPT);
     let alone: usize = foretold.iter().map(|(_, flows)| flows.cut.len()).sum();
     if together.cut.len() != alone {
         return Err(format!("{alone} are cut one by one, and {} together", together.cut.len()));

@@ -41,14 +41,14 @@ struct Judges<'w> {
 
 impl<'w> Judges<'w> {
     fn of(world: &'w World) -> Self {
-        let oracle = Oracle::new(&world.policy, &world.agent, &world.host);
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_quarantine(&world.shut);
         let image = Image::new(&world.compiled.tables).with_flows(geometry(ROOM));
         Self { world, image, oracle }
     }
 
     /// True if a frame passes; fails if the two do not agree.
     fn pass(&mut self, shot: &Shot) -> bool {
-        self.image.set_now(shot.now);
+        self.image.set_now(shot.now, shot.boot());
         let (verdict, case) = self.image.judge(&shot.bytes, shot.ifindex);
         let ours = in_words(verdict, &case.evidence, &self.world.compiled.catalogue);
         let theirs = self.oracle.judge(&shot.bytes, shot.ifindex, shot.now);

@@ -6,7 +6,7 @@ use bulkhead::policy::{AgentConfig, Transit};
 use bulkhead::tables::Image;
 use tests::compare::{hex, in_words};
 use tests::frame::{Frame, eth};
-use tests::generate::{Random, Traffic, World, seed};
+use tests::generate::{Random, SLEPT, Traffic, World, seed};
 use tests::oracle::Opinion;
 
 /// One network that is seen in every way, with devices that are bound to none of them.
@@ -102,7 +102,7 @@ fn every_wrapping_of_a_packet_gives_the_same_verdict() {
         let images = WRAPPINGS.map(|_| Image::new(&world.compiled.tables));
         for (packet, second) in packets(&world, random.next()).take(400).zip(1u64..) {
             let judged = WRAPPINGS.iter().zip(&images).map(|((name, ifindex, wrap), image)| {
-                image.set_now(second * 1_000_000_000);
+                image.set_now(second * 1_000_000_000, second * 1_000_000_000 + SLEPT);
                 let frame = wrap(&packet).build();
                 let (verdict, case) = image.judge(&frame, *ifindex);
                 (*name, in_words(verdict, &case.evidence, &world.compiled.catalogue))

@@ -68,9 +68,9 @@ pub fn judge(input: &[u8]) {
     WORLD.with(|worlds| {
         let world = &worlds[usize::from(world % WORLDS)];
         let image = Image::new(&world.compiled.tables);
-        let mut oracle = Oracle::new(&world.policy, &world.agent, &world.host);
+        let mut oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_quarantine(&world.shut);
         for shot in shots(input).take(MOST_FRAMES) {
-            image.set_now(shot.now);
+            image.set_now(shot.now, shot.boot());
             let (verdict, case) = image.judge(&shot.bytes, shot.ifindex);
             let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
             let theirs = oracle.judge(&shot.bytes, shot.ifindex, shot.now);

@@ -9,5 +9,5 @@ mod traffic;
 mod world;
 
 pub use random::{Random, seed, volume};
-pub use traffic::{Shot, Traffic};
-pub use world::World;
+pub use traffic::{SLEPT, Shot, Traffic};
+pub use world::{Shut, World};

@@ -128,12 +128,12 @@ impl Kernel {
         Ok(())
     }
 
-    /// Sets the interface and the clock of the frames to come.
+    /// Sets the interface and the clocks of the frames to come.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn enter(&mut self, ifindex: u32, now: u64) -> Result<()> {
-        Ok(self.maps.replay.set(0, Raw(ReplayInput { now, ifindex, ..ReplayInput::default() }), 0)?)
+    pub fn enter(&mut self, ifindex: u32, now: u64, boot: u64) -> Result<()> {
+        Ok(self.maps.replay.set(0, Raw(ReplayInput { now, boot, ifindex, ..ReplayInput::default() }), 0)?)
     }
 
     /// The program, for threads that run it side by side.

@@ -16,12 +16,14 @@ mod flaw;
 mod intent;
 mod link;
 mod place;
+mod quarantine;
 mod transport;
 mod tunnel;
 
 pub use dissect::{Dissected, What, dissect};
 pub use flaw::Flaw;
 
+use crate::generate::Shut;
 use conversation::Conversations;
 use intent::Intent;
 use tunnel::{Heard, Unwrapped};
@@ -50,6 +52,7 @@ pub struct Oracle<'p> {
     intent: Intent<'p>,
     conversations: Conversations,
     heard: Vec<Heard>,
+    shut: &'p [Shut],
     flaw: Option<Flaw>,
 }
 
@@ -73,6 +76,7 @@ impl<'p> Oracle<'p> {
             intent: Intent { policy, agent, host, flaw: None },
             conversations: Conversations::default(),
             heard: Vec::new(),
+            shut: &[],
             flaw: None,
         }
     }
@@ -82,6 +86,17 @@ impl<'p> Oracle<'p> {
         self.flaw = Some(flaw);
         self.intent.flaw = Some(flaw);
         self
+    }
+
+    /// With these devices in quarantine.
+    pub fn with_quarantine(mut self, shut: &'p [Shut]) -> Self {
+        self.shut = shut;
+        self
+    }
+
+    /// Puts these devices into quarantine, and lets all others out.
+    pub fn change_quarantine(&mut self, shut: &'p [Shut]) {
+        self.shut = shut;
     }
 
     /// Takes another policy; conversations go on as far as it allows them.

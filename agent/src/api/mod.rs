@@ -3,6 +3,7 @@
 pub mod client;
 mod history;
 mod peer;
+mod quarantine;
 mod routes;
 pub mod server;
 pub mod types;

@@ -12,11 +12,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::peer::Peer;
-use super::types::{ApplyReply, ApplyRequest, Refusal, RollbackRequest, path};
+use super::types::{ApplyRequest, QuarantineRequest, Refusal, ReleaseRequest, RollbackRequest, path};
 use crate::datapath::Datapath;
 use crate::policy::TOTAL_BYTES;
 use crate::runtime::{Author, Engine, Refused, Shared, lock};
@@ -39,6 +39,8 @@ pub(super) fn all(engine: Shared, telemetry: Arc<Telemetry>, stopped: watch::Rec
         .route(path::ROLLBACK, post(rollback))
         .route(path::CONFIRM, post(confirm))
         .route(path::RESUME, post(resume))
+        .route(path::QUARANTINE, get(quarantined).post(quarantine))
+        .route(path::RELEASE, post(release))
         .route(path::REVISIONS, get(revisions))
         .route(&format!("{}/{{number}}", path::REVISIONS), get(revision))
         .route(path::OBJECTS, get(objects))
@@ -146,7 +148,7 @@ async fn rollback(
 }
 
 /// The answer to whoever wanted a change.
-fn changed(answer: Result<ApplyReply, Refused>) -> Result<Response, Failure> {
+fn changed<T: Serialize>(answer: Result<T, Refused>) -> Result<Response, Failure> {
     match answer {
         Ok(reply) => Ok(Json(reply).into_response()),
         Err(Refused::Policy(refusal)) => {
@@ -155,6 +157,28 @@ fn changed(answer: Result<ApplyReply, Refused>) -> Result<Response, Failure> {
         Err(Refused::Terms(refusal)) => Ok((StatusCode::CONFLICT, Json(refusal)).into_response()),
         Err(Refused::Host(error)) => Err(error.into()),
     }
+}
+
+async fn quarantine(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<QuarantineRequest>,
+) -> Result<Response, Failure> {
+    let author = peer.0.unwrap_or_else(Author::default);
+    changed(ask(&context, move |engine| engine.quarantine(&request, author)).await?)
+}
+
+async fn release(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<ReleaseRequest>,
+) -> Result<Response, Failure> {
+    let author = peer.0.unwrap_or_else(Author::default);
+    changed(ask(&context, move |engine| engine.release(&request, author)).await?)
+}
+
+async fn quarantined(State(context): State<Context>) -> Result<Response, Failure> {
+    ask(&context, |engine| Json(engine.quarantined()).into_response()).await
 }
 
 async fn confirm(State(context): State<Context>) -> Result<Response, Failure> {

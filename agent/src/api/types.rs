@@ -9,6 +9,7 @@ pub use super::history::{
     Cause, Change, Done, Origin, Plan, RevisionDetail, RevisionInfo, RevisionSummary, RollbackRequest, Terms,
     Waiting, Who,
 };
+pub use super::quarantine::{QuarantineReport, QuarantineRequest, ReleaseRequest};
 use crate::policy::{Diagnostic, Diagnostics};
 
 /// Paths of the API; one place for server and client.
@@ -29,6 +30,10 @@ pub mod path {
     pub const OBJECTS: &str = "/v1/objects";
     /// GET `/v1/devices/{name}` → [`super::DeviceReport`].
     pub const DEVICES: &str = "/v1/devices";
+    /// POST [`super::QuarantineRequest`] → [`super::QuarantineReport`]; GET → all of them.
+    pub const QUARANTINE: &str = "/v1/quarantine";
+    /// POST [`super::ReleaseRequest`] → [`super::QuarantineReport`] of what was lifted.
+    pub const RELEASE: &str = "/v1/release";
     /// GET → [`super::Accepted`]: everything that `explain` needs, so that it answers as the agent would.
     pub const ACCEPTED: &str = "/v1/accepted";
     /// GET `/v1/drops/{id}` → [`crate::telemetry::Remembered`]'s record.
@@ -71,6 +76,9 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
     /// Objects in force by kind.
     pub objects: BTreeMap<String, usize>,
+    /// Devices in quarantine.
+    #[serde(default)]
+    pub quarantine: Vec<QuarantineReport>,
     /// Live flows and room for them.
     pub flows: Fill,
     /// Event records by fate.
@@ -294,6 +302,9 @@ pub struct Accepted {
     pub files: Vec<NamedText>,
     /// Interfaces by name.
     pub interfaces: BTreeMap<String, AcceptedInterface>,
+    /// Devices in quarantine.
+    #[serde(default)]
+    pub quarantine: Vec<QuarantineReport>,
 }
 
 /// An interface as the agent sees it.
@@ -335,6 +346,9 @@ pub struct DeviceReport {
     pub drops: BTreeMap<String, u64>,
     /// Id of the last remembered drop.
     pub last_drop: Option<String>,
+    /// Its quarantine, if it is in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<QuarantineReport>,
     /// The revision in force.
     pub revision: u64,
 }

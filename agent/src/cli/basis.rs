@@ -7,9 +7,10 @@ use bulkhead_common::abi::DeviceId;
 
 use super::settings::Settings;
 use crate::api::client::Client;
-use crate::api::types::{Accepted, AcceptedInterface, NamedText, RevisionInfo, path};
+use crate::api::types::{Accepted, AcceptedInterface, NamedText, QuarantineReport, RevisionInfo, path};
 use crate::policy::{
-    self, AgentConfig, Compiled, Device, Diagnostics, Ids, Name, Policy, SourceFile, nearest_name,
+    self, AgentConfig, Compiled, Confinement, Device, Diagnostics, Ids, Name, Policy, SourceFile,
+    nearest_name,
 };
 use crate::tables::{Host, HostInterface};
 
@@ -26,6 +27,8 @@ pub(super) struct Basis {
     pub(super) compiled: Compiled,
     /// The revision; none if the policy is only written.
     pub(super) revision: Option<RevisionInfo>,
+    /// Devices in quarantine.
+    pub(super) quarantine: Vec<QuarantineReport>,
 }
 
 impl Basis {
@@ -42,7 +45,7 @@ impl Basis {
 
     /// Asks the agent for what it enforces, and compiles it again here.
     pub(super) fn in_force(client: &Client) -> Result<Self> {
-        let Accepted { revision, agent, files, interfaces } = client.get(path::ACCEPTED, &())?;
+        let Accepted { revision, agent, files, interfaces, quarantine } = client.get(path::ACCEPTED, &())?;
         let agent = policy::parse_agent(vec![source(agent)])?;
         let interfaces = interfaces.into_iter().map(|(name, AcceptedInterface { ifindex, addresses })| {
             (name, HostInterface { ifindex, addresses })
@@ -50,7 +53,13 @@ impl Basis {
         let host = Host { interfaces: interfaces.collect() };
         let files = files.into_iter().map(source).collect();
         let policy = policy::parse(files, Some(&agent))?.policy;
-        Ok(Self::compile(policy, agent, host, Some(revision))?)
+        let mut basis = Self::compile(policy, agent, host, Some(revision))?;
+        let shut = quarantine.iter().map(|report| {
+            (report.device.clone(), Confinement { until: report.until_boot_ns, repair: report.allow_repair })
+        });
+        basis.compiled.confine(shut);
+        basis.quarantine = quarantine;
+        Ok(basis)
     }
 
     fn compile(
@@ -60,7 +69,7 @@ impl Basis {
         revision: Option<RevisionInfo>,
     ) -> Result<Self, Diagnostics> {
         let compiled = policy::compile(&policy, &agent, &host, &mut Ids::default())?;
-        Ok(Self { agent, policy, host, compiled, revision })
+        Ok(Self { agent, policy, host, compiled, revision, quarantine: Vec::new() })
     }
 
     /// The device behind a number of the tables.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::basis::{Basis, missing};
 use super::get::{Kind, names};
 use super::identity::masked;
+use super::quarantine;
 use super::settings::Settings;
 use super::words::{self, far_end, labels, list, list_or_dash, prefixes, subject};
 use super::{Format, REFUSED};
@@ -128,8 +129,18 @@ fn segment(policy: &Policy, segment: &Segment) -> Found {
         fact("devices", some_of(members.iter().map(|device| &device.name))),
         fact("policies", list_or_dash(about.map(|rules| &rules.name))),
         fact("never", list_or_dash(&segment.never)),
+        fact("repair", segment.repair.as_ref().map_or_else(|| "-".to_owned(), |rule| repair(policy, rule))),
     ];
     (segment.at.to_string(), facts)
+}
+
+/// What its devices may still call from quarantine.
+fn repair(policy: &Policy, rule: &Rule) -> String {
+    let to = match &rule.direction {
+        Direction::Outbound(remotes) | Direction::Inbound(remotes) => words::remotes(policy, remotes),
+        Direction::Peer => String::new(),
+    };
+    format!("to {to} · {}", words::opens(rule, None))
 }
 
 fn destination(policy: &Policy, destination: &Destination) -> Found {
@@ -209,6 +220,9 @@ fn print_device(report: &DeviceReport, basis: &Basis, device: &Device, out: &mut
         report.rules.join(" ")
     };
     writeln!(out, "  rules {rules} · r{}", report.revision)?;
+    if let Some(quarantine) = &report.quarantine {
+        writeln!(out, "  QUARANTINE {}", quarantine::sentence(quarantine))?;
+    }
     let drops: Vec<String> =
         report.drops.iter().map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
     let drops = if drops.is_empty() { "none".to_owned() } else { drops.join(", ") };

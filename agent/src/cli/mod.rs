@@ -18,6 +18,7 @@ mod guard;
 mod identity;
 mod lines;
 mod out;
+mod quarantine;
 mod replay;
 mod revisions;
 mod run;
@@ -82,6 +83,10 @@ enum Command {
     Audit(audit::Args),
     /// Say whether everything is enforced; exit code 1 if degraded, 2 if not.
     Status(status::Args),
+    /// Shut a device in: nothing from it or to it passes, whatever policy says.
+    Quarantine(quarantine::Args),
+    /// Let a device out of quarantine.
+    Release(quarantine::ReleaseArgs),
     /// List the objects in force.
     Get(get::Args),
     /// Tell all that is known of one object.
@@ -148,6 +153,8 @@ fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Command::Revisions(args) => revisions::exec(&args, settings, out),
         Command::Audit(args) => audit::exec(&args, settings, out),
         Command::Status(args) => status::exec(&args, settings, out),
+        Command::Quarantine(args) => quarantine::exec(&args, settings, out),
+        Command::Release(args) => quarantine::release(&args, settings, out),
         Command::Get(args) => get::exec(&args, settings, out),
         Command::Describe(args) => describe::exec(&args, settings, out),
         Command::Explain(args) => explain::exec(&args, settings, out),

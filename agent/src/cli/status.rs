@@ -7,6 +7,7 @@ use anyhow::Result;
 use bulkhead_common::verdict::DropReason;
 use jiff::Timestamp;
 
+use super::quarantine::sentence;
 use super::settings::Settings;
 use super::{COULD_NOT_RUN, Format, REFUSED};
 use crate::api::client::{Client, Unanswered};
@@ -85,6 +86,8 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
             "  the policy folder is held since the rollback; `bulkhead resume` lets it apply itself"
         )?;
     }
+    let shut = status.quarantine.iter();
+    shut.map(sentence).try_for_each(|sentence| writeln!(out, "  quarantine {sentence}"))?;
     status.interfaces.iter().try_for_each(|interface| print_interface(interface, out))?;
     print_guard(&status.second_guard, out)?;
     status.notes.iter().try_for_each(|note| writeln!(out, "    note: {note}"))?;

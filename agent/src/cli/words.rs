@@ -80,7 +80,8 @@ pub(super) fn far_end(policy: &Policy, rule: &Rule, about: &Subject) -> String {
     }
 }
 
-fn remotes(policy: &Policy, remotes: &Remotes) -> String {
+/// The far end of a rule, with the addresses of its destinations.
+pub(super) fn remotes(policy: &Policy, remotes: &Remotes) -> String {
     let services = remotes.services.iter().map(|name| format!("service {}", name.value));
     let destinations = remotes.destinations.iter().map(|name| destination(policy, &name.value));
     let cidrs = remotes.cidrs.iter().map(|cidr| plain(&cidr.value));

@@ -31,6 +31,8 @@ pub struct Entry {
     pub length: u32,
     /// The clock, in nanoseconds; it should not go back.
     pub now: u64,
+    /// The boot clock, in nanoseconds.
+    pub boot: u64,
 }
 
 /// The isolated program with its maps.
@@ -84,8 +86,8 @@ impl Isolated {
     }
 
     fn enter(&mut self, entry: Entry) -> Result<()> {
-        let Entry { ifindex, link, length, now } = entry;
-        let input = ReplayInput { now, ifindex, link: link as u32, length, _pad: 0 };
+        let Entry { ifindex, link, length, now, boot } = entry;
+        let input = ReplayInput { now, boot, ifindex, link: link as u32, length, _pad: 0 };
         self.input.write(0, input).with_context(|| format!("the map {} has no row", map::REPLAY_INPUT))
     }
 

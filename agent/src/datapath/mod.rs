@@ -212,6 +212,12 @@ impl Datapath {
         clock.map_or(0, |now| now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned())
     }
 
+    /// The clock that goes on while the host sleeps, in nanoseconds: quarantine and windows end by it.
+    pub fn boot_ns() -> u64 {
+        let clock = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+        clock.map_or(0, |now| now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned())
+    }
+
     /// Makes sure that an interface has counters before a packet can enter.
     fn count_on(&mut self, ifindex: u32) -> Result<()> {
         if self.maps.counters.get(&ifindex, 0).is_ok() {

@@ -45,13 +45,13 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// Judges every live flow by both.
-    pub fn judge(before: &Compiled, after: &Compiled, live: &[Flow]) -> Self {
+    /// Judges every live flow by both, at a boot time in nanoseconds.
+    pub fn judge(before: &Compiled, after: &Compiled, live: &[Flow], boot: u64) -> Self {
         let mut flows = Self { live: live.len() as u64, ..Self::default() };
         if live.is_empty() {
             return flows;
         }
-        let bench = Bench { before, images: [Image::new(&before.tables), Image::new(&after.tables)] };
+        let bench = Bench { before, images: [Image::new(&before.tables), Image::new(&after.tables)], boot };
         for (flow, turn) in live.iter().zip(1..) {
             match bench.judge(flow, turn) {
                 Judged::Holds => {}
@@ -68,6 +68,7 @@ impl Flows {
 struct Bench<'a> {
     before: &'a Compiled,
     images: [Image; 2],
+    boot: u64,
 }
 
 /// A packet and everywhere that it may arrive.
@@ -80,7 +81,7 @@ impl Bench<'_> {
     fn judge(&self, flow: &Flow, turn: u64) -> Judged {
         let exchange = self.exchange(flow);
         let [before, after] = self.images.each_ref().map(|image| {
-            image.set_now(turn.saturating_mul(STEP_NS));
+            image.set_now(turn.saturating_mul(STEP_NS), self.boot);
             image.forget_flows();
             exchange.iter().all(|arriving| arriving.passes(image))
         });

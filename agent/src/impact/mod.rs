@@ -31,7 +31,7 @@ pub struct Impact {
 
 impl Impact {
     /// Compares what is in force with what is to come.
-    pub fn of(before: &Compiled, after: &Compiled, live: &[Flow]) -> Self {
-        Self { devices: Devices::compare(before, after), flows: Flows::judge(before, after, live) }
+    pub fn of(before: &Compiled, after: &Compiled, live: &[Flow], boot: u64) -> Self {
+        Self { devices: Devices::compare(before, after), flows: Flows::judge(before, after, live, boot) }
     }
 }

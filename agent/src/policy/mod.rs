@@ -37,7 +37,9 @@ use std::sync::Arc;
 pub use crate::tables::Capacities;
 pub use address::{AddressRange, IPV4, address, plain};
 pub use agent::{AgentConfig, Anchors, Gtpu, Guard, Interface, LocalOutput, PIN_DIR, Percent, Role, Transit};
-pub use compile::{Catalogue, Compiled, Ids, ProfileName, RuleName, compile, device_ranges, merged};
+pub use compile::{
+    Catalogue, Compiled, Confinement, Ids, ProfileName, RuleName, compile, device_ranges, merged,
+};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use excerpt::Excerpt;
 pub use judge::{

@@ -178,6 +178,8 @@ pub struct Segment {
     pub members: Labels,
     /// Ports that no rule opens for its devices.
     pub never: Vec<Port>,
+    /// What its devices may still call from quarantine, if whoever puts them there says so.
+    pub repair: Option<Rule>,
 }
 
 /// One SIM.

@@ -59,9 +59,9 @@ impl Memory {
         }
     }
 
-    /// Sets the monotonic clock, in nanoseconds.
-    pub fn set_now(&self, now: u64) {
-        self.flows.set_now(now);
+    /// Sets the monotonic clock and the boot clock, in nanoseconds.
+    pub fn set_now(&self, now: u64, boot: u64) {
+        self.flows.set_now(now, boot);
     }
 
     /// Every flow, dead ones too.
@@ -191,6 +191,10 @@ impl Tables for Memory {
 
     fn now(&self) -> u64 {
         self.flows.now()
+    }
+
+    fn boot_now(&self) -> u64 {
+        self.flows.boot_now()
     }
 
     fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {

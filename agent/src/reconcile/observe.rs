@@ -138,7 +138,8 @@ fn read_rule_set(rows: &impl Rows, set: RuleSet) -> Result<Stored> {
     let behind = reading.behind(set.behind)?;
     let peers = reading.peers(set.peers)?;
     let never = reading.ports(set.never)?;
-    let rules = Arc::new(Rules { outbound, inbound, behind, peers, never });
+    let repair = reading.remotes(set.repair)?;
+    let rules = Arc::new(Rules { outbound, inbound, behind, peers, never, repair });
     Ok(Stored { rules, ranges: reading.ranges.span(), peers: set.peers, ports: reading.ports.span() })
 }
 

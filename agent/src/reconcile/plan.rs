@@ -158,7 +158,8 @@ impl<'s> Plan<'s> {
             self.staging.push(Op::Peer(at, peer));
         }
         let never = room.ports(&rules.never);
-        self.staging.push(Op::RuleSet(row, RuleSet { outbound, inbound, behind, peers, never }));
+        let repair = self.store_remotes(&rules.repair, &mut room);
+        self.staging.push(Op::RuleSet(row, RuleSet { outbound, inbound, behind, peers, never, repair }));
         self.next.rule_sets.insert(row, Stored { rules: Arc::clone(rules), ranges, peers, ports });
         Ok(row)
     }

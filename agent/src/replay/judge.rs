@@ -10,7 +10,7 @@ use bulkhead_common::verdict::{Evidence, Pass, Verdict};
 use super::clock::Clock;
 use super::link::Frame;
 use super::partial::Partial;
-use crate::datapath::{Entry, Isolated, SHORTEST, SHOWN};
+use crate::datapath::{Datapath, Entry, Isolated, SHORTEST, SHOWN};
 use crate::reconcile::Reconciler;
 use crate::tables::{self, Capacities, Image, Tables};
 
@@ -87,7 +87,9 @@ impl<'a> Judge<'a> {
 
     fn by_program(&mut self, frame: &Frame<'_>, shown: &[u8], ifindex: u32) -> Result<Event> {
         self.sweep();
-        let entry = Entry { ifindex, link: frame.link, length: frame.length, now: self.clock.now() };
+        // What is in quarantine now is judged so, whenever the frame was captured.
+        let boot = Datapath::boot_ns();
+        let entry = Entry { ifindex, link: frame.link, length: frame.length, now: self.clock.now(), boot };
         let event = self.isolated.run(shown, entry)?;
         self.opened += u32::from(event.verdict == Verdict::Pass(Pass::Opened).code());
         Ok(event)

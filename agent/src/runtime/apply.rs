@@ -102,7 +102,8 @@ impl Engine {
             // Nobody is there to correct a test that the host has overtaken.
             Cause::Unconfirmed(_) => InForce::compile(files, &self.agent, &host, &ids),
         };
-        let in_force = prepared.map_err(|problems| self.refused("the policy is refused", problems))?;
+        let mut in_force = prepared.map_err(|problems| self.refused("the policy is refused", problems))?;
+        self.confine(&mut in_force);
         whole(&proposal.merged.objects, &in_force).map_err(Refused::Host)?;
         Ok(in_force)
     }

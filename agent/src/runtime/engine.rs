@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bulkhead_common::abi::Generation;
@@ -19,12 +20,13 @@ use super::in_force::InForce;
 use super::kernel::{Kernel, pins};
 use super::pending::not_applicable;
 use super::plan::Issued;
+use super::quarantine;
 use super::surroundings::Surroundings;
 use crate::api::types::{Accepted, AcceptedInterface, NamedText, Pending};
 use crate::datapath::Datapath;
 use crate::impact::Activity;
 use crate::policy::{self, AgentConfig, Diagnostics, Ids, Policy};
-use crate::state::{Found, State, Store};
+use crate::state::{Found, Quarantines, State, Store};
 use crate::tables::{Host, Tables};
 use crate::telemetry::{Clock, NameTable, Telemetry, View};
 
@@ -60,6 +62,8 @@ pub struct Engine {
     /// Why it did not.
     pub(super) refused_because: Option<String>,
     pub(super) anchoring: Anchoring,
+    /// Devices that are shut in.
+    pub(super) quarantines: Quarantines,
     /// What flows carried lately.
     pub(super) activity: Activity,
     /// Plans that were told, the newest last.
@@ -103,6 +107,7 @@ impl Engine {
             refused_folder: None,
             refused_because: None,
             anchoring,
+            quarantines: Quarantines::new(),
             activity: Activity::default(),
             plans: VecDeque::new(),
             wake: Arc::new(Notify::new()),
@@ -112,6 +117,7 @@ impl Engine {
             excused: BTreeMap::new(),
             ticks: 0,
         };
+        engine.quarantines = quarantine::read(&engine.store).map_err(|error| quarantine::lost(&error))?;
         engine.restore()?;
         engine.accepted_anew();
         engine.expire();
@@ -134,7 +140,13 @@ impl Engine {
         self.ticks / DRIFT_EVERY
     }
 
-    /// Told when [`Self::expires_in`] has changed.
+    /// How long until the agent has something to do by the clock.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let deadlines = [self.expires_in(), self.quarantine_ends_in()];
+        deadlines.into_iter().flatten().filter(|left| !left.is_zero()).min()
+    }
+
+    /// Told when [`Self::next_deadline`] has changed.
     pub(super) fn wake(&self) -> Arc<Notify> {
         Arc::clone(&self.wake)
     }
@@ -165,9 +177,9 @@ impl Engine {
     }
 
     /// Brings the accepted state into force; what it no longer says for this host is held back.
-    fn enforce_accepted(&mut self, mut state: State) -> Result<()> {
+    pub(super) fn enforce_accepted(&mut self, mut state: State) -> Result<()> {
         let host = host::observe()?;
-        let in_force = match InForce::compile(state.objects.files(), &self.agent, &host, &state.ids) {
+        let mut in_force = match InForce::compile(state.objects.files(), &self.agent, &host, &state.ids) {
             Ok(in_force) => in_force,
             Err(problems) => {
                 let why = format!("r{} is refused on this host: {}", state.revision.number, first(&problems));
@@ -176,6 +188,7 @@ impl Engine {
                 return self.hold(&why);
             }
         };
+        self.confine(&mut in_force);
         let generation = self.enforce(&in_force.compiled.tables, Some(&in_force.policy))?;
         state.published(generation);
         state.ids = in_force.ids.clone();
@@ -292,6 +305,9 @@ impl Engine {
         {
             self.tell_unrepaired(&error);
         }
+        if let Err(error) = self.forget_quarantines() {
+            tracing::error!("quarantines that are over could not be forgotten: {error:#}");
+        }
         self.expire();
         self.look_at_folder();
         let waits = self.accepted.as_ref().is_some_and(|state| state.folder_held || state.confirm.is_some());
@@ -372,6 +388,7 @@ impl Engine {
                 .map(|f| NamedText { name: f.name().to_owned(), text: f.text().to_owned() })
                 .collect(),
             interfaces: interfaces.collect::<BTreeMap<_, _>>(),
+            quarantine: self.quarantined(),
         })
     }
 }

@@ -9,6 +9,7 @@
 mod anchor;
 mod apply;
 mod author;
+mod clock;
 mod engine;
 mod folder;
 mod guard;
@@ -19,6 +20,7 @@ mod kernel;
 mod notice;
 mod pending;
 mod plan;
+mod quarantine;
 mod report;
 mod session;
 mod surroundings;
@@ -124,7 +126,7 @@ async fn tick(engine: Shared, mut stopped: watch::Receiver<bool>) {
     let wake = lock(&engine).wake();
     loop {
         // Out of the lock before anything is waited for.
-        let deadline = lock(&engine).expires_in();
+        let deadline = lock(&engine).next_deadline();
         let look: fn(&mut Engine) = tokio::select! {
             _ = stopped.changed() => return,
             _ = ticks.tick() => Engine::tick,

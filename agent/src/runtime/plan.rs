@@ -39,7 +39,7 @@ impl Engine {
     pub(super) fn plan(&mut self, after: &InForce, proposal: &Proposal, terms: &Terms) -> Option<Plan> {
         let live = self.live();
         let impact = match &self.in_force {
-            Some(before) => Impact::of(&before.compiled, &after.compiled, &live),
+            Some(before) => Impact::of(&before.compiled, &after.compiled, &live, Datapath::boot_ns()),
             None => Impact::default(),
         };
         let mut plan = self.measured(&impact);

@@ -63,6 +63,7 @@ impl Engine {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             interfaces,
             objects: self.accepted.as_ref().map(|state| state.objects.counts()).unwrap_or_default(),
+            quarantine: self.quarantined(),
             flows: seen.flows,
             events: seen.events,
             pending: self.pending.clone(),
@@ -221,6 +222,7 @@ impl Engine {
             flows: self.live_flows(&filter),
             drops: by_reason,
             last_drop: drops.last().and_then(|drop| drop.id.as_ref()).map(ToString::to_string),
+            quarantine: self.quarantined().into_iter().find(|report| report.device.as_str() == name),
             revision: state.revision.number,
         })
     }

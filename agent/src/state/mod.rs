@@ -12,6 +12,7 @@ mod entry;
 mod file;
 mod journal;
 mod objects;
+mod quarantine;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -29,6 +30,7 @@ pub(crate) use digest::digest_of;
 pub use entry::Entry;
 pub use journal::{Journal, Sealed};
 pub use objects::{Merged, Objects};
+pub use quarantine::{Quarantine, Quarantines};
 
 /// The state directory, held by one agent.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ const DEVICE_WORDS: usize = size_of::<DeviceState>() / size_of::<u64>();
 #[derive(Clone, Debug)]
 pub struct FlowTable {
     now: Cell<u64>,
+    boot: Cell<u64>,
     geometry: FlowGeometry,
     slots: Vec<Cell<u64>>,
     devices: RefCell<BTreeMap<DeviceId, [u64; DEVICE_WORDS]>>,
@@ -36,7 +37,13 @@ impl FlowTable {
     /// A table of this size and secret.
     pub fn new(geometry: FlowGeometry) -> Self {
         let words = geometry.buckets as usize * BUCKET as usize * SLOT_WORDS;
-        Self { now: Cell::new(0), geometry, slots: vec![Cell::new(0); words], devices: RefCell::default() }
+        Self {
+            now: Cell::new(0),
+            boot: Cell::new(0),
+            geometry,
+            slots: vec![Cell::new(0); words],
+            devices: RefCell::default(),
+        }
     }
 
     /// The monotonic clock, in nanoseconds.
@@ -44,9 +51,15 @@ impl FlowTable {
         self.now.get()
     }
 
-    /// Sets the monotonic clock, in nanoseconds.
-    pub fn set_now(&self, now: u64) {
+    /// The boot clock, in nanoseconds.
+    pub const fn boot_now(&self) -> u64 {
+        self.boot.get()
+    }
+
+    /// Sets both clocks, in nanoseconds: the monotonic one and the boot clock, which counts sleep too.
+    pub fn set_now(&self, now: u64, boot: u64) {
         self.now.set(now);
+        self.boot.set(boot);
     }
 
     /// Forgets every flow.

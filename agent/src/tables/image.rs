@@ -122,6 +122,7 @@ impl Layout {
             behind: self.add_behind(&rules.behind),
             peers: self.add_peers(rules),
             never: append(&mut self.ports, rules.never.iter().copied()),
+            repair: self.add_remotes(&rules.repair),
         };
         self.rule_sets.push(row);
         index(self.rule_sets.len() - 1)
@@ -191,9 +192,9 @@ impl Image {
         &self.layout
     }
 
-    /// Sets the monotonic clock, in nanoseconds.
-    pub fn set_now(&self, now: u64) {
-        self.flows.set_now(now);
+    /// Sets the monotonic clock and the boot clock, in nanoseconds.
+    pub fn set_now(&self, now: u64, boot: u64) {
+        self.flows.set_now(now, boot);
     }
 
     /// Forgets every flow, so that one question does not answer the next.
@@ -238,6 +239,10 @@ impl bulkhead_common::decide::Tables for Image {
 
     fn now(&self) -> u64 {
         self.flows.now()
+    }
+
+    fn boot_now(&self) -> u64 {
+        self.flows.boot_now()
     }
 
     fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {

@@ -192,6 +192,8 @@ pub struct Rules {
     pub peers: Vec<Callable>,
     /// Ports that beat every rule, sorted by (protocol, first), disjoint.
     pub never: Vec<PortRange>,
+    /// Remotes that devices in quarantine may call if that is granted to them: sorted, disjoint.
+    pub repair: Vec<Remote>,
 }
 
 impl Rules {
@@ -199,7 +201,7 @@ impl Rules {
     pub fn remotes(&self) -> impl Iterator<Item = &Remote> {
         let behind = self.behind.iter().flat_map(|local| &local.callers);
         let peers = self.peers.iter().flat_map(|peer| &peer.behind);
-        self.outbound.iter().chain(&self.inbound).chain(behind).chain(peers)
+        self.outbound.iter().chain(&self.inbound).chain(behind).chain(peers).chain(&self.repair)
     }
 
     /// How many rows of ranges they take.

@@ -22,7 +22,7 @@ pub use value::{
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Asserts sizes at compile time: a changed layout must bump [`ABI_VERSION`].
 const _: () = {
@@ -34,13 +34,13 @@ const _: () = {
     assert!(size_of::<Network>() == 56);
     assert!(size_of::<ScopeRange>() == 36);
     assert!(size_of::<Versioned>() == 16);
-    assert!(size_of::<Device>() == 32);
-    assert!(size_of::<RuleSet>() == 40);
+    assert!(size_of::<Device>() == 40);
+    assert!(size_of::<RuleSet>() == 48);
     assert!(size_of::<Range>() == 40);
     assert!(size_of::<Peer>() == 20);
     assert!(size_of::<PortRange>() == 16);
     assert!(size_of::<event::Event>() == 112);
-    assert!(size_of::<ReplayInput>() == 24);
+    assert!(size_of::<ReplayInput>() == 32);
     assert!(size_of::<FlowSlot>() == 128 && align_of::<FlowSlot>() == 64);
     assert!(size_of::<FlowGeometry>() == 112);
     assert!(size_of::<DeviceState>() == 64 && align_of::<DeviceState>() == 64);

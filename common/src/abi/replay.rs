@@ -8,6 +8,8 @@ use bytemuck::{Pod, Zeroable};
 pub struct ReplayInput {
     /// Monotonic time in nanoseconds.
     pub now: u64,
+    /// Boot time in nanoseconds: it goes on while the host sleeps.
+    pub boot: u64,
     /// The interface.
     pub ifindex: u32,
     /// [`crate::case::LinkType`] as a number.

@@ -250,6 +250,10 @@ pub const IDENTITY_ROW: u32 = !(IDENTITY_BEHIND | IDENTITY_NESTED);
 
 /// [`Device::flags`]: `mac` must match.
 pub const DEVICE_MAC_BOUND: u16 = 1;
+/// [`Device::flags`]: what [`RuleSet::repair`] names stays open while the device is in quarantine.
+pub const DEVICE_REPAIR: u16 = 2;
+/// [`Device::quarantine`]: until somebody lifts it.
+pub const QUARANTINE_OPEN_END: u64 = u64::MAX;
 
 /// One device as one generation sees it. Immutable: a change is written to the device's other row.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Pod, Zeroable)]
@@ -269,10 +273,12 @@ pub struct Device {
     pub inner_vlan: u16,
     /// The source MAC address its frames must have if [`DEVICE_MAC_BOUND`].
     pub mac: [u8; 6],
-    /// [`DEVICE_MAC_BOUND`].
+    /// [`DEVICE_MAC_BOUND`], [`DEVICE_REPAIR`].
     pub flags: u16,
     /// The TEID its packets must come with; 0 is the first one that it uses.
     pub teid: u32,
+    /// Boot time in nanoseconds until which it is in quarantine; 0 if it is not.
+    pub quarantine: u64,
 }
 
 impl Device {
@@ -288,6 +294,7 @@ impl Device {
             mac: [0; 6],
             flags: 0,
             teid: 0,
+            quarantine: 0,
         }
     }
 }
@@ -306,6 +313,8 @@ pub struct RuleSet {
     pub peers: Span,
     /// [`PortRange`]s that beat every rule, at either end.
     pub never: Span,
+    /// [`Range`]s that devices may open flows to while they are in quarantine, if [`DEVICE_REPAIR`].
+    pub repair: Span,
 }
 
 /// A range of addresses and what is open there. The ranges of one span are sorted and disjoint.
@@ -365,6 +374,9 @@ pub const STATE_CLOSING: u64 = 2;
 pub const STATE_FIN_BY_INITIATOR: u64 = 4;
 /// [`Flow::state`]: the responder has.
 pub const STATE_FIN_BY_RESPONDER: u64 = 8;
+
+/// [`Flow::state`]: what allows it ends by the clock, so every packet of it is judged.
+pub const STATE_TIMED: u64 = 16;
 
 /// A slot of the flow table, as [`crate::flow_table`] lays it out: two cache lines.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]

@@ -380,6 +380,13 @@ fn segment_text(random: &mut Random, class: &str) -> String {
         "kind: Segment\nmetadata: {{name: {class}s}}\nspec:\n  members: {{matchLabels: {{class: {class}}}}}\n"
     );
     never(random, &mut text);
+    if random.chance(70) {
+        let service = if random.chance(40) { "services: [broker], " } else { "" };
+        let prefixes: Vec<&str> = random.some(&PREFIXES, 1, 3).into_iter().copied().collect();
+        let ports: Vec<&str> = random.some(&PORTS, 1, 3).into_iter().copied().collect();
+        let (prefixes, ports) = (prefixes.join(", "), ports.join(", "));
+        let _ = writeln!(text, "  repair: {{to: {{{service}cidrs: [{prefixes}]}}, ports: [{ports}]}}");
+    }
     text
 }
 

@@ -28,6 +28,16 @@ pub struct Shot {
     pub bytes: Vec<u8>,
 }
 
+/// How long the host has slept before the first frame: the boot clock is ahead of the monotonic one.
+pub const SLEPT: u64 = 5_000_000_000_000;
+
+impl Shot {
+    /// Boot time in nanoseconds.
+    pub const fn boot(&self) -> u64 {
+        self.now + SLEPT
+    }
+}
+
 /// An endless stream of frames.
 #[derive(Debug)]
 pub struct Traffic {

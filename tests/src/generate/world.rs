@@ -1,9 +1,13 @@
 //! A host, its settings, and a policy that is valid for it.
 
-use bulkhead::policy::{self, AgentConfig, Compiled, Diagnostics, Ids, Policy, SourceFile, compile};
+use bulkhead::policy::{
+    self, AgentConfig, Compiled, Confinement, Diagnostics, Ids, Name, Policy, SourceFile, compile,
+};
 use bulkhead::tables::{Host, HostInterface};
+use bulkhead_common::abi::value::DEVICE_REPAIR;
 
 use super::Random;
+use super::SLEPT;
 use super::policy as text;
 
 /// Everything that a judgement depends on, besides the frames.
@@ -19,7 +23,20 @@ pub struct World {
     pub host: Host,
     /// The policy, compiled for the host.
     pub compiled: Compiled,
+    /// Devices in quarantine.
+    pub shut: Vec<Shut>,
     ids: Ids,
+}
+
+/// A device in quarantine.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Shut {
+    /// Which one.
+    pub device: String,
+    /// Monotonic time in nanoseconds at which it ends, for a host that does not sleep meanwhile.
+    pub until: Option<u64>,
+    /// True if its segment's `repair` is left to it.
+    pub repair: bool,
 }
 
 /// Interfaces of every world with their numbers, roles and addresses.
@@ -46,7 +63,10 @@ impl World {
             let text = text::draw(random);
             let mut ids = Ids::default();
             match read(&text, &agent, &host, &mut ids) {
-                Ok((policy, compiled)) => return Self { text, policy, agent, host, compiled, ids },
+                Ok((policy, compiled)) => {
+                    let world = Self { text, policy, agent, host, compiled, shut: Vec::new(), ids };
+                    return world.shut_some(random);
+                }
                 Err(problems) => refused = format!("{problems}\n{text}"),
             }
         }
@@ -72,7 +92,7 @@ impl World {
         let mut ids = Ids::default();
         let (policy, compiled) =
             read(text, &agent, &host, &mut ids).unwrap_or_else(|problems| panic!("{problems}"));
-        Self { text: text.to_owned(), policy, agent, host, compiled, ids }
+        Self { text: text.to_owned(), policy, agent, host, compiled, shut: Vec::new(), ids }
     }
 
     /// What a policy that a person wrote becomes on the same host, or why it is refused.
@@ -93,10 +113,37 @@ impl World {
             let text = text::redraw(random, &self.text, &self.policy);
             let (agent, host, mut ids) = (self.agent.clone(), self.host.clone(), self.ids.clone());
             if let Ok((policy, compiled)) = read(&text, &agent, &host, &mut ids) {
-                return Self { text, policy, agent, host, compiled, ids };
+                let world = Self { text, policy, agent, host, compiled, shut: Vec::new(), ids };
+                return world.shut_some(random);
             }
         }
         panic!("every other policy was refused");
+    }
+}
+
+impl World {
+    /// The same with nobody in quarantine.
+    pub fn released(mut self) -> Self {
+        for device in self.compiled.tables.devices.values_mut() {
+            (device.quarantine, device.flags) = (0, device.flags & !DEVICE_REPAIR);
+        }
+        self.shut.clear();
+        self
+    }
+
+    /// Puts some devices into quarantine.
+    fn shut_some(mut self, random: &mut Random) -> Self {
+        let devices: Vec<Name> = self.policy.devices().keys().cloned().collect();
+        for device in devices {
+            if random.chance(15) {
+                let until = random.chance(60).then(|| (1 + random.below(4_000) as u64) * 1_000_000_000);
+                let repair = random.chance(60);
+                let confinement = Confinement { until: until.map(|until| until + SLEPT), repair };
+                self.compiled.confine([(device.clone(), confinement)]);
+                self.shut.push(Shut { device: device.to_string(), until, repair });
+            }
+        }
+        self
     }
 }
 

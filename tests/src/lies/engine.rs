@@ -17,6 +17,8 @@ use bulkhead_common::verdict::{DropReason, Verdict};
 pub enum EngineLie {
     /// The clock stands still.
     Clock,
+    /// The monotonic clock is taken for the boot clock.
+    BootClock,
     /// Searches find the entry before the one that counts.
     Search,
     /// No flow is ever found.
@@ -43,8 +45,9 @@ pub enum EngineLie {
 
 impl EngineLie {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Clock,
+        Self::BootClock,
         Self::Search,
         Self::NoFlow,
         Self::Endless,
@@ -87,6 +90,10 @@ impl Tables for LyingEngine<'_> {
 
     fn now(&self) -> u64 {
         if self.lie == EngineLie::Clock { 1_000_000_000 } else { self.image.now() }
+    }
+
+    fn boot_now(&self) -> u64 {
+        if self.lie == EngineLie::BootClock { self.image.now() } else { self.image.boot_now() }
     }
 
     fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bulkhead::tables::{Callable, Remote, Rules, Tables};
 use bulkhead_common::abi::key::VLAN_OTHER;
 use bulkhead_common::abi::value::{
-    ROLE_ACCESS, ROLE_CORE, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_PASS,
+    QUARANTINE_OPEN_END, ROLE_ACCESS, ROLE_CORE, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_PASS,
 };
 use bulkhead_common::abi::{Addr, NetworkId, PortRange, Timeouts};
 
@@ -57,11 +57,17 @@ pub enum TableLie {
     OpenBehindPeers,
     /// No network has timeouts of its own.
     NoTimeouts,
+    /// Nobody is in quarantine.
+    NoQuarantine,
+    /// Quarantines do not end.
+    EndlessQuarantine,
+    /// In quarantine all is left that was allowed before.
+    RepairIsOutbound,
 }
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -84,6 +90,9 @@ impl TableLie {
         Self::NoBehind,
         Self::OpenBehindPeers,
         Self::NoTimeouts,
+        Self::NoQuarantine,
+        Self::EndlessQuarantine,
+        Self::RepairIsOutbound,
     ];
 
     /// The tables with this mistake in them.
@@ -111,6 +120,8 @@ impl TableLie {
         }
         for device in tables.devices.values_mut() {
             match self {
+                Self::NoQuarantine => device.quarantine = 0,
+                Self::EndlessQuarantine if device.quarantine != 0 => device.quarantine = QUARANTINE_OPEN_END,
                 Self::NoBinding => {
                     (device.ifindex, device.outer_vlan, device.inner_vlan) = (0, VLAN_OTHER, VLAN_OTHER);
                 }
@@ -154,6 +165,7 @@ impl TableLie {
         let mut rules = rules.clone();
         match self {
             Self::NoNever => rules.never.clear(),
+            Self::RepairIsOutbound => rules.repair.clone_from(&rules.outbound),
             Self::NoInbound => rules.inbound.clear(),
             Self::InboundIsOutbound => rules.outbound.clone_from(&rules.inbound),
             Self::NoBehind => rules.behind.clear(),

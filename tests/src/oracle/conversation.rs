@@ -72,8 +72,10 @@ impl<'p> Oracle<'p> {
         subject: &mut Subject<'_>,
     ) -> Result<&'static str, Refusal> {
         let talk = Talk { device, peer: None, sent: true, enters: true };
-        speakable(subject.frame.what)?;
-        self.continued(&talk, subject).unwrap_or_else(|| self.begun(&talk, subject))
+        self.told(&talk, subject, |oracle, subject| {
+            speakable(subject.frame.what)?;
+            oracle.continued(&talk, subject).unwrap_or_else(|| oracle.begun(&talk, subject))
+        })
     }
 
     /// From the outside to a device.
@@ -83,8 +85,10 @@ impl<'p> Oracle<'p> {
         subject: &mut Subject<'_>,
     ) -> Result<&'static str, Refusal> {
         let talk = Talk { device, peer: None, sent: false, enters: false };
-        speakable(subject.frame.what)?;
-        self.continued(&talk, subject).unwrap_or_else(|| self.begun(&talk, subject))
+        self.told(&talk, subject, |oracle, subject| {
+            speakable(subject.frame.what)?;
+            oracle.continued(&talk, subject).unwrap_or_else(|| oracle.begun(&talk, subject))
+        })
     }
 
     /// From device to device: at the sender's access interface, or coming back from the core.
@@ -95,16 +99,29 @@ impl<'p> Oracle<'p> {
         enters: bool,
         subject: &mut Subject<'_>,
     ) -> Result<&'static str, Refusal> {
-        speakable(subject.frame.what)?;
         let sent = Talk { device: sender, peer: Some(receiver), sent: true, enters };
-        if let Some(answer) = self.continued(&sent, subject) {
-            return answer;
-        }
         let received = Talk { device: receiver, peer: Some(sender), sent: false, enters };
-        if let Some(answer) = self.continued(&received, subject) {
-            return answer;
-        }
-        if enters { self.begun(&sent, subject) } else { Err("spoofed_source") }
+        self.told(&sent, subject, |oracle, subject| {
+            speakable(subject.frame.what)?;
+            if let Some(answer) = oracle.continued(&sent, subject) {
+                return answer;
+            }
+            if let Some(answer) = oracle.continued(&received, subject) {
+                return answer;
+            }
+            if enters { oracle.begun(&sent, subject) } else { Err("spoofed_source") }
+        })
+    }
+
+    /// Of whom is shut in, every refusal is told as that.
+    fn told(
+        &mut self,
+        talk: &Talk<'p>,
+        subject: &mut Subject<'_>,
+        judge: impl FnOnce(&mut Self, &mut Subject<'_>) -> Result<&'static str, Refusal>,
+    ) -> Result<&'static str, Refusal> {
+        let shut = self.is_shut(talk.device, talk.peer, subject.now);
+        judge(self, subject).map_err(|reason| if shut { "quarantined" } else { reason })
     }
 
     /// Part of a live conversation, or nothing.
@@ -230,6 +247,12 @@ impl<'p> Oracle<'p> {
         }
         if intent.is_never(talk.device, called) || peer.is_some_and(|peer| intent.is_never(peer, called)) {
             return Err("never");
+        }
+        if self.is_shut(talk.device, talk.peer, subject.now) {
+            return match talk.peer {
+                None if local_called => self.repair(talk.device, remote, called, subject.now),
+                None | Some(_) => Err("quarantined"),
+            };
         }
         match talk.peer {
             None if local_called => intent.outbound(talk.device, remote, called).ok_or("no_rule"),

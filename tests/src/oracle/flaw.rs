@@ -93,11 +93,19 @@ pub enum Flaw {
     BelievesOutsiders,
     /// Takes a connection for closed when one side has closed it.
     ClosesAtOnce,
+    /// Has no quarantine.
+    ForgetsQuarantine,
+    /// Forgets that a quarantine ends.
+    KeepsQuarantine,
+    /// Asks only for the sender's quarantine.
+    ForgetsPeersQuarantine,
+    /// Leaves every device in quarantine its repair.
+    RepairsUnasked,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 49] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -143,5 +151,9 @@ impl Flaw {
         Self::ForgetsTimeouts,
         Self::BelievesOutsiders,
         Self::ClosesAtOnce,
+        Self::ForgetsQuarantine,
+        Self::KeepsQuarantine,
+        Self::ForgetsPeersQuarantine,
+        Self::RepairsUnasked,
     ];
 }

@@ -160,6 +160,17 @@ impl<'p> Intent<'p> {
         best.map(|(_, permission)| permission)
     }
 
+    /// What the device's segment leaves to it in quarantine.
+    pub(super) fn repair(&self, device: &Device, remote: IpAddr, called: Called) -> Option<Permission> {
+        let segment = self.policy.segments().get(device.segment.as_ref()?)?;
+        let rule = segment.repair.as_ref()?;
+        let Direction::Outbound(remotes) = &rule.direction else { return None };
+        let plain = rule.ports.iter().any(|port| self.names(*port, called));
+        let reached = plain && self.reach(remotes, device, remote).is_some();
+        let open = reached || self.serves(remotes, device, remote, called).is_some();
+        open.then(|| Permission { rule: format!("{}/repair", segment.name), idle_seconds: None })
+    }
+
     /// What allows an address outside to call the device.
     pub(super) fn inbound(
         &self,

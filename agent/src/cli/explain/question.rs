@@ -7,6 +7,7 @@ use bulkhead_common::verdict::Direction;
 
 use crate::cli::basis::Basis;
 use crate::cli::words::list;
+use crate::datapath::Datapath;
 use crate::policy::{
     Answer, Bench, Device, End, Network, Port, Question, Role, considered_rules, first_packet, host_in,
 };
@@ -40,12 +41,16 @@ pub(super) fn ask(basis: &Basis, from: &str, to: &str, port: Port) -> Result<Ans
         }
         _ => return stranger(basis, &from, &to, port),
     };
-    Bench::new(&basis.policy, &basis.agent, &basis.host, &basis.compiled).ask(&question)
+    Bench::new(&basis.policy, &basis.agent, &basis.host, &basis.compiled)
+        .at(Datapath::boot_ns())
+        .ask(&question)
 }
 
 /// Asks the engine about one packet that enters by an interface.
 pub(super) fn judge(basis: &Basis, packet: Packet, ifindex: u32) -> Answer {
-    let (verdict, case) = Image::new(&basis.compiled.tables).judge_packet(packet, ifindex);
+    let image = Image::new(&basis.compiled.tables);
+    image.set_now(0, Datapath::boot_ns());
+    let (verdict, case) = image.judge_packet(packet, ifindex);
     let (device, peer) = (basis.device(case.evidence.device), basis.device(case.evidence.peer));
     let ends = match case.evidence.direction {
         Direction::Uplink => [device, peer],

@@ -118,6 +118,7 @@ pub(super) fn remedy<'a>(basis: &'a Basis, reason: DropReason, scene: &Scene<'a>
         Reason::InternalInterface | Reason::InternalTable => {
             "this must never happen: see `bulkhead status`, restart the agent, and report it".to_owned()
         }
+        Reason::Quarantined => quarantined(basis, scene),
         Reason::NoRule
         | Reason::Never
         | Reason::SegmentDenied
@@ -125,6 +126,21 @@ pub(super) fn remedy<'a>(basis: &'a Basis, reason: DropReason, scene: &Scene<'a>
         | Reason::FlowTableFull => {
             "it could not be judged again: ask with --from, --to and --port".to_owned()
         }
+    }
+}
+
+/// Who put it there and why; for a drop of earlier it may be out again.
+fn quarantined(basis: &Basis, scene: &Scene<'_>) -> String {
+    let device = scene.device.map(|device| &device.name);
+    let mut all = basis.quarantine.iter();
+    // The one at the other end may be it.
+    match all.find(|report| Some(&report.device) == device).or(basis.quarantine.first()) {
+        Some(report) => format!(
+            "{}; when it is clean: bulkhead release {}",
+            crate::cli::quarantine::sentence(report),
+            report.device
+        ),
+        None => "nobody is in quarantine any more".to_owned(),
     }
 }
 

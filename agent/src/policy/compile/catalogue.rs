@@ -7,7 +7,7 @@ use bulkhead_common::abi::{DeviceId, NetworkId, ProfileId, RuleId};
 use super::ids::{Full, Ids};
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
 use crate::policy::location::Location;
-use crate::policy::model::Policy;
+use crate::policy::model::{Policy, Segment};
 use crate::policy::name::Name;
 
 /// Numbers and names of one compiled policy, both ways.
@@ -24,6 +24,7 @@ pub struct Catalogue {
     network_numbers: BTreeMap<Name, NetworkId>,
     device_numbers: BTreeMap<Name, DeviceId>,
     rule_numbers: BTreeMap<Name, BTreeMap<Name, RuleId>>,
+    repair_numbers: BTreeMap<Name, RuleId>,
 }
 
 /// A rule, and where it was written.
@@ -79,7 +80,26 @@ impl Catalogue {
                 catalogue.rules.insert(number, name);
             }
         }
+        for segment in policy.segments.values() {
+            catalogue.add_repair(segment, ids, problems);
+        }
         catalogue
+    }
+
+    /// The rule that a segment's `repair` is, called as if the segment were a policy.
+    fn add_repair(&mut self, segment: &Segment, ids: &mut Ids, problems: &mut Diagnostics) {
+        let Some(rule) = &segment.repair else { return };
+        let name = RuleName { policy: segment.name.clone(), rule: rule.name.clone(), at: rule.at.clone() };
+        // A space, which no name has: a policy may be called like the segment.
+        let number = ids.rules.number(&format!("segment {name}"));
+        let number = RuleId(numbered(number, "rules", problems));
+        self.repair_numbers.insert(segment.name.clone(), number);
+        self.rules.insert(number, name);
+    }
+
+    /// The number of a segment's `repair`; nobody's if it has none.
+    pub fn repair(&self, segment: &Name) -> RuleId {
+        self.repair_numbers.get(segment).copied().unwrap_or_default()
     }
 
     /// The number of a network; nobody's if it is not of this policy.

@@ -13,6 +13,7 @@
 mod behind;
 mod capacity;
 mod catalogue;
+mod confine;
 mod cuts;
 pub(in crate::policy) mod ground;
 mod ids;
@@ -36,6 +37,7 @@ use bulkhead_common::abi::{AddressKey, Device as Row, DeviceId, NetworkId, PortR
 use ipnet::IpNet;
 
 pub use catalogue::{Catalogue, ProfileName, RuleName};
+pub use confine::Confinement;
 pub use ground::device_ranges;
 pub use ids::Ids;
 pub use ranges::merged;
@@ -157,6 +159,7 @@ fn rules<'a>(
             behind: reach.behind.clone(),
             peers: peers.callable(signature),
             never: never(policy, signature),
+            repair: outside.repair(signature.network, signature.segment),
         };
         let rules = match stored.get(&rules) {
             Some(same) => Arc::clone(same),

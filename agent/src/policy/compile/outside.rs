@@ -74,6 +74,20 @@ impl<'a> Outside<'a> {
         reach
     }
 
+    /// What devices of a network and segment may call from quarantine.
+    pub(super) fn repair(&mut self, network: &'a Name, segment: Option<&'a Name>) -> Vec<Remote> {
+        let segment = segment.and_then(|name| self.policy.segments.get(name));
+        let Some((segment, rule)) = segment.and_then(|segment| Some((segment, segment.repair.as_ref()?)))
+        else {
+            return Vec::new();
+        };
+        let mut claims = Claims::default();
+        if let Direction::Outbound(remotes) = &rule.direction {
+            self.claim(&mut claims, network, self.catalogue.repair(&segment.name), rule, remotes);
+        }
+        resolve(&claims.claims, &claims.openings)
+    }
+
     fn claim(
         &mut self,
         to: &mut Claims<'a>,

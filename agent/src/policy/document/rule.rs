@@ -35,6 +35,27 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, between: bool) -> Optio
     })
 }
 
+/// What devices may still call from quarantine: a rule that has no name of its own.
+pub(super) fn repair(reader: &mut Reader<'_>, node: &Node) -> Option<Rule> {
+    let mut fields = reader.fields(node, "`repair`")?;
+    let to = fields.required(reader, "to").and_then(|node| remotes(reader, node, false));
+    let direction = to.map(Direction::Outbound);
+    let ports = ports(reader, &mut fields, direction.as_ref());
+    let span = fields.span();
+    fields.finish(reader);
+    Some(Rule {
+        name: Name::new(REPAIR)?,
+        at: reader.at(span),
+        direction: direction?,
+        ports: ports?,
+        idle: None,
+        behind: Vec::new(),
+    })
+}
+
+/// How the rule that a segment's `repair` makes is called.
+const REPAIR: &str = "repair";
+
 /// A rule of `between`: its ends are named above it.
 fn peer(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Direction> {
     let mut whole = true;

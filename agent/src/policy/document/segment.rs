@@ -1,6 +1,7 @@
 //! `kind: Segment`.
 
 use super::network::mode;
+use super::rule;
 use crate::policy::location::Located;
 use crate::policy::model::{Labels, Segment};
 use crate::policy::name::Name;
@@ -11,6 +12,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
     let mut fields = reader.fields(spec, "the segment's spec")?;
     let members = fields.required(reader, "members").and_then(|node| members(reader, node));
     let never = fields.optional(reader, "never").map(|node| reader.ports(node));
+    let repair = fields.optional(reader, "repair").map(|node| rule::repair(reader, node));
     mode(reader, &mut fields);
     fields.later(reader, &["limits"]);
     fields.finish(reader);
@@ -19,6 +21,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         at: name.at.clone(),
         members: members?,
         never: never.unwrap_or(Some(Vec::new()))?,
+        repair: repair.map_or(Some(None), |repair| repair.map(Some))?,
     })
 }
 

@@ -87,12 +87,26 @@ pub struct Bench<'a> {
     compiled: &'a Compiled,
     image: Image,
     asked: Cell<u64>,
+    boot: u64,
 }
 
 impl<'a> Bench<'a> {
     /// Lays the tables out.
     pub fn new(policy: &'a Policy, agent: &'a AgentConfig, host: &'a Host, compiled: &'a Compiled) -> Self {
-        Self { policy, agent, host, compiled, image: Image::new(&compiled.tables), asked: Cell::new(0) }
+        Self {
+            policy,
+            agent,
+            host,
+            compiled,
+            image: Image::new(&compiled.tables),
+            asked: Cell::new(0),
+            boot: 0,
+        }
+    }
+
+    /// Asks as of a boot time in nanoseconds: what ends by the clock has or has not ended then.
+    pub fn at(self, boot: u64) -> Self {
+        Self { boot, ..self }
     }
 
     /// Judges the first packet of a conversation.
@@ -102,7 +116,7 @@ impl<'a> Bench<'a> {
     pub fn ask(&self, question: &Question) -> Result<Answer, String> {
         let (place, packet) = self.first_packet(question)?;
         self.asked.set(self.asked.get() + 1);
-        self.image.set_now(self.asked.get().wrapping_mul(BETWEEN_QUESTIONS_NS));
+        self.image.set_now(self.asked.get().wrapping_mul(BETWEEN_QUESTIONS_NS), self.boot);
         let (verdict, case) = self.image.judge_packet(packet, place.ifindex);
         if let (true, Some(network)) = (verdict.passes(), self.elsewhere(question)) {
             return Err(format!(

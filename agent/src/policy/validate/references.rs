@@ -9,7 +9,8 @@ use crate::policy::diagnostic::Diagnostics;
 use crate::policy::document::Kind;
 use crate::policy::location::{Located, Location};
 use crate::policy::model::{
-    Direction, Labels, Policy, PolicyRules, Remotes, Rule, Selector, Subject, Test, TestDevice, TestRemote,
+    Direction, Labels, Policy, PolicyRules, Remotes, Rule, Segment, Selector, Subject, Test, TestDevice,
+    TestRemote,
 };
 use crate::policy::name::{Name, nearest};
 use crate::policy::selectors::Selectors;
@@ -20,6 +21,9 @@ pub(super) fn check(policy: &Policy, broken: &[(Kind, Name)], lost: bool, proble
         references.known(Kind::Network, &device.network);
     }
     let reach = Reach::of(policy);
+    for segment in policy.segments.values() {
+        references.repair(segment, &reach);
+    }
     for rules in policy.policies.values() {
         references.subject(&rules.subject, &reach);
         references.rules(rules, &reach);
@@ -63,12 +67,21 @@ impl References<'_> {
         }
     }
 
+    /// What a segment's devices may call from quarantine.
+    fn repair(&mut self, segment: &Segment, reach: &Reach<'_>) {
+        let Some(Direction::Outbound(remotes)) = segment.repair.as_ref().map(|rule| &rule.direction) else {
+            return;
+        };
+        let members = Located::new(segment.name.clone(), segment.at.clone());
+        self.remotes(&Subject::Devices(Selector::Segment(members)), remotes, reach);
+    }
+
     fn rules(&mut self, rules: &PolicyRules, reach: &Reach<'_>) {
         for rule in &rules.rules {
             self.behind(rules, rule);
             match &rule.direction {
-                Direction::Outbound(remotes) => self.remotes(rules, remotes, reach),
-                Direction::Inbound(remotes) => self.remotes(rules, remotes, reach),
+                Direction::Outbound(remotes) => self.remotes(&rules.subject, remotes, reach),
+                Direction::Inbound(remotes) => self.remotes(&rules.subject, remotes, reach),
                 Direction::Peer => {}
             }
         }
@@ -95,17 +108,17 @@ impl References<'_> {
         }
     }
 
-    fn remotes(&mut self, rules: &PolicyRules, remotes: &Remotes, reach: &Reach<'_>) {
+    fn remotes(&mut self, subject: &Subject, remotes: &Remotes, reach: &Reach<'_>) {
         for destination in &remotes.destinations {
             self.known(Kind::Destination, destination);
         }
         for service in &remotes.services {
-            self.service(rules, service, reach);
+            self.service(subject, service, reach);
         }
     }
 
     /// A service must exist in every network that the subject's devices are in.
-    fn service(&mut self, rules: &PolicyRules, service: &Located<Name>, reach: &Reach<'_>) {
+    fn service(&mut self, subject: &Subject, service: &Located<Name>, reach: &Reach<'_>) {
         let networks = &self.policy.networks;
         if !networks.values().any(|network| network.services.contains_key(&service.value)) {
             let names = networks.values().flat_map(|network| network.services.keys());
@@ -116,7 +129,7 @@ impl References<'_> {
             }
             return;
         }
-        for name in reach.networks(&rules.subject) {
+        for name in reach.networks(subject) {
             if let Some(network) = networks.get(name)
                 && !network.services.contains_key(&service.value)
             {
