@@ -162,12 +162,18 @@ fn follow(worlds: &[World], seed: u64) -> Result<u32, String> {
 }
 
 /// What the frames must have brought about, in numbers large enough to mean something.
-const REASONS: [&str; 54] = [
+const REASONS: [&str; 64] = [
     "broadcast",
     "control_protocol",
     "dhcp",
     "established",
-    "fragment_unsupported",
+    "fragment_denied",
+    "fragment_early",
+    "fragment_overlap",
+    "fragment_quota",
+    "fragment_repeated",
+    "fragment_rewrite",
+    "fragment_tiny",
     "gtpu",
     "gtpu_extension",
     "gtpu_inner",
@@ -180,8 +186,12 @@ const REASONS: [&str; 54] = [
     "gtpu_teid_zero",
     "gtpu_version",
     "icmp_error",
+    "icmp_error_rate",
+    "icmp_error_unrelated",
     "internal_interface",
+    "ip_options",
     "link_control",
+    "malformed_fragment",
     "malformed_arp",
     "malformed_ethernet",
     "malformed_icmp",

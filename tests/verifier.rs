@@ -15,6 +15,7 @@ use bulkhead_common::abi::{
     RuleSet, ScopeRange, Subinterface, SubinterfaceKey, Versioned, map,
 };
 use bulkhead_common::case::Case;
+use bulkhead_common::fragment::FragmentPlace;
 use tests::kernel::privilege;
 
 /// Instructions that the verifier may look at: a quarter of its limit, so that there is room to grow.
@@ -89,7 +90,7 @@ fn programs(replay: u32) -> Result<(Ebpf, Vec<(String, ProgramInfo)>)> {
 }
 
 /// Name, type, and sizes of key and value of every map.
-fn expected() -> [(&'static str, MapType, usize, usize); 22] {
+fn expected() -> [(&'static str, MapType, usize, usize); 24] {
     const INDEX: usize = size_of::<u32>();
     let hash = |name, key, value| (name, MapType::Hash, key, value);
     let array = |name, value| (name, MapType::Array, INDEX, value);
@@ -102,6 +103,8 @@ fn expected() -> [(&'static str, MapType, usize, usize); 22] {
         hash(map::ADDRESSES, size_of::<AddressKey>(), size_of::<u32>()),
         array(map::IDENTITIES, size_of::<Versioned>()),
         array(map::TUNNELS, size_of::<u64>()),
+        array(map::FRAGMENTS, size_of::<FragmentPlace>()),
+        array(map::ERROR_BUDGETS, size_of::<u64>()),
         array(map::DEVICES, size_of::<Device>()),
         array(map::PROFILES, size_of::<Versioned>()),
         array(map::RULE_SETS, size_of::<RuleSet>()),

@@ -8,6 +8,7 @@ use crate::abi::{DeviceId, Epoch, FlowKey, Generation, ProfileId};
 use crate::identify::Place;
 use crate::parse::Packet;
 use crate::verdict::Evidence;
+use crate::wire::embedded::Embedded;
 
 /// What the first byte of a frame is (linux/if_arp.h).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,6 +60,8 @@ pub struct Case {
     pub end: u32,
     /// What is known of where it entered.
     pub place: Place,
+    /// The packet that an ICMP error is about.
+    pub embedded: Embedded,
     /// What identifying decided.
     pub course: Course,
     /// Who is at both ends.
@@ -80,6 +83,7 @@ impl Case {
             at: 0,
             end: arrival.length,
             place: Place::NOWHERE,
+            embedded: Embedded::EMPTY,
             course: Course::Returning,
             identity: Identity { device: Party::NOBODY, peer: Party::NOBODY, latest: Generation::NONE },
             key: FlowKey::NONE,

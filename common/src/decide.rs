@@ -150,7 +150,12 @@ pub fn hold<T: Tables + Flows>(tables: &T, case: &mut Case) -> Step {
 #[inline(always)]
 pub fn open<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, DropReason> {
     let now = tables.now();
-    let pass = Deciding { tables, case, now }.open();
+    let pass = if case.packet.piece.is_later() {
+        // The flow of its first fragment is gone: a later one says too little to begin it again.
+        Err(DropReason::FragmentEarly)
+    } else {
+        Deciding { tables, case, now }.open()
+    };
     quarantine_told(case, pass)
 }
 
@@ -165,13 +170,27 @@ fn quarantine_told<T>(case: &Case, judged: Result<T, DropReason>) -> Result<T, D
     }
 }
 
+/// The rule that allows the flow of `case.key` under the packet's generation; none if there is none any more.
+///
+/// `by_sender` says that the flow is charged to the device that the packet is about.
+#[inline(always)]
+pub fn rule_today<T: Tables + Flows>(
+    tables: &T,
+    case: &mut Case,
+    by_sender: bool,
+    initiator: u32,
+) -> Option<RuleId> {
+    let deciding = Deciding { tables, case, now: tables.now() };
+    deciding.judge_again(&deciding.case.key, by_sender, initiator).ok().map(|entry| entry.rule)
+}
+
 /// What is not a conversation cannot be decided; named here, one by one.
 #[inline(always)]
 const fn decidable(kind: Kind) -> Result<(), DropReason> {
     match kind {
         Kind::Ports | Kind::EchoRequest | Kind::EchoReply | Kind::Portless => Ok(()),
-        Kind::Fragment => Err(DropReason::FragmentUnsupported),
-        Kind::IcmpError => Err(DropReason::IcmpError),
+        Kind::Fragment => Err(DropReason::FragmentEarly),
+        Kind::IcmpError => Err(DropReason::IcmpErrorUnrelated),
         Kind::IcmpOther => Err(DropReason::UnsupportedIcmp),
         Kind::OtherProtocol => Err(DropReason::UnsupportedProtocol),
         Kind::Arp | Kind::Neighbour | Kind::RouterSolicitation | Kind::RouterOnly | Kind::LinkControl => {
@@ -492,16 +511,9 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         search::port(self.tables, ports, service.protocol, service.port)
     }
 
-    /// Where the sender's packets enter, if the sender is a device; 0 if not.
     #[inline(always)]
     fn access(&self) -> u64 {
-        match self.case.course {
-            Course::Uplink | Course::Lateral => {
-                let packet = &self.case.packet;
-                Flow::access_word(self.case.arrival.ifindex, packet.outer_vlan, packet.inner_vlan)
-            }
-            Course::Downlink | Course::Returning => 0,
-        }
+        access(self.case)
     }
 
     /// How long the flow at hand lives in a state.
@@ -519,6 +531,18 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
     #[inline(always)]
     fn is_syn(&self) -> bool {
         self.tcp_flags() & (l4::TCP_SYN | l4::TCP_ACK | l4::TCP_RST | l4::TCP_FIN) == l4::TCP_SYN
+    }
+}
+
+/// Where the sender's packets enter, if the sender is a device; 0 if not.
+#[inline(always)]
+pub const fn access(case: &Case) -> u64 {
+    match case.course {
+        Course::Uplink | Course::Lateral => {
+            let packet = &case.packet;
+            Flow::access_word(case.arrival.ifindex, packet.outer_vlan, packet.inner_vlan)
+        }
+        Course::Downlink | Course::Returning => 0,
     }
 }
 

@@ -6,9 +6,11 @@
 
 use crate::case::Case;
 use crate::decide::{self, Flows, Tables};
+use crate::fragment::{self, Fragments};
 use crate::frame::Frame;
+use crate::icmp_error::{self, ErrorBudgets};
 use crate::identify::{identify, locate};
-use crate::parse;
+use crate::parse::{self, Kind};
 use crate::tunnel::{self, Tunnels};
 use crate::verdict::{DropReason, Pass, Verdict};
 
@@ -16,9 +18,9 @@ use crate::verdict::{DropReason, Pass, Verdict};
 pub type Step = Result<Option<Pass>, DropReason>;
 
 /// All that is known beside the frame: policy, flows and tunnels.
-pub trait State: Tables + Flows + Tunnels {}
+pub trait State: Tables + Flows + Tunnels + Fragments + ErrorBudgets {}
 
-impl<T: Tables + Flows + Tunnels> State for T {}
+impl<T: Tables + Flows + Tunnels + Fragments + ErrorBudgets> State for T {}
 
 /// A frame, the tables it is judged by, and how the stages are called.
 pub trait Engine {
@@ -56,6 +58,27 @@ pub trait Engine {
     #[inline(always)]
     fn identify(&self, case: &mut Case) -> Step {
         identify(self.tables(), case)
+    }
+    /// As [`icmp_error::read`].
+    #[inline(always)]
+    fn read_error(&self, case: &mut Case) -> Step {
+        icmp_error::read(self.frame(), case).map(|()| None)
+    }
+    /// As [`icmp_error::judge`].
+    #[inline(always)]
+    fn judge_error(&self, case: &mut Case) -> Step {
+        icmp_error::judge(self.tables(), case).map(Some)
+    }
+    /// As [`fragment::gather`].
+    #[inline(always)]
+    fn gather(&self, case: &mut Case) -> Step {
+        fragment::gather(self.tables(), case).map(|()| None)
+    }
+    /// As [`fragment::remember`].
+    #[inline(always)]
+    fn remember(&self, case: &mut Case) -> Step {
+        fragment::remember(self.tables(), case);
+        Ok(None)
     }
     /// As [`decide::hold`].
     #[inline(always)]
@@ -103,6 +126,23 @@ fn device_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
     if let Some(pass) = engine.identify(case)? {
         return Ok(Some(pass));
     }
+    if matches!(case.packet.kind, Kind::IcmpError) {
+        engine.read_error(case)?;
+        return engine.judge_error(case);
+    }
+    if !case.packet.piece.is_fragment() {
+        return flow_steps(engine, case);
+    }
+    engine.gather(case)?;
+    let pass = flow_steps(engine, case)?;
+    if !case.packet.piece.is_later() {
+        engine.remember(case)?;
+    }
+    Ok(pass)
+}
+
+#[inline(always)]
+fn flow_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
     match engine.hold(case)? {
         Some(pass) => Ok(Some(pass)),
         None => engine.open(case),

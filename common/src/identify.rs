@@ -6,9 +6,9 @@
 use crate::abi::key::VLAN_OTHER;
 use crate::abi::map::NETWORK_CAPACITY;
 use crate::abi::value::{
-    DEVICE_MAC_BOUND, DEVICE_REPAIR, IDENTITY_BEHIND, IDENTITY_NESTED, IDENTITY_ROW, OWNER_BY_TEID,
-    ROLE_ACCESS, ROLE_CORE, SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST,
-    TRANSIT_PASS,
+    DEVICE_MAC_BOUND, DEVICE_REPAIR, IDENTITY_BEHIND, IDENTITY_NESTED, IDENTITY_ROW, NETWORK_PASSES_OPTIONS,
+    OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP,
+    TRANSIT_HOST, TRANSIT_PASS,
 };
 use crate::abi::{
     Addr, AddressKey, Device, Epoch, Generation, Network, NetworkId, Subinterface, SubinterfaceKey,
@@ -21,7 +21,7 @@ use crate::parse::{Kind, Packet};
 use crate::search;
 use crate::tunnel::{self, Tunnels};
 use crate::verdict::{Direction, DropReason, Pass};
-use crate::wire::ip_proto;
+use crate::wire::{icmp, ip_proto};
 
 /// Finds the row of the interface and VLAN stack that the frame entered by.
 #[inline(always)]
@@ -127,6 +127,9 @@ impl Place {
 
     #[inline(always)]
     fn route<T: Tables + Tunnels>(&self, tables: &T, case: &mut Case) -> Step {
+        if is_redirect(&case.packet) && self.is_access() {
+            return Err(DropReason::NeighbourRole);
+        }
         if tunnel::is_nested(&case.packet) {
             return Err(DropReason::GtpuNested);
         }
@@ -143,14 +146,21 @@ impl Place {
         if from_pool {
             case.evidence.direction = Direction::Uplink;
             case.course = self.sent_by_device(tables, case, to_pool)?;
-            return Ok(None);
+            return self.refuse_options(&case.packet).map(|()| None);
         }
         if to_pool {
             case.evidence.direction = Direction::Downlink;
             case.course = self.sent_to_device(tables, case, source)?;
-            return Ok(None);
+            return self.refuse_options(&case.packet).map(|()| None);
         }
         self.transit(tables, case, source, destination).map(Some)
+    }
+
+    /// Options steer routers and firewalls on the way; devices have no use for them unless their network says so.
+    #[inline(always)]
+    fn refuse_options(&self, packet: &Packet) -> Result<(), DropReason> {
+        let refused = packet.options != 0 && self.network.flags & NETWORK_PASSES_OPTIONS == 0;
+        if refused { Err(DropReason::IpOptions) } else { Ok(()) }
     }
 
     #[inline(always)]
@@ -373,6 +383,14 @@ fn unreachable(destination: Addr) -> Option<DropReason> {
     } else {
         None
     }
+}
+
+/// A redirect (RFC 792) is a router's order to hosts, so never a device's; ICMPv6 has it among neighbour discovery.
+#[inline(always)]
+fn is_redirect(packet: &Packet) -> bool {
+    matches!(packet.kind, Kind::IcmpOther)
+        && packet.protocol == ip_proto::ICMP
+        && packet.detail == icmp::REDIRECT_V4
 }
 
 /// DHCP (RFC 2131) and DHCPv6 (RFC 8415) clients, by their ports.

@@ -5,6 +5,7 @@
 
 use crate::abi::Addr;
 use crate::case::{Case, LinkType};
+use crate::fragment::Piece;
 use crate::frame::{Frame, Window};
 use crate::verdict::DropReason;
 use crate::wire::arp::Arp;
@@ -92,6 +93,10 @@ pub struct Packet {
     pub tunnel_peer: Addr,
     /// TEID of the tunnel that it came through, 0 without one.
     pub teid: u32,
+    /// Which part of its datagram it is.
+    pub piece: Piece,
+    /// 1 if it has IPv4 options or IPv6 options headers, else 0.
+    pub options: u32,
     /// Where the transport header begins in the frame.
     pub transport: u32,
     /// The frame's source MAC address.
@@ -119,6 +124,8 @@ impl Packet {
         destination_port: 0,
         tunnel_peer: Addr::UNSPECIFIED_V6,
         teid: 0,
+        piece: Piece::WHOLE,
+        options: 0,
         transport: 0,
         source_mac: [0; 6],
         kind: Kind::OtherProtocol,
@@ -151,10 +158,11 @@ pub const fn is_ip(packet: &Packet) -> bool {
 #[inline(always)]
 pub fn network<F: Frame + ?Sized>(frame: &F, case: &mut Case) -> Result<(), DropReason> {
     let window = Window::new(frame, case.end).ok_or(DropReason::MalformedIpv4)?;
-    match case.packet.ether_type {
+    let end = match case.packet.ether_type {
         ether_type::IPV4 => ipv4(&window, case.at, &mut case.packet),
         _ => ipv6(&window, case.at, &mut case.packet),
-    }
+    };
+    end.map(|end| case.end = end)
 }
 
 #[inline(always)]
@@ -207,29 +215,52 @@ fn arp<F: Frame + ?Sized>(frame: &F, at: u32, packet: &mut Packet) -> Result<(),
 }
 
 #[inline(always)]
-fn ipv4<F: Frame + ?Sized>(parent: &Window<'_, F>, at: u32, packet: &mut Packet) -> Result<(), DropReason> {
+fn ipv4<F: Frame + ?Sized>(parent: &Window<'_, F>, at: u32, packet: &mut Packet) -> Result<u32, DropReason> {
     let header = Ipv4::load(parent, at).ok_or(DropReason::MalformedIpv4)?;
     packet.source = header.source();
     packet.destination = header.destination();
     packet.protocol = header.protocol();
-    let window = parent.up_to(at + header.total_len()).ok_or(DropReason::MalformedIpv4)?;
+    let end = at + header.total_len();
+    let window = parent.up_to(end).ok_or(DropReason::MalformedIpv4)?;
+    packet.options = header.has_options() as u32;
     if header.is_source_routed(&window, at) {
         return Err(DropReason::UnsupportedExtension);
     }
-    if header.is_fragment() {
+    packet.piece = header.piece()?;
+    if packet.piece.is_later() {
         packet.kind = Kind::Fragment;
-        return Ok(());
+        return Ok(end);
     }
     let payload = at + header.header_len();
     packet.transport = payload;
-    match header.protocol() {
+    let read = match header.protocol() {
         ip_proto::ICMP => icmp(&window, payload, packet),
         _ => transport(&window, payload, packet),
+    };
+    whole_header(read, packet).map(|()| end)
+}
+
+/// A first fragment that is too short for its transport header is a fragment and nothing more: of no device's
+/// business it may go on, of a device it is refused as what it is.
+#[inline(always)]
+const fn whole_header(read: Result<(), DropReason>, packet: &mut Packet) -> Result<(), DropReason> {
+    match read {
+        Err(
+            DropReason::MalformedTcp
+            | DropReason::MalformedUdp
+            | DropReason::MalformedSctp
+            | DropReason::MalformedIcmp,
+        ) if packet.piece.is_fragment() => {
+            packet.kind = Kind::Fragment;
+            packet.piece.tiny = 1;
+            Ok(())
+        }
+        read => read,
     }
 }
 
 #[inline(always)]
-fn ipv6<F: Frame + ?Sized>(parent: &Window<'_, F>, at: u32, packet: &mut Packet) -> Result<(), DropReason> {
+fn ipv6<F: Frame + ?Sized>(parent: &Window<'_, F>, at: u32, packet: &mut Packet) -> Result<u32, DropReason> {
     let header = Ipv6::load(parent, at).ok_or(DropReason::MalformedIpv6)?;
     packet.source = header.source();
     packet.destination = header.destination();
@@ -241,18 +272,22 @@ fn ipv6<F: Frame + ?Sized>(parent: &Window<'_, F>, at: u32, packet: &mut Packet)
         return Err(DropReason::MartianDestination);
     }
     let start = at + ipv6::LEN as u32;
-    let window = parent.up_to(start + header.payload_len()).ok_or(DropReason::MalformedIpv6)?;
+    let end = start + header.payload_len();
+    let window = parent.up_to(end).ok_or(DropReason::MalformedIpv6)?;
     let payload = header.payload(&window, start)?;
     packet.protocol = payload.protocol;
     packet.transport = payload.at;
-    if payload.fragment {
+    packet.options = payload.options as u32;
+    packet.piece = payload.piece;
+    if payload.piece.is_later() {
         packet.kind = Kind::Fragment;
-        return Ok(());
+        return Ok(end);
     }
-    match payload.protocol {
+    let read = match payload.protocol {
         ip_proto::ICMPV6 => icmpv6(&window, &header, payload, packet),
         _ => transport(&window, payload.at, packet),
-    }
+    };
+    whole_header(read, packet).map(|()| end)
 }
 
 #[inline(always)]
@@ -267,7 +302,7 @@ fn transport<F: Frame + ?Sized>(
             packet.detail = flags;
             ports
         }
-        ip_proto::UDP => l4::udp(window, at).ok_or(DropReason::MalformedUdp)?,
+        ip_proto::UDP => l4::udp(window, at, packet.piece.is_fragment()).ok_or(DropReason::MalformedUdp)?,
         ip_proto::SCTP => l4::sctp(window, at).ok_or(DropReason::MalformedSctp)?,
         protocol => {
             if ip_proto::is_portless(protocol) {

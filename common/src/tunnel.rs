@@ -37,11 +37,11 @@ pub fn enter<F: Frame + ?Sized, T: Tables>(
         return Ok(None);
     }
     let local = search::scope(tables, place.endpoints, case.packet.destination)? != 0;
-    let ours = case.packet.destination_port == gtpu::PORT || matches!(case.packet.kind, Kind::Fragment);
+    let ours = case.packet.destination_port == gtpu::PORT || case.packet.piece.is_fragment();
     if !local || !ours {
         return Ok(None);
     }
-    if matches!(case.packet.kind, Kind::Fragment) {
+    if case.packet.piece.is_fragment() {
         return Err(DropReason::GtpuOuterFragment);
     }
     let known = search::scope(tables, place.peers, case.packet.source)? != 0;
@@ -51,10 +51,14 @@ pub fn enter<F: Frame + ?Sized, T: Tables>(
 /// Refuses what would reach an endpoint unjudged: past its interface, or in pieces.
 #[inline(always)]
 pub const fn past_its_interface(packet: &Packet) -> Result<(), DropReason> {
-    match (packet.protocol, packet.kind) {
-        (ip_proto::UDP, Kind::Fragment) => Err(DropReason::GtpuOuterFragment),
-        (ip_proto::UDP, _) if packet.destination_port == gtpu::PORT => Err(DropReason::GtpuPeer),
-        _ => Ok(()),
+    if packet.protocol != ip_proto::UDP {
+        Ok(())
+    } else if packet.piece.is_fragment() {
+        Err(DropReason::GtpuOuterFragment)
+    } else if packet.destination_port == gtpu::PORT {
+        Err(DropReason::GtpuPeer)
+    } else {
+        Ok(())
     }
 }
 

@@ -41,6 +41,7 @@ numbered! {
         Established = 3, "established", "A live flow holds.";
         Opened = 4, "opened", "A rule allows it; the flow is new.";
         Gtpu = 5, "gtpu", "Talk between GTP-U endpoints: echo, error indication, end marker (TS 29.281 clause 7).";
+        IcmpError = 6, "icmp_error", "An ICMP error about a live flow.";
     }
 }
 
@@ -61,8 +62,8 @@ numbered! {
         UnsupportedExtension = 12, "unsupported_extension", "An IPv6 extension chain that is too long, a routing header that still names hops, or an IPv4 source route.";
         UnsupportedProtocol = 13, "unsupported_protocol", "An IP protocol that no rule can name.";
         UnsupportedIcmp = 14, "unsupported_icmp", "An ICMP message that is neither echo nor an error.";
-        IcmpError = 15, "icmp_error", "An ICMP error; passing those about live flows is not supported yet.";
-        FragmentUnsupported = 16, "fragment_unsupported", "An IP fragment from or to a device.";
+        IcmpErrorUnrelated = 15, "icmp_error_unrelated", "An ICMP error that is not about a live flow of the device.";
+        FragmentDenied = 16, "fragment_denied", "An IP fragment from or to a device of a network that drops fragments.";
         UnknownVlan = 17, "unknown_vlan", "A device address on an interface and VLAN where no network is seen.";
         UnknownDevice = 18, "unknown_device", "The address lies in a pool but belongs to no device.";
         UnknownPeer = 19, "unknown_peer", "The destination lies in a pool but belongs to no device.";
@@ -97,6 +98,15 @@ numbered! {
         GtpuOuterFragment = 48, "gtpu_outer_fragment", "A fragment of a GTP-U packet: what is inside cannot be judged.";
         ControlProtocol = 49, "control_protocol", "A device speaks GTP-C, PFCP, GTP' or GTP-U, which only the core's own machines do.";
         Quarantined = 50, "quarantined", "The device, or the one at the other end, was put in quarantine.";
+        MalformedFragment = 51, "malformed_fragment", "A fragment whose offset and length no datagram can have (RFC 791, RFC 8200).";
+        FragmentEarly = 52, "fragment_early", "A fragment that comes before the one it follows, or after its flow has ended.";
+        FragmentOverlap = 53, "fragment_overlap", "A fragment that overlaps the ones before it (RFC 5722).";
+        FragmentRepeated = 54, "fragment_repeated", "A fragment that was there before.";
+        FragmentTiny = 55, "fragment_tiny", "A first fragment without its whole transport header (RFC 1858, RFC 7112).";
+        FragmentRewrite = 56, "fragment_rewrite", "A second first fragment of a datagram that is on its way.";
+        FragmentQuota = 57, "fragment_quota", "The device has as many fragmented datagrams on their way as it may have.";
+        IpOptions = 58, "ip_options", "IPv4 options or IPv6 options headers, which the network does not pass.";
+        IcmpErrorRate = 59, "icmp_error_rate", "More ICMP errors than a device may get or send.";
     }
 }
 

@@ -85,7 +85,12 @@ const fn is_worth_telling(verdict: Verdict) -> bool {
     match verdict {
         Verdict::Drop(_) | Verdict::Pass(Pass::Opened) => true,
         Verdict::Pass(
-            Pass::Transit | Pass::Neighbour | Pass::LinkControl | Pass::Established | Pass::Gtpu,
+            Pass::Transit
+            | Pass::Neighbour
+            | Pass::LinkControl
+            | Pass::Established
+            | Pass::Gtpu
+            | Pass::IcmpError,
         ) => false,
     }
 }

@@ -8,6 +8,7 @@ mod account;
 mod atomic;
 mod bounded;
 mod flows;
+mod fragments;
 mod frame;
 mod maps;
 mod program;

@@ -13,6 +13,7 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::decide::Tables;
+use bulkhead_common::fragment::{self, FragmentPlace};
 use bulkhead_common::search;
 use bulkhead_common::tunnel::Tunnels;
 
@@ -58,6 +59,14 @@ pub(crate) static FLOWS: Array<FlowSlot, { map::FLOW_CAPACITY as usize }, MMAP> 
 pub(crate) static FLOW_GEOMETRY: Array<FlowGeometry, 1, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static DEVICE_STATES: Array<DeviceState, { map::DEVICE_CAPACITY as usize }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static FRAGMENTS: Array<
+    FragmentPlace,
+    { map::DEVICE_CAPACITY as usize * fragment::PLACES as usize },
+    MMAP,
+> = Array::new();
+#[btf_map]
+pub(crate) static ERROR_BUDGETS: Array<u64, { map::DEVICE_CAPACITY as usize }, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuHashMap<u32, Counters, { map::INTERFACE_CAPACITY as usize }, SPARSE> =
     PerCpuHashMap::new();

@@ -61,6 +61,26 @@ impl Engine for Program {
     }
 
     #[inline(always)]
+    fn read_error(&self, case: &mut Case) -> Step {
+        step_from_number(subprogram::read_error(self.context, case))
+    }
+
+    #[inline(always)]
+    fn judge_error(&self, case: &mut Case) -> Step {
+        step_from_number(subprogram::judge_error(case))
+    }
+
+    #[inline(always)]
+    fn gather(&self, case: &mut Case) -> Step {
+        step_from_number(subprogram::gather(case))
+    }
+
+    #[inline(always)]
+    fn remember(&self, case: &mut Case) -> Step {
+        step_from_number(subprogram::remember(case))
+    }
+
+    #[inline(always)]
     fn hold(&self, case: &mut Case) -> Step {
         step_from_number(subprogram::hold(case))
     }

@@ -9,7 +9,7 @@ use bulkhead_common::decide::FlowStart;
 use bulkhead_common::engine::{Step, step_to_number};
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::verdict::{DropReason, Verdict};
-use bulkhead_common::{decide, flow_table, identify, parse, tunnel};
+use bulkhead_common::{decide, flow_table, fragment, icmp_error, identify, parse, tunnel};
 
 use crate::account;
 use crate::frame::XdpFrame;
@@ -52,6 +52,33 @@ pub(crate) extern "C" fn enter_tunnel(context: *mut xdp_md, case: *mut Case) -> 
 #[inline(never)]
 pub(crate) extern "C" fn identify(case: *mut Case) -> u32 {
     stage(case, |case| identify::identify(&Maps, case))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn read_error(context: *mut xdp_md, case: *mut Case) -> u32 {
+    stage(case, |case| icmp_error::read(&XdpFrame::new(context), case).map(|()| None))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn judge_error(case: *mut Case) -> u32 {
+    stage(case, |case| icmp_error::judge(&Maps, case).map(Some))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn gather(case: *mut Case) -> u32 {
+    stage(case, |case| fragment::gather(&Maps, case).map(|()| None))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn remember(case: *mut Case) -> u32 {
+    stage(case, |case| {
+        fragment::remember(&Maps, case);
+        Ok(None)
+    })
 }
 
 #[unsafe(no_mangle)]

@@ -7,6 +7,7 @@ use bulkhead::reconcile::{Memory, Reconciler};
 use bulkhead_common::abi::value::INITIATOR_LOCAL;
 use bulkhead_common::abi::{Addr, Flow, NetworkId};
 use bulkhead_common::case::Case;
+use bulkhead_common::parse::Kind;
 use bulkhead_common::wire::ip_proto;
 use tests::generate::{Random, SLEPT, Shot, Traffic, World, seed};
 
@@ -83,7 +84,9 @@ fn foretell(before: &World, after: &World, seed: u64, tally: &mut Tally) -> Resu
         now = shot.now;
         memory.set_now(now, now + SLEPT);
         let (verdict, case) = memory.judge(&shot.bytes, shot.ifindex);
-        if verdict.passes() && !case.evidence.device.is_none() {
+        // A piece says something in its place only, and an error nothing of its own.
+        let whole = !case.packet.piece.is_fragment() && case.packet.kind != Kind::IcmpError;
+        if verdict.passes() && whole && !case.evidence.device.is_none() {
             seen.insert((Ends::of_packet(&case), case.packet.source), shot);
         }
     }

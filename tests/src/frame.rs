@@ -141,6 +141,17 @@ impl Frame {
         )
     }
 
+    /// Sets the identification of the datagram that the fragment belongs to; behind a fragment header, that of IPv6.
+    pub fn identified(self, id: u16) -> Self {
+        self.change(
+            |body| matches!(body, Body::Ipv4 | Body::Extension(FRAGMENT)),
+            |header| {
+                let at = if header[0] >> 4 == 4 { 4 } else { 6 };
+                header[at..at + 2].copy_from_slice(&id.to_be_bytes());
+            },
+        )
+    }
+
     /// Adds an IPv6 fragment header.
     pub fn fragment_header(self, offset: u16, more: bool) -> Self {
         let [high, low] = (offset & 0xfff8 | u16::from(more)).to_be_bytes();

@@ -19,6 +19,7 @@ use bulkhead_common::abi::{
     Subinterface, SubinterfaceKey, map,
 };
 use bulkhead_common::flow_table::{BUCKET, Memory as _};
+use bulkhead_common::fragment::{FragmentPlace, PLACES};
 use bytemuck::Zeroable as _;
 
 use crate::generate::Random;
@@ -98,6 +99,9 @@ impl Kernel {
         }
         self.rows(map::IDENTITIES, &layout.identities)?;
         self.rows(map::TUNNELS, &vec![0u64; layout.identities.len()])?;
+        let devices = layout.devices.iter().map(|row| row.device.0 as usize + 1).max().unwrap_or_default();
+        self.rows(map::ERROR_BUDGETS, &vec![0u64; devices])?;
+        self.rows(map::FRAGMENTS, &vec![FragmentPlace::default(); devices * PLACES as usize])?;
         self.rows(map::NETWORKS, &layout.networks)?;
         self.rows(map::SCOPES, &layout.scopes)?;
         self.rows(map::DEVICES, &layout.devices)?;

@@ -15,17 +15,23 @@ mod dissect;
 mod flaw;
 mod intent;
 mod link;
+mod piece;
 mod place;
 mod quarantine;
+mod report;
 mod transport;
 mod tunnel;
 
 pub use dissect::{Dissected, What, dissect};
 pub use flaw::Flaw;
+pub use piece::Piece;
+pub use report::{About, Failed};
 
 use crate::generate::Shut;
 use conversation::Conversations;
 use intent::Intent;
+use piece::Begun;
+use report::Reports;
 use tunnel::{Heard, Unwrapped};
 
 /// What the oracle says about a frame.
@@ -53,6 +59,8 @@ pub struct Oracle<'p> {
     conversations: Conversations,
     heard: Vec<Heard>,
     shut: &'p [Shut],
+    begun: Vec<Begun>,
+    reports: Vec<Reports>,
     flaw: Option<Flaw>,
 }
 
@@ -77,6 +85,8 @@ impl<'p> Oracle<'p> {
             conversations: Conversations::default(),
             heard: Vec::new(),
             shut: &[],
+            begun: Vec::new(),
+            reports: Vec::new(),
             flaw: None,
         }
     }

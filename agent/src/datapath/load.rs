@@ -9,6 +9,7 @@ use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 use bulkhead_common::abi::map;
+use bulkhead_common::fragment;
 
 use crate::tables::Capacities;
 
@@ -19,7 +20,7 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 pub const PROGRAM: &str = "bulkhead";
 
 /// Maps that outlive the agent, by name. The others are scratch of one program.
-pub const PINNED: [&str; 20] = [
+pub const PINNED: [&str; 22] = [
     map::GENERATION,
     map::SUBINTERFACES,
     map::NETWORKS,
@@ -36,6 +37,8 @@ pub const PINNED: [&str; 20] = [
     map::FLOWS,
     map::FLOW_GEOMETRY,
     map::DEVICE_STATES,
+    map::FRAGMENTS,
+    map::ERROR_BUDGETS,
     map::COUNTERS,
     map::EVENTS,
     map::EVENT_BUDGETS,
@@ -43,7 +46,7 @@ pub const PINNED: [&str; 20] = [
 ];
 
 /// Entries of the maps that are made to measure; adopted maps keep their size.
-fn entries(sizes: &Capacities) -> [(&'static str, u32); 9] {
+fn entries(sizes: &Capacities) -> [(&'static str, u32); 11] {
     [
         // Two rows for each device, and device 0 is nobody.
         (map::DEVICES, sizes.devices.saturating_add(1).saturating_mul(2)),
@@ -55,6 +58,8 @@ fn entries(sizes: &Capacities) -> [(&'static str, u32); 9] {
         (map::PORTS, sizes.ports),
         (map::FLOWS, sizes.flows),
         (map::DEVICE_STATES, sizes.devices.saturating_add(1)),
+        (map::FRAGMENTS, sizes.devices.saturating_add(1).saturating_mul(fragment::PLACES)),
+        (map::ERROR_BUDGETS, sizes.devices.saturating_add(1)),
     ]
 }
 

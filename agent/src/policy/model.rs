@@ -73,6 +73,10 @@ pub struct Network {
     pub services: BTreeMap<Name, Service>,
     /// Ports that no rule opens for any device of this network.
     pub never: Vec<Port>,
+    /// What happens to IP fragments from and to its devices.
+    pub fragments: FragmentMode,
+    /// True if its devices may send and be sent IPv4 options and IPv6 options headers.
+    pub passes_options: bool,
     /// How long its flows live.
     pub timeouts: Timeouts,
 }
@@ -114,6 +118,15 @@ impl Timeouts {
             portless: seconds(self.portless),
         }
     }
+}
+
+/// What happens to IP fragments from and to devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FragmentMode {
+    /// In order and without overlap they are judged by their first one.
+    Track,
+    /// They are dropped.
+    Drop,
 }
 
 /// Where frames enter: an interface and up to two VLAN tags.

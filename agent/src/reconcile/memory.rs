@@ -17,7 +17,7 @@ use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
 
 use super::op::{Capacity, Op, Rows};
-use crate::tables::{FlowTable, TunnelTable};
+use crate::tables::{FlowTable, Passing, TunnelTable, passes_on};
 
 /// Tables of a fixed size.
 #[derive(Clone, Debug)]
@@ -36,6 +36,7 @@ pub struct Memory {
     ports: Vec<PortRange>,
     flows: FlowTable,
     tunnels: TunnelTable,
+    passing: Passing,
 }
 
 impl Memory {
@@ -56,6 +57,7 @@ impl Memory {
             ports: vec![PortRange::default(); capacity.ports as usize],
             flows: FlowTable::default(),
             tunnels: TunnelTable::default(),
+            passing: Passing::default(),
         }
     }
 
@@ -241,6 +243,8 @@ impl Tables for Memory {
         self.ports.get(index as usize)
     }
 }
+
+passes_on!(Memory);
 
 impl Tunnels for Memory {
     fn tunnel(&self, slot: u32) -> Option<u64> {

@@ -78,6 +78,7 @@ fn read_networks(rows: &impl Rows, state: &mut State) -> Result<()> {
         let row = rows.network(bank_row(state.epoch, id)).unwrap_or_default();
         if row != Network::default() {
             let facts = NetworkFacts {
+                flags: row.flags,
                 scopes: read_scopes(rows, row.scopes)?,
                 prefixes: read_scopes(rows, row.prefixes)?,
                 timeouts: row.timeouts,

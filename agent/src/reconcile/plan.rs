@@ -315,7 +315,7 @@ impl<'s> Plan<'s> {
             };
             let row = Network {
                 since,
-                _flags: 0,
+                flags: facts.flags,
                 scopes: self.write_scopes(&facts.scopes, scopes)?,
                 prefixes: self.write_scopes(&facts.prefixes, scopes)?,
                 timeouts: facts.timeouts,

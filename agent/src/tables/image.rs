@@ -16,7 +16,7 @@ use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
 
-use super::{Behind, FlowTable, Remote, Rules, Scoped, Tables, TunnelTable};
+use super::{Behind, FlowTable, Passing, Remote, Rules, Scoped, Tables, TunnelTable, passes_on};
 
 /// Flat rows, as a layout fills them; row 0 of devices and rule sets is nobody's.
 #[derive(Clone, Debug, Default)]
@@ -73,7 +73,13 @@ impl Layout {
             let scopes = self.add_scopes(&facts.scopes);
             let prefixes = self.add_scopes(&facts.prefixes);
             if let Some(row) = self.networks.get_mut(network.0 as usize) {
-                *row = Network { since: GENERATION, _flags: 0, scopes, prefixes, timeouts: facts.timeouts };
+                *row = Network {
+                    since: GENERATION,
+                    flags: facts.flags,
+                    scopes,
+                    prefixes,
+                    timeouts: facts.timeouts,
+                };
             }
         }
     }
@@ -179,6 +185,7 @@ pub struct Image {
     layout: Layout,
     flows: FlowTable,
     tunnels: TunnelTable,
+    passing: Passing,
 }
 
 impl Image {
@@ -289,6 +296,8 @@ impl bulkhead_common::decide::Tables for Image {
         self.layout.ports.get(index as usize)
     }
 }
+
+passes_on!(Image);
 
 impl Tunnels for Image {
     fn tunnel(&self, slot: u32) -> Option<u64> {

@@ -7,12 +7,15 @@ mod capacities;
 mod flow_table;
 mod host;
 mod image;
+mod passing;
 mod tunnel_table;
 
 pub use capacities::Capacities;
 pub use flow_table::FlowTable;
 pub use host::{Host, HostInterface};
 pub use image::{Image, Layout};
+pub use passing::Passing;
+pub(crate) use passing::passes_on;
 pub use tunnel_table::TunnelTable;
 
 use std::collections::BTreeMap;
@@ -47,6 +50,8 @@ pub struct Tables {
 /// What the addresses of a network are.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NetworkFacts {
+    /// `NETWORK_*` bits.
+    pub flags: u32,
     /// Pools and infrastructure: sorted, disjoint; infrastructure wins over pools.
     pub scopes: Vec<Scoped>,
     /// Which prefix of a device covers an address, where the address alone does not lead to it: sorted,

@@ -28,6 +28,10 @@ pub const PEERS: &str = "PEERS";
 pub const PORTS: &str = "PORTS";
 /// [`super::FlowSlot`], eight to a bucket (ARRAY, mmap).
 pub const FLOWS: &str = "FLOWS";
+/// [`crate::fragment::FragmentPlace`]s, four for each device (ARRAY, mmap); written by the program.
+pub const FRAGMENTS: &str = "FRAGMENTS";
+/// Device → when its next ICMP error may come, in nanoseconds (ARRAY, mmap); written by the program.
+pub const ERROR_BUDGETS: &str = "ERROR_BUDGETS";
 /// [`super::FlowGeometry`] of [`FLOWS`] (ARRAY of one, mmap).
 pub const FLOW_GEOMETRY: &str = "FLOW_GEOMETRY";
 /// [`super::DeviceState`] by [`super::DeviceId`] (ARRAY, mmap).

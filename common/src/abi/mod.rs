@@ -39,6 +39,7 @@ const _: () = {
     assert!(size_of::<Range>() == 40);
     assert!(size_of::<Peer>() == 20);
     assert!(size_of::<PortRange>() == 16);
+    assert!(size_of::<crate::fragment::FragmentPlace>() == 64);
     assert!(size_of::<event::Event>() == 112);
     assert!(size_of::<ReplayInput>() == 32);
     assert!(size_of::<FlowSlot>() == 128 && align_of::<FlowSlot>() == 64);

@@ -161,8 +161,8 @@ impl Subinterface {
 pub struct Network {
     /// Since when this row has this content.
     pub since: Generation,
-    /// Zero; room for the fragment mode.
-    pub _flags: u32,
+    /// [`NETWORK_DROPS_FRAGMENTS`], [`NETWORK_PASSES_OPTIONS`].
+    pub flags: u32,
     /// Pools and infrastructure, sorted and disjoint.
     pub scopes: Span,
     /// Which prefix of a device covers an address: as [`ScopeRange`]s whose scope is the prefix's length.
@@ -207,11 +207,16 @@ impl Timeouts {
     };
 }
 
+/// [`Network::flags`]: no fragment from or to a device passes.
+pub const NETWORK_DROPS_FRAGMENTS: u32 = 1;
+/// [`Network::flags`]: packets with IPv4 options or IPv6 options headers are judged like others.
+pub const NETWORK_PASSES_OPTIONS: u32 = 2;
+
 impl Network {
     /// A network without addresses.
     pub const NOBODY: Self = Self {
         since: Generation::NONE,
-        _flags: 0,
+        flags: 0,
         scopes: Span::EMPTY,
         prefixes: Span::EMPTY,
         timeouts: Timeouts::DEFAULT,

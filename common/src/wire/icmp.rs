@@ -6,6 +6,12 @@ use crate::frame::{Frame, Window};
 /// Bytes of the fixed part.
 pub const LEN: usize = 8;
 
+/// ICMP echo reply (RFC 792).
+pub const ECHO_REPLY_V4: u8 = 0;
+/// ICMPv6 echo reply (RFC 4443).
+pub const ECHO_REPLY_V6: u8 = 129;
+/// ICMP redirect (RFC 792).
+pub const REDIRECT_V4: u8 = 5;
 /// ICMP echo request (RFC 792).
 pub const ECHO_REQUEST_V4: u8 = 8;
 /// ICMPv6 echo request (RFC 4443).
@@ -64,9 +70,10 @@ impl Icmp {
     #[inline(always)]
     pub const fn message_v4(&self) -> Message {
         match self.kind() {
-            0 => Message::EchoReply,
+            ECHO_REPLY_V4 => Message::EchoReply,
             ECHO_REQUEST_V4 => Message::EchoRequest,
-            3 | 4 | 5 | 11 | 12 => Message::Error,
+            // Source quench (4) is obsolete (RFC 6633), a redirect (5) is a router's order.
+            3 | 11 | 12 => Message::Error,
             _ => Message::Other,
         }
     }
@@ -76,7 +83,7 @@ impl Icmp {
     pub const fn message_v6(&self) -> Message {
         match self.kind() {
             ECHO_REQUEST_V6 => Message::EchoRequest,
-            129 => Message::EchoReply,
+            ECHO_REPLY_V6 => Message::EchoReply,
             133 => Message::RouterSolicitation,
             134 | 137 => Message::RouterOnly,
             135 | 136 => Message::Neighbour,

@@ -1,7 +1,9 @@
 //! IPv4 header (RFC 791): options are skipped by IHL, fragments told apart.
 
 use crate::abi::Addr;
+use crate::fragment::Piece;
 use crate::frame::{Frame, Window};
+use crate::verdict::DropReason;
 
 /// Bytes of a header without options.
 pub const LEN: usize = 20;
@@ -67,11 +69,23 @@ impl Ipv4 {
         found != 0
     }
 
-    /// True for every fragment, the first one included.
+    /// Which part of its datagram the packet is; [`Piece::WHOLE`] if it is all of it.
     #[inline(always)]
-    pub const fn is_fragment(&self) -> bool {
+    pub const fn piece(&self) -> Result<Piece, DropReason> {
+        let field = u16::from_be_bytes([self.0[6], self.0[7]]);
         // More fragments, or an offset; "don't fragment" is neither.
-        u16::from_be_bytes([self.0[6], self.0[7]]) & 0x3fff != 0
+        if field & 0x3fff == 0 {
+            return Ok(Piece::WHOLE);
+        }
+        let id = u16::from_be_bytes([self.0[4], self.0[5]]) as u32;
+        let len = self.total_len() - self.header_len();
+        Piece::new(id, (field & 0x1fff) * 8, len, field & 0x2000 != 0, self.protocol())
+    }
+
+    /// True if there are options.
+    #[inline(always)]
+    pub const fn has_options(&self) -> bool {
+        self.0[0] & 0x0f > 5
     }
 
     /// Protocol of the payload.
@@ -114,7 +128,8 @@ mod tests {
         assert_eq!((ip.header_len(), ip.total_len(), ip.protocol()), (24, 24, 17));
         assert_eq!(ip.source(), Addr::from_v4([192, 0, 2, 1]));
         assert_eq!(ip.destination(), Addr::from_v4([203, 0, 113, 9]));
-        assert!(!ip.is_fragment());
+        assert_eq!(ip.piece(), Ok(Piece::WHOLE));
+        assert!(ip.has_options());
     }
 
     #[test]
@@ -128,11 +143,18 @@ mod tests {
 
     #[test]
     fn both_ends_of_a_fragment_train_are_fragments() {
-        for (high, low) in [(0x20, 0), (0, 1), (0x1f, 0xff)] {
-            let mut bytes = header();
-            (bytes[6], bytes[7]) = (high, low);
-            assert!(load(&bytes).unwrap().is_fragment());
+        for (high, low, from, more) in [(0x20, 0, 0, 1), (0x20, 1, 8, 1), (0x3f, 0, 63_488, 1)] {
+            let mut bytes = [&header()[..], &[0; 16]].concat();
+            (bytes[3], bytes[5], bytes[6], bytes[7]) = (40, 7, high, low);
+            let piece = load(&bytes).unwrap().piece().unwrap();
+            assert_eq!((piece.id, piece.from, piece.to, piece.more), (7, from, from + 16, more));
         }
+        // Beyond the longest datagram (the ping of death), or empty.
+        let mut bytes = [&header()[..], &[0; 16]].concat();
+        (bytes[3], bytes[6], bytes[7]) = (40, 0x1f, 0xff);
+        assert_eq!(load(&bytes).unwrap().piece(), Err(DropReason::MalformedFragment));
+        bytes[3] = 24;
+        assert_eq!(load(&bytes).unwrap().piece(), Err(DropReason::MalformedFragment));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::ip_proto;
 use crate::abi::Addr;
+use crate::fragment::Piece;
 use crate::frame::{Frame, Window};
 use crate::verdict::DropReason;
 
@@ -21,8 +22,12 @@ pub struct Payload {
     pub protocol: u8,
     /// Where it starts.
     pub at: u32,
-    /// True behind a fragment header.
+    /// Which part of its datagram the packet is.
+    pub piece: Piece,
+    /// True if there was a fragment header, of a whole packet too (RFC 6946).
     pub fragment: bool,
+    /// True if there was a hop-by-hop, destination options or routing header.
+    pub options: bool,
     /// True if there was any extension header.
     pub extended: bool,
 }
@@ -92,14 +97,22 @@ impl Ipv6 {
     /// Walks the extension chain that starts at `at`, behind the fixed header.
     #[inline(always)]
     pub fn payload<F: Frame + ?Sized>(&self, window: &Window<'_, F>, at: u32) -> Result<Payload, DropReason> {
-        let mut payload = Payload { protocol: self.next_header(), at, fragment: false, extended: false };
+        let mut payload = Payload {
+            protocol: self.next_header(),
+            at,
+            piece: Piece::WHOLE,
+            fragment: false,
+            options: false,
+            extended: false,
+        };
         for step in 0..IPV6_EXT_MAX {
-            if !is_extension(payload.protocol) || payload.fragment {
+            // Behind the header of a later fragment there is none that could be read.
+            if !is_extension(payload.protocol) || payload.piece.is_later() {
                 return Ok(payload);
             }
             payload = payload.skip(window, step)?;
         }
-        let unwalked = is_extension(payload.protocol) && !payload.fragment;
+        let unwalked = is_extension(payload.protocol) && !payload.piece.is_later();
         if unwalked { Err(DropReason::UnsupportedExtension) } else { Ok(payload) }
     }
 }
@@ -107,9 +120,10 @@ impl Ipv6 {
 impl Payload {
     #[inline(always)]
     fn skip<F: Frame + ?Sized>(self, window: &Window<'_, F>, step: u32) -> Result<Self, DropReason> {
-        let [next, len, _, segments_left, ..]: [u8; 8] =
-            window.load(self.at).ok_or(DropReason::MalformedIpv6)?;
+        let header: [u8; 8] = window.load(self.at).ok_or(DropReason::MalformedIpv6)?;
+        let [next, len, _, segments_left, ..] = header;
         let bytes = match self.protocol {
+            ip_proto::FRAGMENT if self.fragment => return Err(DropReason::UnsupportedExtension),
             // Hop-by-hop options stand first or nowhere (RFC 8200 section 4.1).
             ip_proto::HOP_BY_HOP if step > 0 => return Err(DropReason::MalformedIpv6),
             // The address in the header is not the final one: judging it would be judging a lie.
@@ -120,13 +134,28 @@ impl Payload {
         if window.rest(self.at) < bytes {
             return Err(DropReason::MalformedIpv6);
         }
+        let at = self.at + bytes;
+        let fragment = self.protocol == ip_proto::FRAGMENT;
         Ok(Self {
             protocol: next,
-            at: self.at + bytes,
-            fragment: self.protocol == ip_proto::FRAGMENT,
+            at,
+            piece: if fragment { piece(header, window.rest(at))? } else { self.piece },
+            fragment: self.fragment || fragment,
+            options: self.options || !fragment,
             extended: true,
         })
     }
+}
+
+/// Which part of its datagram a packet with this fragment header is; a whole one may have it too (RFC 6946).
+#[inline(always)]
+const fn piece(header: [u8; 8], len: u32) -> Result<Piece, DropReason> {
+    let field = u16::from_be_bytes([header[2], header[3]]);
+    if field & 0xfff9 == 0 {
+        return Ok(Piece::WHOLE);
+    }
+    let id = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    Piece::new(id, field & 0xfff8, len, field & 1 != 0, header[0])
 }
 
 /// An authentication header is not one: it may hold a tunnel, and IPv4 has it as a protocol like others.
@@ -187,11 +216,22 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_fragment_header_nothing_is_walked() {
-        let payload =
-            walk(&packet(&[(44, &[0, 0, 1, 0, 0, 0, 0]), (60, &[0, 0, 0, 0, 0, 0, 0])], 6)).unwrap();
-        assert!(payload.fragment);
-        assert_eq!(payload.protocol, 60);
+    fn behind_the_header_of_a_later_fragment_nothing_is_walked() {
+        let options: (u8, &[u8]) = (60, &[0, 0, 0, 0, 0, 0, 0]);
+        let later = walk(&packet(&[(44, &[0, 0, 8, 0, 0, 0, 7]), options], 6)).unwrap();
+        assert_eq!((later.protocol, later.piece.from, later.piece.to, later.piece.id), (60, 8, 16, 7));
+        let first = walk(&packet(&[(44, &[0, 0, 1, 0, 0, 0, 7]), options], 6)).unwrap();
+        assert_eq!((first.protocol, first.piece.protocol, first.piece.more), (6, 60, 1));
+        assert!(first.options && first.fragment);
+    }
+
+    #[test]
+    fn an_atomic_fragment_is_a_whole_packet_and_a_second_fragment_header_is_refused() {
+        let atomic: (u8, &[u8]) = (44, &[0, 0, 0, 0, 0, 0, 7]);
+        let whole = walk(&packet(&[atomic], 6)).unwrap();
+        assert!(whole.piece == Piece::WHOLE && whole.fragment && whole.extended && !whole.options);
+        assert_eq!(walk(&packet(&[atomic, atomic], 6)), Err(DropReason::UnsupportedExtension));
+        assert_eq!(walk(&packet(&[(44, &[0, 0, 1, 0, 0, 0, 7])], 6)), Err(DropReason::MalformedFragment));
     }
 
     #[test]

@@ -36,12 +36,13 @@ pub fn tcp<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32) -> Option<(Ports,
     fits.then_some((ports([header[0], header[1], header[2], header[3]]), header[13]))
 }
 
-/// Reads the ports of a UDP header; nothing if it is cut off or its length does not fit.
+/// Reads the ports of a UDP header; nothing if it is cut off or its length does not fit. Of a first fragment
+/// the length is that of the whole datagram, so it does not.
 #[inline(always)]
-pub fn udp<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32) -> Option<Ports> {
+pub fn udp<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32, fragment: bool) -> Option<Ports> {
     let [s0, s1, d0, d1, l0, l1, _, _]: [u8; UDP_LEN] = window.load(at)?;
     let len = u16::from_be_bytes([l0, l1]) as u32;
-    let fits = len >= UDP_LEN as u32 && window.rest(at) >= len;
+    let fits = len >= UDP_LEN as u32 && (fragment || window.rest(at) >= len);
     fits.then_some(ports([s0, s1, d0, d1]))
 }
 
@@ -59,8 +60,9 @@ pub fn sctp<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32) -> Option<Ports>
     Some(ports([s0, s1, d0, d1]))
 }
 
+/// Both ports, which stand first in every header that has them.
 #[inline(always)]
-const fn ports([s0, s1, d0, d1]: [u8; 4]) -> Ports {
+pub const fn ports([s0, s1, d0, d1]: [u8; 4]) -> Ports {
     Ports { source: u16::from_be_bytes([s0, s1]), destination: u16::from_be_bytes([d0, d1]) }
 }
 
@@ -87,14 +89,14 @@ mod tests {
     #[test]
     fn udp_length_must_fit() {
         let mut bytes = [0, 7, 0, 9, 0, 10, 0, 0, 1, 2, 3];
-        assert_eq!(udp(&window(&bytes), 0), Some(Ports { source: 7, destination: 9 }));
+        assert_eq!(udp(&window(&bytes), 0, false), Some(Ports { source: 7, destination: 9 }));
         for len in [0, 7, 12] {
             bytes[5] = len;
-            assert_eq!(udp(&window(&bytes), 0), None, "{len}");
+            assert_eq!(udp(&window(&bytes), 0, false), None, "{len}");
         }
         for len in 0..10 {
             bytes[5] = 10;
-            assert_eq!(udp(&window(&bytes[..len]), 0), None, "{len}");
+            assert_eq!(udp(&window(&bytes[..len]), 0, false), None, "{len}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! One header a file, all of one shape: `load(window, at)`, then getters in wire order.
 
 pub mod arp;
+pub mod embedded;
 pub mod ethernet;
 pub mod gtpu;
 pub mod icmp;

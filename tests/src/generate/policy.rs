@@ -236,6 +236,12 @@ fn network_text(random: &mut Random, network: &Net) -> String {
     );
     never(random, &mut text);
     timeouts(random, &mut text);
+    if random.chance(15) {
+        text += "  fragments: drop\n";
+    }
+    if random.chance(30) {
+        text += "  ipOptions: pass\n";
+    }
     text
 }
 

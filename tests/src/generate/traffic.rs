@@ -1,5 +1,6 @@
 //! Random frames for a world: conversations that go on, and everything that must not pass.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use bulkhead::tables::Image;
@@ -13,6 +14,7 @@ mod choice;
 mod header;
 mod link;
 mod odd;
+mod piece;
 mod tunnel;
 
 use choice::same_host;
@@ -47,6 +49,8 @@ pub struct Traffic {
     /// What opens a conversation in this world, found by trying.
     welcome: Vec<Said>,
     said: Vec<Said>,
+    /// Frames that follow at once.
+    train: VecDeque<(Place, Vec<u8>)>,
 }
 
 /// An address or prefix of a device or behind it, and where its network is seen.
@@ -89,6 +93,37 @@ enum Words {
     Portless(u8),
 }
 
+impl Words {
+    /// Adds the header that says it.
+    fn on(self, frame: Frame) -> Frame {
+        match self {
+            Self::Tcp(source, destination, flags) => frame.tcp(source, destination).flags(flags),
+            Self::Udp(source, destination) => frame.udp(source, destination),
+            Self::Sctp(source, destination) => frame.sctp(source, destination),
+            Self::Ping(id) => frame.echo_request(id, 1),
+            Self::Pong(id) => frame.echo_reply(id, 1),
+            Self::Portless(protocol) => frame.protocol(protocol),
+        }
+    }
+
+    /// The IP protocol that it is said in.
+    fn protocol(self, v4: bool) -> u8 {
+        match self {
+            Self::Tcp(..) => 6,
+            Self::Udp(..) => 17,
+            Self::Sctp(..) => 132,
+            Self::Ping(_) | Self::Pong(_) => {
+                if v4 {
+                    1
+                } else {
+                    58
+                }
+            }
+            Self::Portless(protocol) => protocol,
+        }
+    }
+}
+
 const PORTS: [u16; 40] = [
     0, 1, 21, 22, 23, 24, 53, 67, 68, 123, 442, 443, 443, 444, 445, 546, 547, 554, 853, 1023, 1024, 4999,
     5000, 5005, 5010, 5683, 5685, 8883, 36412, 65535, 2123, 2152, 8805, 1701, 4788, 4789, 4789, 4790, 6081,
@@ -118,6 +153,7 @@ impl Traffic {
             devices: devices.collect(),
             welcome: Vec::new(),
             said: Vec::new(),
+            train: VecDeque::new(),
         };
         traffic.try_out(world);
         traffic
@@ -135,6 +171,7 @@ impl Traffic {
             }
         }
         self.said.clear();
+        self.train.clear();
     }
 
     fn pass_time(&mut self) {
@@ -151,7 +188,8 @@ impl Traffic {
         let (place, frame) = match self.random.below(100) {
             0..40 => self.fresh(),
             40..82 if !self.said.is_empty() => self.further(),
-            82..92 => self.neighbour(),
+            82..88 => self.neighbour(),
+            88..92 => self.error(),
             _ => self.oddity(),
         };
         let mut bytes = frame.build();
@@ -279,16 +317,8 @@ impl Traffic {
             return (place, frame.payload(b"two families"));
         }
         frame = self.with_extras(frame.ip(from, to), from.is_ipv6());
-        let frame = match words {
-            Words::Tcp(source, destination, flags) => frame.tcp(source, destination).flags(flags),
-            Words::Udp(source, destination) => frame.udp(source, destination),
-            Words::Sctp(source, destination) => frame.sctp(source, destination),
-            Words::Ping(id) => frame.echo_request(id, 1),
-            Words::Pong(id) => frame.echo_reply(id, 1),
-            Words::Portless(protocol) => frame.protocol(protocol),
-        };
         let payload = vec![0; self.random.below(40)];
-        (place, frame.payload(&payload))
+        (place, words.on(frame).payload(&payload))
     }
 }
 
@@ -296,6 +326,14 @@ impl Iterator for Traffic {
     type Item = Shot;
 
     fn next(&mut self) -> Option<Shot> {
+        if self.train.is_empty() && self.random.chance(2) {
+            self.begin_pieces();
+        }
+        if self.random.chance(94)
+            && let Some(shot) = self.next_piece()
+        {
+            return Some(shot);
+        }
         self.pass_time();
         Some(self.shot())
     }

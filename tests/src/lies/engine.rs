@@ -3,11 +3,13 @@
 
 use bulkhead::tables::Image;
 use bulkhead_common::abi::{
-    Addr, AddressKey, Device, Epoch, FlowKey, Network, Peer, PortRange, ProfileId, Range, RuleSet,
+    Addr, AddressKey, Device, DeviceId, Epoch, FlowKey, Network, Peer, PortRange, ProfileId, Range, RuleSet,
     ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
+use bulkhead_common::fragment::{Datagram, Fragments};
+use bulkhead_common::icmp_error::ErrorBudgets;
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -41,11 +43,19 @@ pub enum EngineLie {
     ShortList,
     /// Nobody remembers which tunnel a device came through.
     NoTunnel,
+    /// No fragment is ever remembered.
+    NoFragment,
+    /// A datagram never comes further than its first fragment.
+    StuckFragment,
+    /// All datagrams have the same number.
+    OtherFragment,
+    /// ICMP errors are not counted.
+    NoErrorBudget,
 }
 
 impl EngineLie {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Clock,
         Self::BootClock,
         Self::Search,
@@ -59,6 +69,10 @@ impl EngineLie {
         Self::HostOnly,
         Self::ShortList,
         Self::NoTunnel,
+        Self::NoFragment,
+        Self::StuckFragment,
+        Self::OtherFragment,
+        Self::NoErrorBudget,
     ];
 }
 
@@ -169,6 +183,41 @@ impl Tunnels for LyingEngine<'_> {
 
     fn bind(&self, slot: u32, seen: u64, word: u64) -> bool {
         self.lie == EngineLie::NoTunnel || self.image.bind(slot, seen, word)
+    }
+}
+
+impl Fragments for LyingEngine<'_> {
+    type Place = u32;
+
+    fn place(&self, index: u32) -> Option<u32> {
+        self.image.place(index)
+    }
+
+    fn progress(&self, place: u32) -> u64 {
+        if self.lie == EngineLie::NoFragment { 0 } else { self.image.progress(place) }
+    }
+
+    fn advance(&self, place: u32, seen: u64, next: u64) -> bool {
+        self.lie == EngineLie::StuckFragment && seen != 0 || self.image.advance(place, seen, next)
+    }
+
+    fn datagram(&self, place: u32) -> Datagram {
+        let datagram = self.image.datagram(place);
+        if self.lie == EngineLie::OtherFragment { Datagram { id: 7, ..datagram } } else { datagram }
+    }
+
+    fn describe(&self, place: u32, datagram: &Datagram) {
+        self.image.describe(place, datagram);
+    }
+}
+
+impl ErrorBudgets for LyingEngine<'_> {
+    fn error_budget(&self, device: DeviceId) -> Option<u64> {
+        if self.lie == EngineLie::NoErrorBudget { Some(0) } else { self.image.error_budget(device) }
+    }
+
+    fn spend_error(&self, device: DeviceId, seen: u64, next: u64) -> bool {
+        self.image.spend_error(device, seen, next)
     }
 }
 

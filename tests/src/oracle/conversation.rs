@@ -16,24 +16,24 @@ pub(super) struct Conversations(Vec<Conversation>);
 
 /// A conversation, as the device sees it that it is charged to.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Name {
-    network: String,
-    device: String,
-    local: IpAddr,
-    remote: IpAddr,
-    matter: Matter,
+pub(super) struct Name {
+    pub(super) network: String,
+    pub(super) device: String,
+    pub(super) local: IpAddr,
+    pub(super) remote: IpAddr,
+    pub(super) matter: Matter,
 }
 
 /// What it is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Matter {
+pub(super) enum Matter {
     Ports { protocol: u8, local: u16, remote: u16 },
     Echo { id: u16, local_asks: bool },
     Portless { protocol: u8 },
 }
 
 #[derive(Debug)]
-struct Conversation {
+pub(super) struct Conversation {
     name: Name,
     local_called: bool,
     idle_seconds: Option<u64>,
@@ -72,10 +72,7 @@ impl<'p> Oracle<'p> {
         subject: &mut Subject<'_>,
     ) -> Result<&'static str, Refusal> {
         let talk = Talk { device, peer: None, sent: true, enters: true };
-        self.told(&talk, subject, |oracle, subject| {
-            speakable(subject.frame.what)?;
-            oracle.continued(&talk, subject).unwrap_or_else(|| oracle.begun(&talk, subject))
-        })
+        self.outside(talk, subject)
     }
 
     /// From the outside to a device.
@@ -85,9 +82,19 @@ impl<'p> Oracle<'p> {
         subject: &mut Subject<'_>,
     ) -> Result<&'static str, Refusal> {
         let talk = Talk { device, peer: None, sent: false, enters: false };
-        self.told(&talk, subject, |oracle, subject| {
-            speakable(subject.frame.what)?;
-            oracle.continued(&talk, subject).unwrap_or_else(|| oracle.begun(&talk, subject))
+        self.outside(talk, subject)
+    }
+
+    fn outside(&mut self, talk: Talk<'p>, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
+        self.refuse_options(talk.device, subject)?;
+        if let What::IcmpError(about) = subject.frame.what {
+            return self.report(talk.device, None, (talk.sent, talk.enters), about, subject);
+        }
+        self.in_order(talk.device, false, subject, |oracle, subject| {
+            oracle.told(&talk, subject, |oracle, subject| {
+                speakable(subject.frame.what)?;
+                oracle.continued(&talk, subject).unwrap_or_else(|| oracle.begun(&talk, subject))
+            })
         })
     }
 
@@ -99,17 +106,24 @@ impl<'p> Oracle<'p> {
         enters: bool,
         subject: &mut Subject<'_>,
     ) -> Result<&'static str, Refusal> {
-        let sent = Talk { device: sender, peer: Some(receiver), sent: true, enters };
-        let received = Talk { device: receiver, peer: Some(sender), sent: false, enters };
-        self.told(&sent, subject, |oracle, subject| {
-            speakable(subject.frame.what)?;
-            if let Some(answer) = oracle.continued(&sent, subject) {
-                return answer;
-            }
-            if let Some(answer) = oracle.continued(&received, subject) {
-                return answer;
-            }
-            if enters { oracle.begun(&sent, subject) } else { Err("spoofed_source") }
+        self.refuse_options(sender, subject)?;
+        if let What::IcmpError(about) = subject.frame.what {
+            return self.report(sender, Some(receiver), (true, enters), about, subject);
+        }
+        self.in_order(sender, !enters, subject, |oracle, subject| {
+            let sent = Talk { device: sender, peer: Some(receiver), sent: true, enters };
+            let received = Talk { device: receiver, peer: Some(sender), sent: false, enters };
+            oracle.told(&sent, subject, |oracle, subject| {
+                speakable(subject.frame.what)?;
+                if let Some(answer) = oracle.continued(&sent, subject) {
+                    return answer;
+                }
+                if let Some(answer) = oracle.continued(&received, subject) {
+                    return answer;
+                }
+                let later = subject.frame.piece.is_some_and(|piece| piece.from > 0);
+                if enters || later { oracle.begun(&sent, subject) } else { Err("spoofed_source") }
+            })
         })
     }
 
@@ -122,6 +136,13 @@ impl<'p> Oracle<'p> {
     ) -> Result<&'static str, Refusal> {
         let shut = self.is_shut(talk.device, talk.peer, subject.now);
         judge(self, subject).map_err(|reason| if shut { "quarantined" } else { reason })
+    }
+
+    /// Options are for networks that say so.
+    fn refuse_options(&self, device: &Device, subject: &Subject<'_>) -> Result<(), Refusal> {
+        let passes = self.intent.policy.networks()[&device.network.value].passes_options;
+        let refused = subject.frame.options && !passes && !self.has(Flaw::PassesOptions);
+        if refused { Err("ip_options") } else { Ok(()) }
     }
 
     /// Part of a live conversation, or nothing.
@@ -189,6 +210,9 @@ impl<'p> Oracle<'p> {
 
     /// The first packet of a conversation.
     fn begun(&mut self, talk: &Talk<'p>, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
+        if subject.frame.piece.is_some_and(|piece| piece.from > 0) {
+            return Err("fragment_early");
+        }
         if matches!(subject.frame.what, What::Pong(_)) {
             return Err("unsolicited");
         }
@@ -236,28 +260,57 @@ impl<'p> Oracle<'p> {
             What::Portless(protocol) => Called::Portless(protocol),
             _ => Called::Echo,
         };
-        let intent = self.intent;
         let (from, to) = (subject.frame.from, subject.frame.to);
-        let (local, remote) = if talk.sent { (from, to) } else { (to, from) };
-        let peer = talk.peer.filter(|_| !self.has(Flaw::ForgetsPeersNever));
+        let ends = if talk.sent { [from, to] } else { [to, from] };
+        self.permits((talk.device, talk.peer), local_called, called, ends, subject.now)
+    }
+
+    /// Asks the policy whether a conversation may go on, whoever speaks.
+    pub(super) fn permission_of(
+        &self,
+        device: &'p Device,
+        peer: Option<&'p Device>,
+        local_called: bool,
+        name: &Name,
+        now: u64,
+    ) -> Result<Permission, Refusal> {
+        let called = match name.matter {
+            Matter::Ports { protocol, remote, .. } if local_called => Called::Port(protocol, remote),
+            Matter::Ports { protocol, local, .. } => Called::Port(protocol, local),
+            Matter::Portless { protocol } => Called::Portless(protocol),
+            Matter::Echo { .. } => Called::Echo,
+        };
+        self.permits((device, peer), local_called, called, [name.local, name.remote], now)
+    }
+
+    fn permits(
+        &self,
+        (device, peer): (&'p Device, Option<&'p Device>),
+        local_called: bool,
+        called: Called,
+        [local, remote]: [IpAddr; 2],
+        now: u64,
+    ) -> Result<Permission, Refusal> {
+        let intent = self.intent;
+        let with_never = peer.filter(|_| !self.has(Flaw::ForgetsPeersNever));
         // GTP-C, GTP-U, GTP' and PFCP are the core's own.
         let core_s_own = matches!(called, Called::Port(17, 2123 | 2152 | 3386 | 8805));
-        if core_s_own && (talk.peer.is_some() || local_called) && !self.has(Flaw::OpensControl) {
+        if core_s_own && (peer.is_some() || local_called) && !self.has(Flaw::OpensControl) {
             return Err("control_protocol");
         }
-        if intent.is_never(talk.device, called) || peer.is_some_and(|peer| intent.is_never(peer, called)) {
+        if intent.is_never(device, called) || with_never.is_some_and(|peer| intent.is_never(peer, called)) {
             return Err("never");
         }
-        if self.is_shut(talk.device, talk.peer, subject.now) {
-            return match talk.peer {
-                None if local_called => self.repair(talk.device, remote, called, subject.now),
+        if self.is_shut(device, peer, now) {
+            return match peer {
+                None if local_called => self.repair(device, remote, called, now),
                 None | Some(_) => Err("quarantined"),
             };
         }
-        match talk.peer {
-            None if local_called => intent.outbound(talk.device, remote, called).ok_or("no_rule"),
-            None => intent.inbound(talk.device, [local, remote], called).ok_or("unsolicited"),
-            Some(peer) => intent.between(talk.device, (peer, remote), called).ok_or("segment_denied"),
+        match peer {
+            None if local_called => intent.outbound(device, remote, called).ok_or("no_rule"),
+            None => intent.inbound(device, [local, remote], called).ok_or("unsolicited"),
+            Some(peer) => intent.between(device, (peer, remote), called).ok_or("segment_denied"),
         }
     }
 
@@ -289,6 +342,11 @@ impl<'p> Oracle<'p> {
 }
 
 impl Conversations {
+    /// A conversation that has not ended.
+    pub(super) fn live(&self, name: &Name, now: u64) -> Option<&Conversation> {
+        self.0.iter().find(|known| known.name == *name && known.ends > now)
+    }
+
     /// Packets and bytes of each: sent, received.
     pub(super) fn totals(&self) -> Vec<([u64; 2], [u64; 2])> {
         let mut totals: Vec<_> = self.0.iter().map(|known| (known.totals[0], known.totals[1])).collect();
@@ -298,6 +356,16 @@ impl Conversations {
 }
 
 impl Conversation {
+    /// Where each side's frames enter.
+    pub(super) fn entries(&self) -> [Option<(u32, (u16, u16))>; 2] {
+        self.entries
+    }
+
+    /// The device that it is charged to has begun it.
+    pub(super) fn is_by_local(&self) -> bool {
+        self.local_called
+    }
+
     fn hear(&mut self, by_caller: bool, flags: u8, flaw: Option<Flaw>) {
         if by_caller && flags & (SYN | ACK) == SYN {
             (self.replied, self.closed, self.reset) = (false, [false; 2], false);
@@ -355,9 +423,7 @@ impl Patience<'_> {
 fn speakable(what: What) -> Result<(), Refusal> {
     match what {
         What::Ports { .. } | What::Ping(_) | What::Pong(_) | What::Portless(_) => Ok(()),
-        What::Fragment => Err("fragment_unsupported"),
-        What::IcmpError => Err("icmp_error"),
-        What::IcmpOther => Err("unsupported_icmp"),
+        What::IcmpOther | What::Redirect => Err("unsupported_icmp"),
         _ => Err("unsupported_protocol"),
     }
 }

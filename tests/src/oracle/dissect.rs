@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::report::About;
 use super::transport;
-use super::{Flaw, Refusal};
+use super::{Flaw, Piece, Refusal};
 
 /// What a frame says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,6 +23,10 @@ pub struct Dissected {
     pub protocol: u8,
     /// What a whole UDP datagram carries.
     pub datagram: Vec<u8>,
+    /// Which part of a datagram it is, if it is not a whole one.
+    pub piece: Option<Piece>,
+    /// There are IPv4 options, or IPv6 options or routing headers.
+    pub options: bool,
 }
 
 /// What a packet is.
@@ -42,11 +47,13 @@ pub enum What {
     Ping(u16),
     /// Echo reply with its identifier.
     Pong(u16),
-    /// An ICMP error.
-    IcmpError,
+    /// An ICMP error, and the packet that it is about if that could be read.
+    IcmpError(Option<About>),
+    /// An ICMP redirect (IPv4).
+    Redirect,
     /// Another ICMP message.
     IcmpOther,
-    /// Part of a packet.
+    /// Part of a packet without its transport header, or without all of it.
     Fragment,
     /// A protocol without ports that rules can name, by its number.
     Portless(u8),
@@ -95,26 +102,27 @@ pub fn dissect(frame: &[u8], flaw: Option<Flaw>) -> Result<Dissected, Refusal> {
         _ => {}
     }
     let mac = [header[6], header[7], header[8], header[9], header[10], header[11]];
-    let Layer { from, to, what, protocol, datagram } = match ether_type {
+    let Layer { from, to, what, protocol, datagram, piece, options } = match ether_type {
         0x0800 => ipv4(rest, flaw)?,
         0x86dd => ipv6(rest, flaw)?,
         0x0806 => arp(rest, mac)?,
         0x8809 | 0x88cc => Layer::without_ip(NOWHERE, NOWHERE, What::LinkControl),
         _ => return Err("unsupported_ethertype"),
     };
-    Ok(Dissected { mac, vlans, from, to, what, protocol, datagram })
+    Ok(Dissected { mac, vlans, from, to, what, protocol, datagram, piece, options })
 }
 
 impl Dissected {
     /// Reads the IP packet that came through a tunnel in the same frame.
     pub(super) fn inside(&self, packet: &[u8], flaw: Option<Flaw>) -> Result<Self, Refusal> {
         let version = packet.first().ok_or("gtpu_inner")? / 16;
-        let Layer { from, to, what, protocol, datagram } = match version {
+        let Layer { from, to, what, protocol, datagram, piece, options } = match version {
             4 => ipv4(packet, flaw)?,
             6 => ipv6(packet, flaw)?,
             _ => return Err("gtpu_inner"),
         };
-        Ok(Self { mac: self.mac, vlans: self.vlans, from, to, what, protocol, datagram })
+        let (mac, vlans) = (self.mac, self.vlans);
+        Ok(Self { mac, vlans, from, to, what, protocol, datagram, piece, options })
     }
 }
 
@@ -125,18 +133,20 @@ struct Layer {
     what: What,
     protocol: u8,
     datagram: Vec<u8>,
+    piece: Option<Piece>,
+    options: bool,
 }
 
 impl Layer {
     fn without_ip(from: IpAddr, to: IpAddr, what: What) -> Self {
-        Self { from, to, what, protocol: 0, datagram: Vec::new() }
+        Self { from, to, what, protocol: 0, datagram: Vec::new(), piece: None, options: false }
     }
 
     fn of_ip(from: IpAddr, to: IpAddr, what: What, protocol: u8, payload: &[u8]) -> Self {
         let length = payload.get(4..6).map_or(0, number);
         let udp = protocol == 17 && matches!(what, What::Ports { .. });
         let datagram = payload.get(8..usize::from(length)).filter(|_| udp).unwrap_or_default().to_vec();
-        Self { from, to, what, protocol, datagram }
+        Self { from, to, what, protocol, datagram, piece: None, options: false }
     }
 }
 
@@ -166,15 +176,19 @@ fn ipv4(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {
         return Err("unsupported_extension");
     }
     let (from, to) = (v4(&fixed[12..16]), v4(&fixed[16..20]));
-    let more_or_offset = number(&fixed[6..8]) % 0x4000;
-    let what = if more_or_offset != 0 && flaw != Some(Flaw::IgnoresFragments) {
-        What::Fragment
-    } else if fixed[9] == 1 {
-        transport::icmp(payload)?
+    let more_and_offset = number(&fixed[6..8]) % 0x4000;
+    let piece = if more_and_offset != 0 && flaw != Some(Flaw::IgnoresFragments) {
+        let from = usize::from(more_and_offset % 0x2000) * 8;
+        let id = u32::from(number(&fixed[4..6]));
+        Some(Piece::new(id, from, payload.len(), more_and_offset >= 0x2000, fixed[9])?)
     } else {
-        transport::ports(fixed[9], payload, flaw)?
+        None
     };
-    Ok(Layer::of_ip(from, to, what, fixed[9], payload))
+    let what = transport_of(piece, || match fixed[9] {
+        1 => transport::icmp(payload),
+        _ => transport::ports(fixed[9], payload, piece.is_some(), flaw),
+    })?;
+    Ok(Layer { piece, options: words > 5, ..Layer::of_ip(from, to, what, fixed[9], payload) })
 }
 
 fn ipv6(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {
@@ -192,23 +206,33 @@ fn ipv6(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {
         return Err("martian_destination");
     }
     let chain = Chain::walk(fixed[6], payload, flaw)?;
-    let what = if chain.fragment {
-        What::Fragment
-    } else if chain.protocol == 58 {
+    let what = transport_of(chain.piece, || {
+        if chain.protocol != 58 {
+            return transport::ports(chain.protocol, chain.payload, chain.piece.is_some(), flaw);
+        }
         let (what, target) = transport::icmpv6(chain.payload)?;
-        let discovery = !matches!(what, What::Ping(_) | What::Pong(_) | What::IcmpError | What::IcmpOther);
-        if discovery && (fixed[7] != 255 || chain.headers > 0 || chain.payload[1] != 0) {
+        let plain = matches!(what, What::Ping(_) | What::Pong(_) | What::IcmpError(_) | What::IcmpOther);
+        if !plain && (fixed[7] != 255 || chain.headers > 0 || chain.payload[1] != 0) {
             return Err("malformed_neighbour");
         }
         to = target.unwrap_or(to);
-        if to.to_ipv4_mapped().is_some() {
-            return Err("martian_destination");
+        if to.to_ipv4_mapped().is_some() { Err("martian_destination") } else { Ok(what) }
+    })?;
+    let layer = Layer::of_ip(from.into(), to.into(), what, chain.protocol, chain.payload);
+    Ok(Layer { piece: chain.piece, options: chain.options, ..layer })
+}
+
+/// A later piece has no transport header; a first one may be too short for it.
+fn transport_of(piece: Option<Piece>, read: impl FnOnce() -> Result<What, Refusal>) -> Result<What, Refusal> {
+    if piece.is_some_and(|piece| piece.from > 0) {
+        return Ok(What::Fragment);
+    }
+    match read() {
+        Err("malformed_tcp" | "malformed_udp" | "malformed_sctp" | "malformed_icmp") if piece.is_some() => {
+            Ok(What::Fragment)
         }
-        what
-    } else {
-        transport::ports(chain.protocol, chain.payload, flaw)?
-    };
-    Ok(Layer::of_ip(from.into(), to.into(), what, chain.protocol, chain.payload))
+        read => read,
+    }
 }
 
 /// Where a chain of IPv6 extension headers ends.
@@ -216,19 +240,22 @@ struct Chain<'f> {
     protocol: u8,
     payload: &'f [u8],
     headers: usize,
+    /// There was a fragment header.
     fragment: bool,
+    piece: Option<Piece>,
+    options: bool,
 }
 
 impl<'f> Chain<'f> {
     /// Six headers are walked; behind a fragment header there may be anything.
     fn walk(protocol: u8, payload: &'f [u8], flaw: Option<Flaw>) -> Result<Self, Refusal> {
-        let mut chain = Chain { protocol, payload, headers: 0, fragment: false };
+        let mut chain = Chain { protocol, payload, headers: 0, fragment: false, piece: None, options: false };
         if flaw == Some(Flaw::IgnoresExtensions) {
             return Ok(chain);
         }
         let walks_ah = flaw == Some(Flaw::LooksBehindAh);
         while (matches!(chain.protocol, 0 | 43 | 44 | 60) || walks_ah && chain.protocol == 51)
-            && !chain.fragment
+            && chain.piece.is_none_or(|piece| piece.from == 0)
         {
             if chain.headers == 6 {
                 return Err("unsupported_extension");
@@ -245,13 +272,28 @@ impl<'f> Chain<'f> {
         let bytes = match self.protocol {
             0 if self.headers > 0 => return Err(BAD),
             43 if start[3] > 0 => return Err("unsupported_extension"),
+            44 if self.fragment => return Err("unsupported_extension"),
             44 => 8,
             51 => 8 + 4 * length,
             _ => 8 + 8 * length,
         };
-        self.fragment = self.protocol == 44;
+        let rest = self.payload.get(bytes..).ok_or(BAD)?;
+        if self.protocol == 44 {
+            self.fragment = true;
+            let (id, field) = (
+                u32::from(number(&start[4..6])) << 16 | u32::from(number(&start[6..8])),
+                number(&start[2..4]),
+            );
+            // RFC 6946: neither offset nor more is a whole packet.
+            if field & 0xfff9 != 0 {
+                let offset = usize::from(field & 0xfff8);
+                self.piece = Some(Piece::new(id, offset, rest.len(), field % 2 == 1, start[0])?);
+            }
+        } else {
+            self.options = true;
+        }
         self.protocol = start[0];
-        self.payload = self.payload.get(bytes..).ok_or(BAD)?;
+        self.payload = rest;
         self.headers += 1;
         Ok(())
     }
@@ -262,7 +304,8 @@ pub(super) fn number(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |sum, byte| sum * 256 + u16::from(*byte))
 }
 
-fn v4(bytes: &[u8]) -> IpAddr {
+/// The IPv4 address in four bytes.
+pub(super) fn v4(bytes: &[u8]) -> IpAddr {
     Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
 }
 

@@ -71,6 +71,18 @@ pub enum Flaw {
     IgnoresOuterFragments,
     /// Lets a wide rule open the core's own protocols.
     OpensControl,
+    /// Lets fragments pass where the network drops them.
+    PassesFragments,
+    /// Lets a fragment overlap those before it.
+    IgnoresOverlaps,
+    /// Lets a device begin as many datagrams as it likes.
+    ForgetsFragmentQuota,
+    /// Lets options pass.
+    PassesOptions,
+    /// Lets an error be told to anybody.
+    ReportsToAnybody,
+    /// Lets errors flood a device.
+    ForgetsErrorRate,
     /// Does not know that there is anything behind a device.
     ForgetsLans,
     /// Opens everything behind a device with the device.
@@ -105,7 +117,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 55] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -140,6 +152,12 @@ impl Flaw {
         Self::IgnoresNesting,
         Self::IgnoresOuterFragments,
         Self::OpensControl,
+        Self::PassesFragments,
+        Self::IgnoresOverlaps,
+        Self::ForgetsFragmentQuota,
+        Self::PassesOptions,
+        Self::ReportsToAnybody,
+        Self::ForgetsErrorRate,
         Self::ForgetsLans,
         Self::OpensLans,
         Self::OpensDeviceToo,

@@ -48,7 +48,8 @@ impl<'p> Oracle<'p> {
             What::Ports { .. }
             | What::Ping(_)
             | What::Pong(_)
-            | What::IcmpError
+            | What::IcmpError(_)
+            | What::Redirect
             | What::IcmpOther
             | What::Fragment
             | What::Portless(_)
@@ -58,6 +59,9 @@ impl<'p> Oracle<'p> {
 
     fn route(&mut self, place: &Place<'p>, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
         let Dissected { from, to, .. } = subject.frame.clone();
+        if subject.frame.what == What::Redirect && place.access {
+            return Err("neighbour_role");
+        }
         if tunnel::is_nested(subject) && !self.has(Flaw::IgnoresNesting) {
             return Err("gtpu_nested");
         }

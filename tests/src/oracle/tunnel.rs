@@ -39,8 +39,10 @@ impl Oracle<'_> {
         if !gtpu.local.iter().any(|local| local.value == frame.to) || frame.protocol != 17 {
             return Ok(Unwrapped::Plain);
         }
+        if frame.piece.is_some() && !self.has(Flaw::IgnoresOuterFragments) {
+            return Err("gtpu_outer_fragment");
+        }
         match frame.what {
-            What::Fragment if !self.has(Flaw::IgnoresOuterFragments) => Err("gtpu_outer_fragment"),
             What::Ports { destination: PORT, .. } => self.message(gtpu, frame),
             _ => Ok(Unwrapped::Plain),
         }
@@ -162,12 +164,12 @@ impl Oracle<'_> {
 
     /// Refuses what would reach an endpoint past its own interface.
     pub(super) fn refuse_endpoint(&self, subject: &Subject<'_>) -> Result<(), Refusal> {
-        let Dissected { to, what, protocol, .. } = subject.frame.clone();
+        let Dissected { to, what, protocol, piece, .. } = subject.frame.clone();
         if !self.intent.agent.endpoints().any(|local| local.value == to) || protocol != 17 {
             return Ok(());
         }
         match what {
-            What::Fragment if !self.has(Flaw::IgnoresOuterFragments) => Err("gtpu_outer_fragment"),
+            _ if piece.is_some() && !self.has(Flaw::IgnoresOuterFragments) => Err("gtpu_outer_fragment"),
             What::Ports { destination: PORT, .. } => Err("gtpu_peer"),
             _ => Ok(()),
         }

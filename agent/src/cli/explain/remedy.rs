@@ -59,11 +59,32 @@ pub(super) fn remedy<'a>(basis: &'a Basis, reason: DropReason, scene: &Scene<'a>
         Reason::Dhcp => {
             "the packet core gives the addresses: turn the DHCP client off on the device".to_owned()
         }
-        Reason::FragmentUnsupported => {
-            "fragments are not supported yet: lower the MTU on the device or at the sender".to_owned()
+        Reason::FragmentDenied => {
+            "the network has `fragments: drop`: lower the MTU of the sender, or write `fragments: track`".to_owned()
         }
-        Reason::IcmpError => {
-            "ICMP errors are not supported yet: where path MTU matters, lower the MTU".to_owned()
+        Reason::FragmentEarly
+        | Reason::FragmentOverlap
+        | Reason::FragmentRepeated
+        | Reason::FragmentTiny
+        | Reason::FragmentRewrite
+        | Reason::MalformedFragment => format!(
+            "fragments pass in order and without overlap only: now and then one is lost or overtaken, many of these \
+             are an attack or a path that reorders; lower the MTU of the sender{}",
+            sender(scene)
+        ),
+        Reason::FragmentQuota => {
+            "too many large datagrams at once, or their ends get lost: lower the MTU of the sender".to_owned()
+        }
+        Reason::IpOptions => format!(
+            "ordinary hosts send no options; if these are meant, write `ipOptions: pass` in the network{}",
+            sender(scene)
+        ),
+        Reason::IcmpErrorUnrelated => {
+            "the flow that it reports about had ended, or never was: mostly late or forged, and harmless".to_owned()
+        }
+        Reason::IcmpErrorRate => {
+            "find out why so many packets of the device cannot be delivered: `bulkhead flows` shows where they go"
+                .to_owned()
         }
         Reason::UnsupportedEthertype
         | Reason::UnsupportedVlanDepth

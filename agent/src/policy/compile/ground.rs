@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use bulkhead_common::abi::value::{SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL};
+use bulkhead_common::abi::value::{
+    NETWORK_DROPS_FRAGMENTS, NETWORK_PASSES_OPTIONS, SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL,
+};
 use bulkhead_common::abi::{Addr, NetworkId, Timeouts};
 use ipnet::IpNet;
 
@@ -12,7 +14,7 @@ use super::translations;
 use crate::policy::address::{AddressRange, IPV4};
 use crate::policy::agent::AgentConfig;
 use crate::policy::location::Located;
-use crate::policy::model::{Network, Policy, Subinterface};
+use crate::policy::model::{FragmentMode, Network, Policy, Subinterface};
 use crate::policy::name::Name;
 use crate::tables::{Host, NetworkFacts, Scoped};
 
@@ -145,13 +147,14 @@ impl<'a> Ground<'a> {
         &self,
         number: impl Fn(&Name) -> NetworkId,
     ) -> BTreeMap<NetworkId, NetworkFacts> {
-        let facts = |scopes, timeouts| NetworkFacts { scopes, prefixes: Vec::new(), timeouts };
+        let facts = |scopes, timeouts| NetworkFacts { scopes, timeouts, ..NetworkFacts::default() };
         let mut networks: BTreeMap<NetworkId, NetworkFacts> = BTreeMap::new();
         for network in self.policy.networks.values() {
             let pools = &self.own_pools[&network.name];
             let infrastructure = infrastructure(network, &self.host);
             let rows = [(pools, SCOPE_POOL), (&infrastructure, SCOPE_INFRASTRUCTURE)];
-            networks.insert(number(&network.name), facts(scoped(&rows), network.timeouts.row()));
+            let own = facts(scoped(&rows), network.timeouts.row());
+            networks.insert(number(&network.name), NetworkFacts { flags: flags(network), ..own });
         }
         let host = self.host.without(&self.endpoints);
         let rows =
@@ -190,6 +193,15 @@ pub fn device_ranges(policy: &Policy) -> Vec<AddressRange> {
         v4.into_iter().chain(v6.into_iter().flat_map(|range| ipv4.left_of(range))).collect::<Vec<_>>()
     };
     super::ranges::merged(policy.networks.values().flat_map(of).collect())
+}
+
+/// How the network treats what is rarely meant well.
+const fn flags(network: &Network) -> u32 {
+    let fragments = match network.fragments {
+        FragmentMode::Track => 0,
+        FragmentMode::Drop => NETWORK_DROPS_FRAGMENTS,
+    };
+    fragments | if network.passes_options { NETWORK_PASSES_OPTIONS } else { 0 }
 }
 
 /// What a prefix means: IPv6 does not hold the place where IPv4 is kept.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::policy::location::Located;
-use crate::policy::model::{Network, Service, Subinterface, TeidRange, Timeouts};
+use crate::policy::model::{FragmentMode, Network, Service, Subinterface, TeidRange, Timeouts};
 use crate::policy::name::{self, Name};
 use crate::policy::node::{Entry, Node, Value};
 use crate::policy::ports::{Port, Protocol};
@@ -30,7 +30,11 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
     let never = fields.optional(reader, "never").map(|node| reader.ports(node));
     let timeouts = fields.optional(reader, "timeouts").map(|node| timeouts(reader, node));
     mode(reader, &mut fields);
-    fragments(reader, &mut fields);
+    let fragments = fragments(reader, &mut fields);
+    let passes_options = match fields.optional(reader, "ipOptions") {
+        Some(node) => reader.choice(node, "way to treat IP options", &[("drop", false), ("pass", true)]),
+        None => Some(false),
+    };
     fields.finish(reader);
     let (seen_on, teids): (Vec<_>, Vec<_>) = seen_on?.into_iter().unzip();
     let teids =
@@ -45,6 +49,8 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         services: services.unwrap_or(Some(BTreeMap::new()))?,
         never: never.unwrap_or(Some(Vec::new()))?,
         timeouts: timeouts.unwrap_or_else(|| Some(Timeouts::default()))?,
+        fragments: fragments?,
+        passes_options: passes_options?,
     })
 }
 
@@ -83,15 +89,10 @@ pub(super) fn mode(reader: &mut Reader<'_>, fields: &mut Fields<'_>) {
     reader.choice(node, "mode", &[("enforce", ())]);
 }
 
-fn fragments(reader: &mut Reader<'_>, fields: &mut Fields<'_>) {
-    let Some(node) = fields.optional(reader, "fragments") else {
-        return;
-    };
-    if let Some("track") = reader.word(node, "a way to treat fragments") {
-        not_yet::<()>(reader, node.span, "`fragments: track`");
-        return;
-    }
-    reader.choice(node, "way to treat fragments", &[("drop", ())]);
+fn fragments(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<FragmentMode> {
+    let Some(node) = fields.optional(reader, "fragments") else { return Some(FragmentMode::Track) };
+    let choices = [("track", FragmentMode::Track), ("drop", FragmentMode::Drop)];
+    reader.choice(node, "way to treat fragments", &choices)
 }
 
 type Seen = (Located<Subinterface>, Vec<Located<TeidRange>>);

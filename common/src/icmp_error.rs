@@ -1,0 +1,150 @@
+//! ICMP errors (RFC 792, RFC 4443): pass only as a report about a live flow, and change nothing.
+//!
+//! Any router on the way may send one, so its own source says nothing. What counts is the packet inside:
+//! its sender must be the one that is told, and the flow that it belongs to must live. Path MTU discovery
+//! (RFC 1191, RFC 8201) depends on that. A report neither creates, extends nor ends a flow.
+
+use crate::abi::key::{ECHO_BY_LOCAL, ECHO_BY_REMOTE};
+use crate::abi::value::STATE_TIMED;
+use crate::abi::{DeviceId, FlowKey, RuleId};
+use crate::case::{Case, Course};
+use crate::decide::{Flows, Tables, access, rule_today};
+use crate::frame::{Frame, Window};
+use crate::parse::Kind;
+use crate::verdict::{DropReason, Pass};
+use crate::wire::embedded::Embedded;
+use crate::wire::{ether_type, icmp};
+
+/// Errors that a device may get and send: ten a second, twenty at once.
+const INTERVAL_NS: u64 = 100_000_000;
+const BURST_NS: u64 = 20 * INTERVAL_NS;
+
+/// How many errors a device has had of late.
+pub trait ErrorBudgets {
+    /// The theoretical arrival time of a device's next error (GCRA, ITU-T I.371), in nanoseconds.
+    fn error_budget(&self, device: DeviceId) -> Option<u64>;
+    /// Replaces it, unless another packet was first.
+    fn spend_error(&self, device: DeviceId, seen: u64, next: u64) -> bool;
+}
+
+/// Reads the packet inside an ICMP error into `case.embedded`.
+///
+/// A stage of its own: the verifier adds up the stacks of a chain of calls.
+#[inline(always)]
+pub fn read<F: Frame + ?Sized>(frame: &F, case: &mut Case) -> Result<(), DropReason> {
+    if case.packet.piece.is_fragment() {
+        return Err(DropReason::IcmpErrorUnrelated);
+    }
+    let window = Window::new(frame, case.end).ok_or(DropReason::IcmpErrorUnrelated)?;
+    let at = case.packet.transport + icmp::LEN as u32;
+    let embedded = match case.packet.ether_type {
+        ether_type::IPV4 => Embedded::load_v4(&window, at),
+        _ => Embedded::load_v6(&window, at),
+    };
+    case.embedded = embedded.ok_or(DropReason::IcmpErrorUnrelated)?;
+    Ok(())
+}
+
+/// Judges an ICMP error from or to a device by the packet inside.
+#[inline(always)]
+pub fn judge<T>(tables: &T, case: &mut Case) -> Result<Pass, DropReason>
+where
+    T: Tables + Flows + ErrorBudgets,
+{
+    // Who sent the packet is who must be told.
+    if case.embedded.source != case.packet.destination {
+        return Err(DropReason::IcmpErrorUnrelated);
+    }
+    let sender_told = !matches!(case.course, Course::Downlink);
+    let (device, peer) = (case.identity.device.device, case.identity.peer.device);
+    // On the way down the device is told about what it sent; on the way up it tells about what it was sent.
+    case.key = key(case, device, !sender_told);
+    if !is_live(tables, case, true)? {
+        if peer.is_none() {
+            return Err(DropReason::IcmpErrorUnrelated);
+        }
+        case.key = key(case, peer, true);
+        if !is_live(tables, case, false)? {
+            return Err(DropReason::IcmpErrorUnrelated);
+        }
+    }
+    if !matches!(case.course, Course::Returning) && !is_within_budget(tables, device) {
+        return Err(DropReason::IcmpErrorRate);
+    }
+    Ok(Pass::IcmpError)
+}
+
+/// The key of the flow that the packet inside belongs to, as `local` sees it.
+#[inline(always)]
+fn key(case: &Case, local: DeviceId, local_sent: bool) -> FlowKey {
+    let inside = &case.embedded;
+    let ends = [(inside.source, inside.source_port), (inside.destination, inside.destination_port)];
+    let [(local_address, local_port), (remote, mut remote_port)] =
+        if local_sent { ends } else { [ends[1], ends[0]] };
+    match inside.kind {
+        Kind::EchoRequest => remote_port = if local_sent { ECHO_BY_LOCAL } else { ECHO_BY_REMOTE },
+        Kind::EchoReply => remote_port = if local_sent { ECHO_BY_REMOTE } else { ECHO_BY_LOCAL },
+        Kind::Ports
+        | Kind::Portless
+        | Kind::IcmpError
+        | Kind::IcmpOther
+        | Kind::Fragment
+        | Kind::OtherProtocol
+        | Kind::Arp
+        | Kind::Neighbour
+        | Kind::RouterSolicitation
+        | Kind::RouterOnly
+        | Kind::LinkControl => {}
+    }
+    FlowKey {
+        network: case.evidence.network,
+        device: local,
+        local: local_address,
+        remote,
+        local_port,
+        remote_port,
+        protocol: inside.protocol,
+        _pad: [0; 3],
+    }
+}
+
+/// True if a flow of `case.key` lives, under today's policy too; `by_sender` says that it is charged to the device
+/// that the packet is about. (A device may speak with itself, so the numbers do not tell.)
+#[inline(always)]
+fn is_live<T: Tables + Flows>(tables: &T, case: &mut Case, by_sender: bool) -> Result<bool, DropReason> {
+    let Some((_, flow)) = tables.flow(&case.key) else { return Ok(false) };
+    if flow.deadline <= tables.now() {
+        return Ok(false);
+    }
+    let stamp = (flow.decision >> 32) as u32;
+    let stale = stamp < case.identity.latest.0 || stamp > case.epoch.generation.0;
+    let rule = if !stale && flow.state & STATE_TIMED == 0 {
+        RuleId(flow.decision as u32)
+    } else {
+        match rule_today(tables, case, by_sender, flow.initiator) {
+            Some(rule) => rule,
+            None => return Ok(false),
+        }
+    };
+    // A device that tells enters where its packets do.
+    let bound = if by_sender { flow.access[0] } else { flow.access[1] };
+    let here = access(case);
+    if here != 0 && bound != 0 && here != bound {
+        return Err(DropReason::SpoofedSource);
+    }
+    case.evidence.rule = rule;
+    Ok(true)
+}
+
+/// Spends one error; of two at the same moment one may be free.
+#[inline(always)]
+fn is_within_budget<T: Tables + ErrorBudgets>(tables: &T, device: DeviceId) -> bool {
+    let Some(seen) = tables.error_budget(device) else { return false };
+    let now = tables.now();
+    if seen > now + BURST_NS {
+        return false;
+    }
+    let from = if seen > now { seen } else { now };
+    tables.spend_error(device, seen, from + INTERVAL_NS);
+    true
+}
