@@ -20,10 +20,19 @@ const LONGEST_MS: u64 = 366 * 86_400_000;
 
 /// Reads who is in quarantine, with deadlines by the clock of this boot.
 pub(super) fn read(store: &Store) -> Result<Quarantines> {
-    let mut list = store.quarantines()?;
+    let kept = store.quarantines()?;
+    let mut list = kept.clone();
     let (now, trusted) = (Moment::now(), clock::is_synchronised());
     list.values_mut().for_each(|quarantine| quarantine.settle(&now, trusted));
-    store.keep_quarantines(&list).context("keep when quarantines end in this boot")?;
+    if list == kept {
+        return Ok(list);
+    }
+    if let Err(error) = store.keep_quarantines(&list) {
+        // A full disk must not keep the agent down. The old file stays: the next start reckons again from it.
+        tracing::warn!(
+            "when quarantines end in this boot could not be kept: {error:#}; they are in force all the same"
+        );
+    }
     Ok(list)
 }
 
