@@ -1,7 +1,5 @@
 //! `CAP_BPF`: the loaded XDP program and the engine on the host agree on every frame.
 
-#[path = "datapath/cost.rs"]
-mod cost;
 #[path = "datapath/isolated.rs"]
 mod isolated;
 #[path = "datapath/replay.rs"]

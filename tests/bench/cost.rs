@@ -1,6 +1,6 @@
 //! What a packet costs, by `BPF_PROG_TEST_RUN`: printed for people, run on request.
 //!
-//! `cargo test --release -p tests --test datapath cost -- --ignored --nocapture`. Hot numbers repeat
+//! `cargo bench -p tests --bench cost`. Hot numbers repeat
 //! one frame; random ones run each of many flows once a call, so the caches hold little of them, and
 //! what such a call costs by itself is measured with a frame that is dropped at once and taken off.
 
@@ -21,9 +21,7 @@ const HOT: u32 = 1_000_000;
 /// Room for them all.
 const CAPACITY: u32 = 262_144;
 
-#[test]
-#[ignore = "measures; says nothing about right and wrong"]
-fn cost_of_a_packet() -> Result<()> {
+fn main() -> Result<()> {
     if !privilege::granted() {
         return Ok(());
     }
