@@ -232,6 +232,34 @@ fn explain_says_what_lies_behind_a_device_and_names_tunnels() -> Result<()> {
 }
 
 #[test]
+fn explain_says_which_condition_failed_and_what_it_saw() -> Result<()> {
+    let conditions = format!("{}/fixtures/policies/compiled/conditions.yaml", env!("CARGO_MANIFEST_DIR"));
+    let explained = |from: &str, to: &str, port: &str, more: &[&str]| {
+        run(&[&["explain", "-f", &conditions, "--from", from, "--to", to, "--port", port], more].concat())
+    };
+    let closed = explained("old", "203.0.113.1", "tcp/8883", &[])?;
+    let shown = [
+        "p/new  address yes (to 203.0.113.0/24) · port yes (tcp/443, tcp/8883) · when no (firmware must be at least \
+         2.4 and is 2.3 (policy))  ← nearest, ",
+        "p/new would allow it, and its `when` is not met:\n  firmware must be at least 2.4 and is 2.3 (policy)\n",
+        "correct what is known of old, or change the rule, ",
+    ];
+    shown.iter().for_each(|part| assert!(closed.out.contains(part), "{part}: {closed:?}"));
+    let assumed = explained("old", "203.0.113.1", "tcp/8883", &["--given", "firmware=2.5"])?;
+    assert!(assumed.out.starts_with("ALLOW by p/new") && assumed.out.contains("when yes"), "{assumed:?}");
+    let inbound = ["--given", "plmn=24001", "rat=lte-m"];
+    let abroad = explained("198.51.100.7", "new", "tcp/22", &inbound)?;
+    assert!(abroad.out.contains("plmn must be in NO and is 24001 in SE (given)"), "{abroad:?}");
+    for (given, told) in
+        [("firmware", "assigns nothing"), ("country=NO", "set plmn"), ("plmn=242", "5 or 6 digits")]
+    {
+        let refused = explained("old", "203.0.113.1", "tcp/8883", &["--given", given])?;
+        assert!(refused.code == Some(2) && refused.err.contains(told), "{refused:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn explain_knows_addresses_of_nobody() -> Result<()> {
     explains(
         "10.45.0.99",

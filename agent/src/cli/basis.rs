@@ -9,8 +9,8 @@ use super::settings::Settings;
 use crate::api::client::Client;
 use crate::api::types::{Accepted, AcceptedInterface, NamedText, QuarantineReport, RevisionInfo, path};
 use crate::policy::{
-    self, AgentConfig, Compiled, Confinement, Device, Diagnostics, Ids, Name, Policy, SourceFile,
-    nearest_name,
+    self, AgentConfig, Attribute, AttributeKey, Compiled, Confinement, Device, Diagnostics, Ids, Name,
+    Policy, SourceFile, nearest_name,
 };
 use crate::tables::{Host, HostInterface};
 
@@ -54,12 +54,31 @@ impl Basis {
         let files = files.into_iter().map(source).collect();
         let policy = policy::parse(files, Some(&agent))?.policy;
         let mut basis = Self::compile(policy, agent, host, Some(revision))?;
-        let shut = quarantine.iter().map(|report| {
+        basis.quarantine = quarantine;
+        basis.shut();
+        Ok(basis)
+    }
+
+    /// Shuts in who is in quarantine.
+    fn shut(&mut self) {
+        let shut = self.quarantine.iter().map(|report| {
             (report.device.clone(), Confinement { until: report.until_boot_ns, repair: report.allow_repair })
         });
-        basis.compiled.confine(shut);
-        basis.quarantine = quarantine;
-        Ok(basis)
+        self.compiled.confine(shut);
+    }
+
+    /// Assumes something of a device, beside what is known of it.
+    pub(super) fn assume(
+        &mut self,
+        device: &Name,
+        given: impl IntoIterator<Item = (AttributeKey, Attribute)>,
+    ) -> Result<(), Diagnostics> {
+        if let Some(device) = self.policy.devices.get_mut(device) {
+            device.observed.extend(given);
+        }
+        self.compiled = policy::compile(&self.policy, &self.agent, &self.host, &mut Ids::default())?;
+        self.shut();
+        Ok(())
     }
 
     fn compile(

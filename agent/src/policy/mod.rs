@@ -12,7 +12,9 @@
 
 mod address;
 mod agent;
+mod attribute;
 mod compile;
+mod condition;
 mod diagnostic;
 mod document;
 mod excerpt;
@@ -37,8 +39,13 @@ use std::sync::Arc;
 pub use crate::tables::Capacities;
 pub use address::{AddressRange, IPV4, address, plain};
 pub use agent::{AgentConfig, Anchors, Gtpu, Guard, Interface, LocalOutput, PIN_DIR, Percent, Role, Transit};
+pub use attribute::{Attribute, AttributeKey, Attributes, Source};
 pub use compile::{
     Catalogue, Compiled, Confinement, Ids, ProfileName, RuleName, compile, device_ranges, merged,
+};
+pub use condition::{
+    About, Cell, Condition, Conditions, Country, Demand, Found, Imei, Plmn, Rat, Seen, Tac, TrackingArea,
+    Unmet, Version,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use excerpt::Excerpt;

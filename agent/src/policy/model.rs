@@ -3,12 +3,15 @@
 //! A [`Policy`] is only made by validation, so whoever holds one may rely on: names exist,
 //! addresses belong to one device, prefixes have no host bits, a device is in one segment.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::attribute::{AttributeKey, Attributes, Source};
+use super::condition::{Conditions, Plmn, Seen};
 use super::location::{Located, Location};
 use super::name::Name;
 use super::ports::Port;
@@ -50,6 +53,38 @@ impl Policy {
     /// Rules by the name of the policy that holds them.
     pub fn policies(&self) -> &BTreeMap<Name, PolicyRules> {
         &self.policies
+    }
+
+    /// The same as documents have it, without what is known beside them.
+    pub fn unobserved(&self) -> Cow<'_, Self> {
+        match self.devices.values().all(|device| device.observed.is_empty()) {
+            true => Cow::Borrowed(self),
+            false => {
+                let mut bare = self.clone();
+                bare.observe(BTreeMap::new());
+                Cow::Owned(bare)
+            }
+        }
+    }
+
+    /// The same with no other devices than these.
+    pub(crate) fn of_devices(&self, kept: &[&Name]) -> Self {
+        let devices = kept.iter().filter_map(|name| self.devices.get_key_value(*name));
+        Self {
+            networks: self.networks.clone(),
+            segments: self.segments.clone(),
+            devices: devices.map(|(name, device)| (name.clone(), device.clone())).collect(),
+            destinations: self.destinations.clone(),
+            policies: self.policies.clone(),
+        }
+    }
+
+    /// Replaces what is known of devices beside their documents; what is said of devices that it does not have is
+    /// not used.
+    pub fn observe(&mut self, mut known: BTreeMap<Name, Attributes>) {
+        for (name, device) in &mut self.devices {
+            device.observed = known.remove(name).unwrap_or_default();
+        }
     }
 }
 
@@ -222,12 +257,39 @@ pub struct Device {
     pub profiles: Vec<SimProfile>,
     /// IMEI of the equipment, 14–16 digits.
     pub imei: Option<Located<String>>,
+    /// What is known of it beside this document. No policy: empty until somebody puts it in.
+    pub observed: Attributes,
 }
 
 impl Device {
     /// Every prefix that the device speaks for: its own, and those behind it.
     pub fn prefixes(&self) -> impl Iterator<Item = &Located<IpNet>> {
         self.addresses.iter().chain(&self.framed_routes)
+    }
+
+    /// What is known of it: what was observed, or else what its document says.
+    ///
+    /// The network follows from the tracking area or the cell where nobody names it.
+    pub fn attribute(&self, key: &AttributeKey) -> Option<Seen<'_>> {
+        if let Some(observed) = self.observed.get(key) {
+            return Some(Seen { value: &observed.value, source: observed.source, age: observed.age });
+        }
+        let written = match key {
+            AttributeKey::Label(name) => self.labels.get(name),
+            AttributeKey::Imei => self.imei.as_ref().map(|imei| &imei.value),
+            AttributeKey::Plmn => {
+                return self
+                    .network_of(&AttributeKey::TrackingArea)
+                    .or_else(|| self.network_of(&AttributeKey::Cell));
+            }
+            AttributeKey::TrackingArea | AttributeKey::Cell | AttributeKey::Rat => None,
+        };
+        written.map(|value| Seen { value, source: Source::Policy, age: None })
+    }
+
+    fn network_of(&self, place: &AttributeKey) -> Option<Seen<'_>> {
+        let seen = self.attribute(place)?;
+        Some(Seen { value: Plmn::of_place(seen.value), ..seen })
     }
 
     /// True if the device speaks for an address.
@@ -372,6 +434,8 @@ pub struct Rule {
     pub behind: Vec<Located<IpNet>>,
     /// How long a flow lives without a packet, 1 s to 24 h; `None` leaves it to the engine.
     pub idle: Option<Duration>,
+    /// What must be true of the device that it is about; in `between`, of the one that calls.
+    pub conditions: Conditions,
 }
 
 impl Rule {
@@ -421,6 +485,8 @@ pub struct Test {
     pub inbound: bool,
     /// The port that is called; never [`Port::Any`], and a single port.
     pub port: Port,
+    /// What is assumed to be known of the device, instead of what is.
+    pub given: Attributes,
     /// True if it must be allowed.
     pub allow: bool,
     /// The rule that must be the one to allow it: `rule` of this policy, or `policy/rule`.

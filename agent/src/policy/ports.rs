@@ -282,7 +282,7 @@ impl Reader<'_> {
 }
 
 /// `2h4m` and the like: units from large to small, none twice.
-fn seconds(text: &str) -> Option<u64> {
+pub(crate) fn seconds(text: &str) -> Option<u64> {
     let (mut sum, mut smallest) = (0u64, u64::MAX);
     for part in text.split_inclusive(|sign: char| sign.is_ascii_alphabetic()) {
         let (seconds, unit) = part_seconds(part)?;

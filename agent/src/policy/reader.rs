@@ -42,6 +42,14 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// Refuses a place for a reason that says behind a colon what to do.
+    pub(crate) fn refuse_parted<T>(&mut self, span: Span, why: &str) -> Option<T> {
+        match why.split_once(": ") {
+            Some((problem, help)) => self.refuse(span, problem, help),
+            None => self.refuse(span, why, "correct it"),
+        }
+    }
+
     /// "nearest is …" if one is close, else the whole list.
     pub(crate) fn suggestion(&self, wanted: &str, known: &[&str]) -> String {
         let near = nearest(wanted, known.iter().copied().filter(|_| !self.problems.is_full()));
@@ -216,6 +224,16 @@ pub(crate) struct Fields<'d> {
 }
 
 impl<'d> Fields<'d> {
+    /// What the mapping is, for messages.
+    pub(crate) fn what(&self) -> &'static str {
+        self.what
+    }
+
+    /// How many keys were written.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Where the mapping stands.
     pub(crate) fn span(&self) -> Span {
         self.span

@@ -94,7 +94,8 @@ fn packet(event: &Event) -> Option<Packet> {
 /// `ev/ocpp (port)`: the rule, and what does not fit.
 fn lacking(rule: &Considered) -> String {
     let halves = [(rule.address, "address"), (rule.port, "port")];
-    let lacking: Vec<&str> = halves.into_iter().filter(|(fits, _)| !fits).map(|(_, half)| half).collect();
+    let halves = halves.into_iter().filter(|(fits, _)| !fits).map(|(_, half)| half);
+    let lacking: Vec<&str> = halves.chain(rule.unmet.iter().map(|unmet| unmet.key.as_str())).collect();
     let name = format!("{}/{}", rule.policy, rule.rule);
     if lacking.is_empty() { name } else { format!("{name} ({})", lacking.join(", ")) }
 }

@@ -6,7 +6,7 @@ use bulkhead_common::verdict::{DropReason, Verdict};
 
 use crate::cli::basis::Basis;
 use crate::cli::words::list;
-use crate::policy::{Answer, Device, Network, Policy, PolicyRules, Port, Subject};
+use crate::policy::{Answer, Considered, Device, Network, Policy, PolicyRules, Port, Subject};
 
 /// The `never` lists that name a port for one of the devices, and where they are written.
 pub(super) fn never(
@@ -33,6 +33,9 @@ pub(super) fn advice(
     network: Option<&Network>,
     ends: [Option<&Device>; 2],
 ) -> Option<String> {
+    if let Some(near) = answer.nearest().filter(|near| near.is_closed()) {
+        return Some(closed(near, ends));
+    }
     match (answer.verdict, ends) {
         (Verdict::Drop(DropReason::FlowTableFull), _) => {
             Some("raise spec.tables.flows in agent.yaml, or find out who opens so many flows".to_owned())
@@ -51,6 +54,17 @@ pub(super) fn advice(
         }
         (_, [None, None]) => None,
     }
+}
+
+/// A rule that is closed by nothing but its conditions.
+fn closed(near: &Considered, ends: [Option<&Device>; 2]) -> String {
+    let unmet: String = near.unmet.iter().map(|unmet| format!("\n  {unmet}")).collect();
+    let device = ends.into_iter().flatten().next().map_or("the device", |device| device.name.as_str());
+    format!(
+        "{}/{} would allow it, and its `when` is not met:{unmet}\n  correct what is known of {device}, or change the \
+         rule, {}",
+        near.policy, near.rule, near.at
+    )
 }
 
 fn outside(basis: &Basis, answer: &Answer, device: &Device, rule: &str) -> String {

@@ -70,6 +70,12 @@ struct Weighed {
     port: bool,
     /// What it opens.
     opens: String,
+    /// True if it has conditions, whether they hold or not.
+    #[serde(skip)]
+    conditional: bool,
+    /// Its conditions that are false, and what was found instead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unmet: Vec<String>,
     written: String,
     nearest: bool,
 }
@@ -174,7 +180,12 @@ impl Weighed {
             "\n  {:width$}  address {address} ({}) · port {port} ({})",
             self.rule, self.names, self.opens
         )?;
-        match (self.nearest, self.address && self.port) {
+        match (self.conditional, self.unmet.is_empty()) {
+            (true, true) => write!(f, " · when yes")?,
+            (true, false) => write!(f, " · when no ({})", self.unmet.join("; "))?,
+            (false, _) => {}
+        }
+        match (self.nearest, self.address && self.port && self.unmet.is_empty()) {
             (true, true) => write!(f, "  ← would allow it, {}", self.written),
             (true, false) => write!(f, "  ← nearest, {}", self.written),
             (false, _) => Ok(()),
@@ -247,6 +258,8 @@ fn weighed(basis: &Basis, answer: &Answer, network: Option<&Network>) -> Vec<Wei
             names: words::far_end(&basis.policy, rule, &policy.subject),
             port: considered.port,
             opens: words::opens(rule, network),
+            conditional: !rule.conditions.is_empty(),
+            unmet: considered.unmet.iter().map(ToString::to_string).collect(),
             written: considered.at.to_string(),
             nearest: nearest == Some(considered),
         })

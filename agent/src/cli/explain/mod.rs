@@ -20,7 +20,7 @@ use super::basis::Basis;
 use super::settings::Settings;
 use super::{Format, check};
 use crate::api::client::Client;
-use crate::policy::Port;
+use crate::policy::{Attribute, AttributeKey, Port};
 use crate::telemetry::EventId;
 use explanation::Explanation;
 
@@ -45,6 +45,9 @@ pub(super) struct Args {
     /// The port that is called, like tcp/443, udp/53 or icmp/echo.
     #[arg(long, value_name = "PORT", requires = "from")]
     port: Option<Port>,
+    /// What to assume of the device, as firmware=2.5 or plmn=24201; of the one that calls, if both are devices.
+    #[arg(long, num_args = 1.., value_name = "KEY=VALUE", requires = "from", value_parser = AttributeKey::assigned)]
+    given: Vec<(AttributeKey, String)>,
     /// Explain by these files or folders, and not by what is in force; needs no agent.
     #[arg(short, long, num_args = 1.., value_name = "PATH")]
     file: Vec<PathBuf>,
@@ -60,13 +63,18 @@ pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Res
     let (Some(from), Some(to), Some(port)) = (&args.from, &args.to, args.port) else {
         return Err(anyhow!("name both ends and the port: --from WHO --to WHO --port tcp/443"));
     };
-    let basis = match args.file.is_empty() {
+    let mut basis = match args.file.is_empty() {
         true => Basis::in_force(&Client::connect(&settings.socket()?)?)?,
         false => match Basis::written(&args.file, settings) {
             Ok(basis) => basis,
             Err(problems) => return Ok(check::refusal(&problems)),
         },
     };
+    if !args.given.is_empty() {
+        let subject = question::subject(&basis, from, to).map_err(|why| anyhow!(why))?;
+        let given = args.given.iter().map(|(key, value)| (key.clone(), Attribute::given(value.clone())));
+        basis.assume(&subject, given)?;
+    }
     let answer = question::ask(&basis, from, to, port).map_err(|why| anyhow!(why))?;
     let explanation = Explanation::of(&basis, &answer);
     if !args.output.machine(out, &explanation)? {

@@ -9,7 +9,7 @@ use crate::cli::basis::Basis;
 use crate::cli::words::list;
 use crate::datapath::Datapath;
 use crate::policy::{
-    Answer, Bench, Device, End, Network, Port, Question, Role, considered_rules, first_packet, host_in,
+    Answer, Bench, Device, End, Name, Network, Port, Question, Role, considered_rules, first_packet, host_in,
 };
 use crate::tables::Image;
 
@@ -44,6 +44,15 @@ pub(super) fn ask(basis: &Basis, from: &str, to: &str, port: Port) -> Result<Ans
     Bench::new(&basis.policy, &basis.agent, &basis.host, &basis.compiled)
         .at(Datapath::boot_ns())
         .ask(&question)
+}
+
+/// The device that the rules are about: the one that calls, or else the one that is called.
+pub(super) fn subject(basis: &Basis, from: &str, to: &str) -> Result<Name, String> {
+    let (from, to) = (Typed::read(basis, from)?, Typed::read(basis, to)?);
+    let device = from.device_beside(&to)?.or(to.device_beside(&from)?);
+    device
+        .map(|device| device.name.clone())
+        .ok_or_else(|| "--given is about a device, and neither end is one".to_owned())
 }
 
 /// Asks the engine about one packet that enters by an interface.

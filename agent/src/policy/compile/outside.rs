@@ -10,7 +10,7 @@ use super::behind;
 use super::catalogue::Catalogue;
 use super::ground::{Ground, meant};
 use super::ports::Opening;
-use super::profiles::Signature;
+use super::profiles::{Closed, Signature};
 use super::remotes::{Claim, resolve};
 use crate::policy::address::AddressRange;
 use crate::policy::model::{Destination, Direction, Policy, Remotes, Rule};
@@ -30,9 +30,12 @@ pub(super) struct Outside<'a> {
     policy: &'a Policy,
     ground: &'a Ground<'a>,
     catalogue: &'a Catalogue,
-    reaches: BTreeMap<(&'a Name, Vec<&'a Name>), Rc<Reach>>,
+    reaches: BTreeMap<Whose<'a>, Rc<Reach>>,
     destinations: BTreeMap<(&'a Name, &'a Name), Rc<Vec<Piece>>>,
 }
+
+/// Whose reach it is: a network, the policies about its devices, and the rules that are closed to them.
+type Whose<'a> = (&'a Name, Vec<&'a Name>, Vec<Closed<'a>>);
 
 /// What is open of one prefix: a range, and the prefix's length in 128 bits.
 type Piece = (AddressRange, u8);
@@ -44,7 +47,9 @@ impl<'a> Outside<'a> {
 
     /// What the devices of a signature may call and be called by.
     pub(super) fn reach(&mut self, signature: &Signature<'a>) -> Rc<Reach> {
-        let key = (signature.network, signature.policies());
+        let policies = signature.policies();
+        let closed = signature.closed_of(&policies);
+        let key = (signature.network, policies, closed);
         if let Some(known) = self.reaches.get(&key) {
             return Rc::clone(known);
         }
@@ -53,7 +58,8 @@ impl<'a> Outside<'a> {
         let mut behind = Claims::default();
         for name in &key.1 {
             let Some(rules) = self.policy.policies.get(*name) else { continue };
-            for rule in &rules.rules {
+            for rule in rules.rules.iter().filter(|rule| signature.closes(&rules.name, &rule.name).is_none())
+            {
                 let number = self.catalogue.rule(&rules.name, &rule.name);
                 match &rule.direction {
                     Direction::Outbound(remotes) => self.claim(&mut out, key.0, number, rule, remotes),

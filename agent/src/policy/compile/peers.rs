@@ -8,7 +8,7 @@ use bulkhead_common::abi::{PortRange, ProfileId};
 use super::catalogue::Catalogue;
 use super::ground::meant;
 use super::ports::{Family, Opening, list};
-use super::profiles::{Part, Role, Signature};
+use super::profiles::{Closed, Part, Role, Signature};
 use super::remotes::{Claim, resolve};
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
 use crate::policy::model::{Policy, Rule};
@@ -20,7 +20,7 @@ pub(super) struct Peers<'a> {
     policy: &'a Policy,
     catalogue: &'a Catalogue,
     responders: BTreeMap<(&'a Name, &'a Name, &'a [&'a str]), Vec<ProfileId>>,
-    open: BTreeMap<Vec<&'a Name>, Open>,
+    open: BTreeMap<(Vec<&'a Name>, Vec<Closed<'a>>), Open>,
 }
 
 /// Open ports of devices, and what is open behind them.
@@ -73,18 +73,23 @@ impl<'a> Peers<'a> {
         let peers = found.into_iter();
         peers
             .map(|(profile, policies)| {
-                let (ports, behind) = self.open(policies.into_iter().collect());
+                let (ports, behind) = self.open(policies.into_iter().collect(), signature);
                 Callable { profile, ports, behind }
             })
+            .filter(|callable| !callable.ports.is_empty() || !callable.behind.is_empty())
             .collect()
     }
 
-    fn open(&mut self, policies: Vec<&'a Name>) -> Open {
-        if let Some(known) = self.open.get(&policies) {
+    fn open(&mut self, policies: Vec<&'a Name>, signature: &Signature<'a>) -> Open {
+        let closed = signature.closed_of(&policies);
+        let whose = (policies, closed);
+        if let Some(known) = self.open.get(&whose) {
             return known.clone();
         }
+        let policies = &whose.0;
         let rules = policies.iter().filter_map(|name| self.policy.policies.get(*name));
         let rules = rules.flat_map(|rules| rules.rules.iter().map(|rule| (&rules.name, rule)));
+        let rules = rules.filter(|(policy, rule)| signature.closes(policy, &rule.name).is_none());
         let (behind, own): (Vec<_>, Vec<_>) = rules.partition(|(_, rule)| !rule.behind.is_empty());
         let opening = |(policy, rule): &(&Name, &'a Rule)| Opening {
             rule: self.catalogue.rule(policy, &rule.name),
@@ -94,7 +99,7 @@ impl<'a> Peers<'a> {
         let ports: Vec<Opening<'_>> = own.iter().map(opening).collect();
         let openings: Vec<Opening<'_>> = behind.iter().map(opening).collect();
         let made = (list(&ports, Family::Both), resolve(&local(&behind), &openings));
-        self.open.insert(policies, made.clone());
+        self.open.insert(whose, made.clone());
         made
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::policy::model::{Device, Policy, PolicyRules, Selector, Subject};
+use crate::policy::condition::About;
+use crate::policy::model::{Device, Policy, PolicyRules, Rule, Selector, Subject};
 use crate::policy::name::Name;
 use crate::policy::selectors::Selectors;
 
@@ -31,6 +32,16 @@ pub(super) struct Signature<'a> {
     pub(super) network: &'a Name,
     pub(super) segment: Option<&'a Name>,
     pub(super) roles: Vec<Role<'a>>,
+    /// Rules that a condition closes to it, with what the condition is about.
+    pub(super) closed: Vec<Closed<'a>>,
+}
+
+/// A rule of a policy that is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Closed<'a> {
+    pub(super) policy: &'a Name,
+    pub(super) rule: &'a Name,
+    pub(super) by: About,
 }
 
 impl<'a> Signature<'a> {
@@ -42,7 +53,20 @@ impl<'a> Signature<'a> {
             .iter()
             .map(|role| format!("{} {:?} {:?}", role.policy, role.part, role.same))
             .collect();
-        format!("{} {segment} {}", self.network, roles.join(" "))
+        let closed =
+            self.closed.iter().map(|closed| format!(" -{}/{} {:?}", closed.policy, closed.rule, closed.by));
+        format!("{} {segment} {}{}", self.network, roles.join(" "), closed.collect::<String>())
+    }
+
+    /// What closes a rule to it.
+    pub(super) fn closes(&self, policy: &Name, rule: &Name) -> Option<About> {
+        let mut closed = self.closed.iter();
+        closed.find(|closed| closed.policy == policy && closed.rule == rule).map(|closed| closed.by)
+    }
+
+    /// What is closed of policies.
+    pub(super) fn closed_of(&self, policies: &[&'a Name]) -> Vec<Closed<'a>> {
+        self.closed.iter().filter(|closed| policies.contains(&closed.policy)).copied().collect()
     }
 
     /// The policies whose rules are about the device and the outside.
@@ -88,8 +112,22 @@ impl<'a> Roles<'a> {
         chosen.extend(self.by_labels.matching(&device.labels));
         chosen.sort();
         chosen.dedup();
-        let roles = chosen.into_iter().filter_map(|chosen| self.role(chosen, device));
-        Signature { network: &device.network.value, segment, roles: roles.collect() }
+        let roles: Vec<Role<'_>> =
+            chosen.into_iter().filter_map(|chosen| self.role(chosen, device)).collect();
+        let closed = roles.iter().flat_map(|role| self.closed(role, device)).collect();
+        Signature { network: &device.network.value, segment, roles, closed }
+    }
+
+    /// The rules of a policy that conditions close to a device. The one that is called meets none of its own.
+    fn closed(&self, role: &Role<'a>, device: &'a Device) -> Vec<Closed<'a>> {
+        let rules = self.policies.get(role.policy).filter(|_| role.part != Part::Responder);
+        let rules =
+            rules.into_iter().flat_map(|rules| &rules.rules).filter(|rule| !rule.conditions.is_empty());
+        let closed = |rule: &'a Rule| {
+            let by = rule.conditions.closed_by(device)?;
+            Some(Closed { policy: role.policy, rule: &rule.name, by })
+        };
+        rules.filter_map(closed).collect()
     }
 
     /// A device's part; none if it lacks a label that must be equal.

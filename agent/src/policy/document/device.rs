@@ -1,6 +1,7 @@
 //! `kind: Device`.
 
 use super::network::{self, vlans};
+use crate::policy::attribute::Attributes;
 use crate::policy::location::Located;
 use crate::policy::model::{Binding, Device, Labels, SimProfile};
 use crate::policy::name::Name;
@@ -39,6 +40,7 @@ pub(super) fn read(
         binding: binding.map_or(Some(None), |binding| binding.map(Some))?,
         profiles: profiles.unwrap_or(Some(Vec::new()))?,
         imei: imei.map_or(Some(None), |imei| imei.map(Some))?,
+        observed: Attributes::new(),
     })
 }
 

@@ -9,10 +9,12 @@ mod rule;
 mod rules;
 mod segment;
 mod test;
+mod when;
 
 use std::sync::Arc;
 
 use super::agent::AgentConfig;
+use super::attribute::{LABEL_RULE, is_label_key};
 use super::diagnostic::Diagnostics;
 use super::location::{Located, SourceFile};
 use super::model::{Destination, Device, Labels, Network, PolicyRules, Segment};
@@ -223,9 +225,7 @@ impl Reader<'_> {
         for entry in self.entries(node, what)? {
             if !is_label_key(&entry.key) {
                 let problem = format!("{:?} is not a valid label name", &*entry.key);
-                let help =
-                    "use 1 to 63 letters, digits, `-`, `_`, `.` and `/`, with a letter or digit at both ends";
-                self.refuse::<()>(entry.key_span, problem, help);
+                self.refuse::<()>(entry.key_span, problem, LABEL_RULE);
                 whole = false;
                 continue;
             }
@@ -264,11 +264,4 @@ impl Reader<'_> {
         }
         Some(Located::new(labels, self.at(node.span)))
     }
-}
-
-fn is_label_key(key: &str) -> bool {
-    let bytes = key.as_bytes();
-    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let inner = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
-    bytes.len() <= 63 && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inner)
 }

@@ -2,6 +2,8 @@
 
 use ipnet::IpNet;
 
+use super::when;
+use crate::policy::condition::Conditions;
 use crate::policy::location::Located;
 use crate::policy::model::{Direction, Remotes, Rule};
 use crate::policy::name::Name;
@@ -10,7 +12,7 @@ use crate::policy::ports::Port;
 use crate::policy::reader::{Fields, Reader};
 
 /// Fields of the design that this version cannot enforce.
-const LATER: [&str; 4] = ["when", "limits", "record", "until"];
+const LATER: [&str; 3] = ["limits", "record", "until"];
 
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, between: bool) -> Option<Rule> {
     let mut fields = reader.fields(node, "the rule")?;
@@ -22,6 +24,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, between: bool) -> Optio
     let ports = ports(reader, &mut fields, direction.as_ref());
     let behind = behind(reader, &mut fields, direction.as_ref());
     let idle = fields.optional(reader, "idle").map(|node| reader.duration(node, "`idle`"));
+    let conditions = fields.optional(reader, "when").map(|node| when::read(reader, node));
     fields.later(reader, &LATER);
     fields.finish(reader);
     let name: Located<Name> = name?;
@@ -32,6 +35,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, between: bool) -> Optio
         ports: ports?,
         behind: behind?,
         idle: idle.map_or(Some(None), |idle| idle.map(Some))?,
+        conditions: conditions.unwrap_or_else(|| Some(Conditions::default()))?,
     })
 }
 
@@ -50,6 +54,7 @@ pub(super) fn repair(reader: &mut Reader<'_>, node: &Node) -> Option<Rule> {
         ports: ports?,
         idle: None,
         behind: Vec::new(),
+        conditions: Conditions::default(),
     })
 }
 

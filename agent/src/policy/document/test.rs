@@ -1,5 +1,6 @@
 //! One in-file test of a policy.
 
+use crate::policy::attribute::{Attribute, AttributeKey, Attributes};
 use crate::policy::location::Located;
 use crate::policy::model::{Test, TestDevice, TestRemote};
 use crate::policy::name::Name;
@@ -21,7 +22,8 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Test> {
         .required(reader, "expect")
         .and_then(|node| reader.choice(node, "expectation", &[("allow", true), ("deny", false)]));
     let rule = fields.optional(reader, "rule").map(|node| rule(reader, node));
-    fields.later(reader, &["at", "given", "labels"]);
+    let given = fields.optional(reader, "given").map(|node| given(reader, node));
+    fields.later(reader, &["at"]);
     let span = fields.span();
     fields.finish(reader);
     Some(Test {
@@ -31,6 +33,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Test> {
         remote: remote?,
         inbound: inbound?,
         port: port?,
+        given: given.unwrap_or_else(|| Some(Attributes::new()))?,
         allow: allow?,
         rule: rule.map_or(Some(None), |rule| rule.map(Some))?,
     })
@@ -44,6 +47,32 @@ fn device(reader: &mut Reader<'_>, node: &Node) -> Option<TestDevice> {
     let like = fields.required(reader, "like").and_then(|node| reader.name(node, "the segment"));
     fields.finish(reader);
     like.map(TestDevice::Like)
+}
+
+/// What is assumed to be known of the device: `{firmware: "2.5", plmn: "24201"}`.
+fn given(reader: &mut Reader<'_>, node: &Node) -> Option<Attributes> {
+    let mut given = Attributes::new();
+    let mut whole = true;
+    for entry in reader.entries(node, "`given`")? {
+        let Some(value) = reader.text(&entry.node, "the value of an attribute") else {
+            whole = false;
+            continue;
+        };
+        let (span, read) = match AttributeKey::new(&entry.key) {
+            Ok(key) => (entry.node.span, key.normal(value).map(|value| (key, value))),
+            Err(why) => (entry.key_span, Err(why)),
+        };
+        match read {
+            Ok((key, value)) => {
+                given.insert(key, Attribute::given(value));
+            }
+            Err(why) => {
+                whole = false;
+                reader.refuse_parted::<()>(span, &why);
+            }
+        }
+    }
+    whole.then_some(given)
 }
 
 fn remote(reader: &mut Reader<'_>, fields: &mut Fields<'_>, inbound: Option<bool>) -> Option<TestRemote> {

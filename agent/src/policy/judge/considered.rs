@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::policy::address::AddressRange;
 use crate::policy::agent::AgentConfig;
 use crate::policy::compile::ground::Ground;
+use crate::policy::condition::Unmet;
 use crate::policy::location::Location;
 use crate::policy::model::{
     Between, Device, Direction, Network, Policy, PolicyRules, Remotes, Rule, Subject,
@@ -29,6 +30,8 @@ pub struct Considered {
     pub address: bool,
     /// True if the port is one that the rule opens.
     pub port: bool,
+    /// Its conditions that are false of the device.
+    pub unmet: Vec<Unmet>,
 }
 
 impl Considered {
@@ -36,7 +39,12 @@ impl Considered {
     pub fn nearest(rules: &[Self]) -> Option<&Self> {
         let near = rules.iter().filter(|rule| rule.address || rule.port);
         // The first of equals: rules come in the order of the policies.
-        near.rev().max_by_key(|rule| (rule.address, rule.port))
+        near.rev().max_by_key(|rule| (rule.address, rule.port, rule.unmet.is_empty()))
+    }
+
+    /// True if nothing but a condition speaks against it.
+    pub fn is_closed(&self) -> bool {
+        self.address && self.port && !self.unmet.is_empty()
     }
 }
 
@@ -85,7 +93,7 @@ impl Near<'_> {
                 let address = from.network.value == to.network.value && both(between, from, to);
                 found.extend(rules.rules.iter().map(|rule| {
                     let address = address && rule.opens_at(to, called);
-                    considered(rules, rule, address, self.opens(&rule.ports))
+                    considered(rules, rule, from, [address, self.opens(&rule.ports)])
                 }));
             }
         }
@@ -107,22 +115,16 @@ impl Near<'_> {
                 let rules_of = rules.rules.iter();
                 found.extend(rules_of.filter_map(|rule| {
                     let here = !inbound || rule.opens_at(device, local);
-                    let near = self.remote(network, rules, rule, remote, inbound)?;
-                    Some(Considered { address: near.address && here, ..near })
+                    let [address, port] = self.remote(network, rule, remote, inbound)?;
+                    Some(considered(rules, rule, device, [address && here, port]))
                 }));
             }
         }
         found
     }
 
-    fn remote(
-        &self,
-        network: &Network,
-        rules: &PolicyRules,
-        rule: &Rule,
-        remote: IpAddr,
-        inbound: bool,
-    ) -> Option<Considered> {
+    /// Whether the far end and the port fit; nothing if the rule is about the other way.
+    fn remote(&self, network: &Network, rule: &Rule, remote: IpAddr, inbound: bool) -> Option<[bool; 2]> {
         let remotes = match &rule.direction {
             Direction::Outbound(remotes) if !inbound => remotes,
             Direction::Inbound(remotes) if inbound => remotes,
@@ -139,7 +141,7 @@ impl Near<'_> {
         let whole = all.contains(&(true, true));
         let address = whole || all.iter().any(|(address, _)| *address);
         let port = whole || (!address && all.iter().any(|(_, port)| *port));
-        Some(considered(rules, rule, address, port))
+        Some([address, port])
     }
 
     fn names(&self, network: &Network, remotes: &Remotes, remote: IpAddr) -> bool {
@@ -167,6 +169,13 @@ fn both(between: &Between, from: &Device, to: &Device) -> bool {
         })
 }
 
-fn considered(rules: &PolicyRules, rule: &Rule, address: bool, port: bool) -> Considered {
-    Considered { policy: rules.name.clone(), rule: rule.name.clone(), at: rule.at.clone(), address, port }
+fn considered(rules: &PolicyRules, rule: &Rule, device: &Device, [address, port]: [bool; 2]) -> Considered {
+    Considered {
+        policy: rules.name.clone(),
+        rule: rule.name.clone(),
+        at: rule.at.clone(),
+        address,
+        port,
+        unmet: rule.conditions.unmet(device),
+    }
 }

@@ -14,24 +14,28 @@ use crate::tables::Host;
 /// Runs the tests of every policy; an error for each one that fails.
 ///
 /// Interfaces that do not exist on this host yet are made up for the tests' sake, so that a tunnel
-/// that is down does not refuse a policy.
+/// that is down does not refuse a policy. What is known of devices beside their documents does not count: a test says
+/// itself what it assumes.
 pub fn run_tests(policy: &Policy, agent: &AgentConfig, host: &Host, compiled: &Compiled) -> Diagnostics {
     let mut failed = Diagnostics::default();
     if policy.policies().values().all(|rules| rules.tests.is_empty()) {
         return failed;
     }
     let complete = completed(host, agent);
-    let compiled = match &complete == host {
-        true => Cow::Borrowed(compiled),
-        false => match compile(policy, agent, &complete, &mut Ids::default()) {
-            Ok(compiled) => Cow::Owned(compiled),
-            Err(problems) => return problems,
-        },
+    let bare = policy.unobserved();
+    let compiled = match (&bare, &complete == host) {
+        (Cow::Borrowed(_), true) => Cow::Borrowed(compiled),
+        (Cow::Borrowed(_) | Cow::Owned(_), _) => {
+            match compile(&bare, agent, &complete, &mut Ids::default()) {
+                Ok(compiled) => Cow::Owned(compiled),
+                Err(problems) => return problems,
+            }
+        }
     };
-    let bench = Bench::new(policy, agent, &complete, &compiled);
-    for rules in policy.policies().values() {
+    let bench = Bench::new(&bare, agent, &complete, &compiled);
+    for rules in bare.policies().values() {
         for test in &rules.tests {
-            Trial { policy, rules, test, compiled: &compiled }.run(&bench, &mut failed);
+            Trial { policy: &bare, rules, test, compiled: &compiled }.run(&bench, &mut failed);
         }
     }
     failed.finish()
@@ -46,9 +50,43 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn run(&self, bench: &Bench<'_>, failed: &mut Diagnostics) {
-        match self.question().and_then(|question| bench.ask(&question)) {
-            Ok(answer) => self.compare(&answer, failed),
-            Err(why) => failed.error(&self.test.at, "this test cannot be judged", why),
+        let asked = self.question().and_then(|question| match self.test.given.is_empty() {
+            true => bench.ask(&question).map(|answer| self.compare(&answer, failed)),
+            false => self.ask_assuming(bench, &question, failed),
+        });
+        if let Err(why) = asked {
+            failed.error(&self.test.at, "this test cannot be judged", why);
+        }
+    }
+
+    /// Asks the engine about a device of which something else is known: of all devices only those that the packet is
+    /// about, because they are compiled anew for this test alone.
+    fn ask_assuming(
+        &self,
+        bench: &Bench<'_>,
+        question: &Question,
+        failed: &mut Diagnostics,
+    ) -> Result<(), String> {
+        let tested = self.device()?;
+        let mut kept = [self.holders(&question.from), self.holders(&question.to)].concat();
+        kept.push(&tested);
+        let mut policy = self.policy.of_devices(&kept);
+        policy.observe([(tested.clone(), self.test.given.clone())].into());
+        let compiled = compile(&policy, bench.agent, bench.host, &mut Ids::default())
+            .map_err(|problems| problems.render(false))?;
+        let answer = Bench::new(&policy, bench.agent, bench.host, &compiled).ask(question)?;
+        Trial { policy: &policy, compiled: &compiled, ..*self }.compare(&answer, failed);
+        Ok(())
+    }
+
+    /// The devices that an end is, or may be.
+    fn holders<'q>(&'q self, end: &'q End) -> Vec<&'q Name> {
+        match end {
+            End::Device(name) | End::At(name, _) => vec![name],
+            End::Address(address) => {
+                let devices = self.policy.devices().values();
+                devices.filter(|device| device.holds(*address)).map(|device| &device.name).collect()
+            }
         }
     }
 
@@ -126,6 +164,10 @@ impl Trial<'_> {
         }
         let place = format!("policy {}, {}", self.rules.name, self.rules.at);
         match answer.nearest() {
+            Some(near) if near.is_closed() => {
+                let unmet: Vec<String> = near.unmet.iter().map(ToString::to_string).collect();
+                format!("{}/{} at {} is closed: {}", near.policy, near.rule, near.at, unmet.join("; "))
+            }
             Some(near) if near.address && near.port => {
                 format!(
                     "{}/{} at {} names it, and something stronger refuses it",

@@ -169,6 +169,7 @@ impl<'a> Reach<'a> {
             |wide: &RangeSet, narrow: &RangeSet| narrow.ranges().iter().all(|range| wide.covers(*range));
         let opens = |port: &Port| self.rule.ports.iter().any(|wide| wide.opens(port));
         self.way == other.way
+            && self.rule.conditions.is_empty()
             && self.rule.idle == other.rule.idle
             && self.behind.ranges().is_empty() == other.behind.ranges().is_empty()
             && covers(&self.behind, &other.behind)
