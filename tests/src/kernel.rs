@@ -4,6 +4,7 @@
 //! is on purpose not what `reconcile` does: a mistake there must not hide one in the program.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -74,6 +75,44 @@ impl Kernel {
         let mut kernel = Self { ebpf, maps };
         kernel.count_on(0)?;
         Ok(kernel)
+    }
+
+    /// Loads the program as it is attached to an interface, with room for so many devices, an address of either
+    /// family for each, and three flows for each.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn load_attached(devices: u32) -> Result<Self> {
+        let rows = devices.saturating_add(2).max(map::DEVICE_CAPACITY);
+        // At a quarter of its places taken a bucket of the flow table is hardly ever full.
+        let flows = rows.saturating_mul(4).next_power_of_two();
+        let mut loader = EbpfLoader::new();
+        for (name, entries) in [
+            (map::FLOWS, flows),
+            (map::ADDRESSES, rows * 2),
+            (map::IDENTITIES, rows * 2),
+            (map::TUNNELS, rows * 2),
+            (map::DEVICES, rows * 2),
+            (map::DEVICE_STATES, rows),
+            (map::ERROR_BUDGETS, rows),
+            (map::FRAGMENTS, rows * PLACES),
+        ] {
+            loader.map_max_entries(name, entries);
+        }
+        let mut ebpf = loader.load(OBJECT).context("create the maps")?;
+        let program: &mut Xdp = ebpf.program_mut(PROGRAM).context("find the program")?.try_into()?;
+        program.load().context("load the program")?;
+        let maps = Maps::taken(&mut ebpf, flows)?;
+        Ok(Self { ebpf, maps })
+    }
+
+    /// A file descriptor of the program, to attach it or to call it from another.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn program_fd(&self) -> Result<OwnedFd> {
+        let program: &Xdp = self.ebpf.program(PROGRAM).context("find the program")?.try_into()?;
+        Ok(program.fd()?.as_fd().try_clone_to_owned()?)
     }
 
     /// Makes room for an interface's counters; what has none is counted for interface 0.

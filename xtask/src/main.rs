@@ -1,6 +1,7 @@
 //! The project's chores, by the names that CI uses: `cargo xtask VERB`.
 
 mod apt;
+mod bench;
 mod build_ebpf;
 mod coverage;
 mod demo;
@@ -44,6 +45,8 @@ enum Verb {
     Lint,
     /// Says which lines of the decision code no unprivileged test reaches.
     Coverage,
+    /// Measures nanoseconds per packet beside other firewalls, in one run.
+    Bench(bench::Options),
     /// Looks for inputs that the engine, the compiler or the decoder fails on, with cargo-fuzz.
     Fuzz(fuzz::Options),
     /// Runs the kernel tier under other kernels, in QEMU.
@@ -66,6 +69,7 @@ fn exec(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Test { tier } => test::exec(tier),
         Verb::Lint => lint::exec(),
         Verb::Coverage => coverage::exec(),
+        Verb::Bench(options) => bench::exec(&options),
         Verb::Fuzz(options) => fuzz::exec(&options),
         Verb::Vm(options) => vm::exec(&options),
     }

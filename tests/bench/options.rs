@@ -1,0 +1,57 @@
+//! What to measure.
+
+use anyhow::{Result, bail};
+
+/// A number of devices, each with one flow: a power of two, so that numbers can be shuffled by one multiplication.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) name: &'static str,
+    pub(crate) bits: u32,
+}
+
+const ONE: Size = Size { name: "1", bits: 0 };
+const FEW: Size = Size { name: "1k", bits: 10 };
+const SOME: Size = Size { name: "16k", bits: 14 };
+const MANY: Size = Size { name: "128k", bits: 17 };
+const MILLION: Size = Size { name: "1M", bits: 20 };
+
+/// The command line, and what follows from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) json: bool,
+    /// Rows whose name holds none of these are not measured; nothing here means all.
+    pub(crate) only: Vec<String>,
+    pub(crate) rounds: u32,
+    /// Sizes for the program alone, for what is dropped, and for what is forwarded.
+    pub(crate) alone: &'static [Size],
+    pub(crate) dropped: &'static [Size],
+    pub(crate) forwarded: &'static [Size],
+}
+
+impl Options {
+    /// Reads `--quick`, `--json` and words; cargo adds a `--bench` of its own.
+    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Self {
+            json: false,
+            only: Vec::new(),
+            rounds: 7,
+            alone: &[ONE, MANY, MILLION],
+            dropped: &[FEW, MANY, MILLION],
+            // The kernel's own table of connections holds no million without being told to.
+            forwarded: &[FEW, MANY],
+        };
+        for argument in arguments {
+            match argument.as_str() {
+                "--bench" => {}
+                "--json" => options.json = true,
+                "--quick" => {
+                    (options.rounds, options.alone) = (3, &[ONE, SOME]);
+                    (options.dropped, options.forwarded) = (&[FEW, SOME], &[FEW, SOME]);
+                }
+                flag if flag.starts_with('-') => bail!("unknown flag {flag}: there are --quick and --json"),
+                word => options.only.push(word.to_owned()),
+            }
+        }
+        Ok(options)
+    }
+}

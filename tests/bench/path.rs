@@ -1,0 +1,130 @@
+//! The whole path: live frames out of one end of a veth pair, and what becomes of them at the other.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use anyhow::{Context as _, Result, ensure};
+use bulkhead::tables::Image;
+use tests::kernel::Kernel;
+
+use super::bytecode::Shuffle;
+use super::fleet::{self, FIRST, STRANGER, Sample};
+use super::lab::{self, Lab};
+use super::options::{Options, Size};
+use super::peers::Peer;
+use super::program::{Link, Program, Run, XDP_DROP};
+use super::table::Table;
+
+/// Frames of one sample, and at least so many for each device.
+const FRAMES: u32 = 300_000;
+
+/// Sends frames of many devices.
+struct Generator {
+    lab: Lab,
+    program: Program,
+    sample: Sample,
+    frames: u32,
+}
+
+impl Generator {
+    /// `base` is the first device's address.
+    fn new(lab: Lab, size: Size, base: u32) -> Result<Self> {
+        let sample = fleet::routed(base);
+        let shuffle = Shuffle { bits: size.bits, at: sample.source_at, base, lap: None };
+        let program = Program::sending(shuffle, &sample.frame, lab.out)?;
+        Ok(Self { lab, program, sample, frames: FRAMES.max(1 << size.bits) })
+    }
+
+    /// Nanoseconds a frame; `counted` is the interface that must have received them all.
+    fn send(&self, counted: &str) -> Result<f64> {
+        let before = lab::received(counted)?;
+        let frame = &self.sample.frame;
+        let took = self.program.run(Run { frame, times: self.frames, live: Some(self.lab.out) })?;
+        let arrived = lab::received(counted)? - before;
+        // Neighbour discovery of the interfaces themselves may add to them; lost ones would make it look fast.
+        ensure!(
+            arrived >= u64::from(self.frames),
+            "only {arrived} of {} frames reached {counted}",
+            self.frames
+        );
+        Ok(took)
+    }
+}
+
+/// Frames of unknown devices, dropped where they enter.
+pub(crate) fn dropped(lab: Lab, options: &Options, table: &mut Table) -> Result<()> {
+    for size in options.dropped {
+        let peers =
+            prepare(&[Peer::XdpFilter, Peer::NftNetdev, Peer::NftConntrack, Peer::Ipset], *size, table);
+        let generator = Generator::new(lab, *size, STRANGER)?;
+        let (_kernel, bulkhead) = bulkhead(lab, *size)?;
+        let bare = Program::answering(XDP_DROP)?;
+        for _ in 0..options.rounds {
+            for (name, program) in [("bare XDP_DROP", bare.fd()), ("Bulkhead", bulkhead.as_fd())] {
+                let _link = Link::xdp(program, lab.into)?;
+                table.sample(name, *size, || generator.send("into"))?;
+            }
+            against(&peers, *size, table, || generator.send("into"))?;
+        }
+        clear(&peers)?;
+    }
+    Ok(())
+}
+
+/// Frames of known devices on flows that exist, forwarded by the kernel.
+pub(crate) fn forwarded(lab: Lab, options: &Options, table: &mut Table) -> Result<()> {
+    for size in options.forwarded {
+        let peers = prepare(&[Peer::NftConntrack, Peer::Ipset], *size, table);
+        let generator = Generator::new(lab, *size, FIRST)?;
+        let (_kernel, bulkhead) = bulkhead(lab, *size)?;
+        {
+            let _link = Link::xdp(bulkhead.as_fd(), lab.into)?;
+            generator.send("sink").context("open the flows")?;
+        }
+        for _ in 0..options.rounds {
+            table.sample("no firewall", *size, || generator.send("sink"))?;
+            let link = Link::xdp(bulkhead.as_fd(), lab.into)?;
+            table.sample("Bulkhead", *size, || generator.send("sink"))?;
+            drop(link);
+            against(&peers, *size, table, || generator.send("sink"))?;
+        }
+        clear(&peers)?;
+    }
+    Ok(())
+}
+
+/// The product's program and tables for so many devices.
+fn bulkhead(lab: Lab, size: Size) -> Result<(Kernel, OwnedFd)> {
+    let devices = 1u32 << size.bits;
+    let mut kernel = Kernel::load_attached(devices)?;
+    kernel.count_on(lab.into)?;
+    kernel.fill(Image::new(&fleet::tables(devices, lab.into)).layout())?;
+    let fd = kernel.program_fd()?;
+    Ok((kernel, fd))
+}
+
+/// Those that are wanted and can be had; the others are named.
+fn prepare(peers: &[Peer], size: Size, table: &Table) -> Vec<Peer> {
+    let wanted = peers.iter().copied().filter(|peer| table.wants(peer.name()));
+    wanted
+        .filter(|peer| match peer.prepare(1 << size.bits) {
+            Ok(()) => true,
+            Err(error) => {
+                eprintln!("{} is not measured with {} devices: {error:#}", peer.name(), size.name);
+                false
+            }
+        })
+        .collect()
+}
+
+fn against(peers: &[Peer], size: Size, table: &mut Table, send: impl Fn() -> Result<f64>) -> Result<()> {
+    peers.iter().try_for_each(|peer| {
+        // Twice: connections are made by the first time.
+        let took = peer.while_hooked(1 << size.bits, || send().and_then(|_| send()));
+        table.add(peer.name(), size, took.with_context(|| peer.name())?);
+        Ok(())
+    })
+}
+
+fn clear(peers: &[Peer]) -> Result<()> {
+    peers.iter().try_for_each(|peer| peer.clear())
+}
