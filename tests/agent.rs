@@ -2,6 +2,8 @@
 
 #[path = "agent/apply.rs"]
 mod apply;
+#[path = "agent/attributes.rs"]
+mod attributes;
 #[path = "agent/crash.rs"]
 mod crash;
 #[path = "agent/folder.rs"]

@@ -242,7 +242,7 @@ fn explain_says_which_condition_failed_and_what_it_saw() -> Result<()> {
         "p/new  address yes (to 203.0.113.0/24) · port yes (tcp/443, tcp/8883) · when no (firmware must be at least \
          2.4 and is 2.3 (policy))  ← nearest, ",
         "p/new would allow it, and its `when` is not met:\n  firmware must be at least 2.4 and is 2.3 (policy)\n",
-        "correct what is known of old, or change the rule, ",
+        "if it is wrong: bulkhead device set old firmware=…; else change the rule, ",
     ];
     shown.iter().for_each(|part| assert!(closed.out.contains(part), "{part}: {closed:?}"));
     let assumed = explained("old", "203.0.113.1", "tcp/8883", &["--given", "firmware=2.5"])?;

@@ -1,5 +1,6 @@
 //! The local API: JSON over a unix socket that only root and the agent's own user may use.
 
+mod attributes;
 pub mod client;
 mod history;
 mod peer;

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::peer::Peer;
-use super::types::{ApplyRequest, QuarantineRequest, Refusal, ReleaseRequest, RollbackRequest, path};
+use super::types::{
+    ApplyRequest, AttributesRequest, QuarantineRequest, Refusal, ReleaseRequest, RollbackRequest, path,
+};
 use crate::datapath::Datapath;
 use crate::policy::TOTAL_BYTES;
 use crate::runtime::{Author, Engine, Refused, Shared, lock};
@@ -41,6 +43,7 @@ pub(super) fn all(engine: Shared, telemetry: Arc<Telemetry>, stopped: watch::Rec
         .route(path::RESUME, post(resume))
         .route(path::QUARANTINE, get(quarantined).post(quarantine))
         .route(path::RELEASE, post(release))
+        .route(path::ATTRIBUTES, post(say))
         .route(path::REVISIONS, get(revisions))
         .route(&format!("{}/{{number}}", path::REVISIONS), get(revision))
         .route(path::OBJECTS, get(objects))
@@ -175,6 +178,15 @@ async fn release(
 ) -> Result<Response, Failure> {
     let author = peer.0.unwrap_or_else(Author::default);
     changed(ask(&context, move |engine| engine.release(&request, author)).await?)
+}
+
+async fn say(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<AttributesRequest>,
+) -> Result<Response, Failure> {
+    let author = peer.0.unwrap_or_else(Author::default);
+    changed(ask(&context, move |engine| engine.say(&request, author)).await?)
 }
 
 async fn quarantined(State(context): State<Context>) -> Result<Response, Failure> {

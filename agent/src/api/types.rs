@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::attributes::{AttributeReport, AttributesReply, AttributesRequest};
 pub use super::history::{
     Cause, Change, Done, Origin, Plan, RevisionDetail, RevisionInfo, RevisionSummary, RollbackRequest, Terms,
     Waiting, Who,
 };
 pub use super::quarantine::{QuarantineReport, QuarantineRequest, ReleaseRequest};
-use crate::policy::{Diagnostic, Diagnostics};
+use crate::policy::{Diagnostic, Diagnostics, Name};
 
 /// Paths of the API; one place for server and client.
 pub mod path {
@@ -34,6 +35,8 @@ pub mod path {
     pub const QUARANTINE: &str = "/v1/quarantine";
     /// POST [`super::ReleaseRequest`] → [`super::QuarantineReport`] of what was lifted.
     pub const RELEASE: &str = "/v1/release";
+    /// POST [`super::AttributesRequest`] → [`super::AttributesReply`].
+    pub const ATTRIBUTES: &str = "/v1/attributes";
     /// GET → [`super::Accepted`]: everything that `explain` needs, so that it answers as the agent would.
     pub const ACCEPTED: &str = "/v1/accepted";
     /// GET `/v1/drops/{id}` → [`crate::telemetry::Remembered`]'s record.
@@ -305,6 +308,9 @@ pub struct Accepted {
     /// Devices in quarantine.
     #[serde(default)]
     pub quarantine: Vec<QuarantineReport>,
+    /// What was said of devices.
+    #[serde(default)]
+    pub attributes: BTreeMap<Name, Vec<AttributeReport>>,
 }
 
 /// An interface as the agent sees it.
@@ -338,6 +344,12 @@ pub struct DeviceReport {
     pub imei: Option<String>,
     /// Rules that are about it, as `policy/rule`.
     pub rules: Vec<String>,
+    /// All that is known of it.
+    #[serde(default)]
+    pub attributes: Vec<AttributeReport>,
+    /// Those of the rules that conditions close to it, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub closed: BTreeMap<String, Vec<String>>,
     /// Where it was written, `file:line`.
     pub written: String,
     /// Live flows.

@@ -7,10 +7,12 @@ use bulkhead_common::abi::DeviceId;
 
 use super::settings::Settings;
 use crate::api::client::Client;
-use crate::api::types::{Accepted, AcceptedInterface, NamedText, QuarantineReport, RevisionInfo, path};
+use crate::api::types::{
+    Accepted, AcceptedInterface, AttributeReport, NamedText, QuarantineReport, RevisionInfo, path,
+};
 use crate::policy::{
-    self, AgentConfig, Attribute, AttributeKey, Compiled, Confinement, Device, Diagnostics, Ids, Name,
-    Policy, SourceFile, nearest_name,
+    self, AgentConfig, Attribute, AttributeKey, Attributes, Compiled, Confinement, Device, Diagnostics, Ids,
+    Name, Policy, SourceFile, nearest_name,
 };
 use crate::tables::{Host, HostInterface};
 
@@ -45,14 +47,16 @@ impl Basis {
 
     /// Asks the agent for what it enforces, and compiles it again here.
     pub(super) fn in_force(client: &Client) -> Result<Self> {
-        let Accepted { revision, agent, files, interfaces, quarantine } = client.get(path::ACCEPTED, &())?;
+        let Accepted { revision, agent, files, interfaces, quarantine, attributes } =
+            client.get(path::ACCEPTED, &())?;
         let agent = policy::parse_agent(vec![source(agent)])?;
         let interfaces = interfaces.into_iter().map(|(name, AcceptedInterface { ifindex, addresses })| {
             (name, HostInterface { ifindex, addresses })
         });
         let host = Host { interfaces: interfaces.collect() };
         let files = files.into_iter().map(source).collect();
-        let policy = policy::parse(files, Some(&agent))?.policy;
+        let mut policy = policy::parse(files, Some(&agent))?.policy;
+        policy.observe(attributes.into_iter().map(|(name, known)| (name, observed(&known))).collect());
         let mut basis = Self::compile(policy, agent, host, Some(revision))?;
         basis.quarantine = quarantine;
         basis.shut();
@@ -117,6 +121,10 @@ pub(super) fn missing<'a>(kind: &str, typed: &str, names: impl IntoIterator<Item
         None => format!("`bulkhead get {kind}` lists what is in force"),
     };
     format!("there is no {kind} {typed:?}; {help}")
+}
+
+fn observed(known: &[AttributeReport]) -> Attributes {
+    known.iter().map(|report| (report.key.clone(), report.attribute())).collect()
 }
 
 fn source(text: NamedText) -> SourceFile {

@@ -1,5 +1,6 @@
 //! `bulkhead check`: says whether policies would be accepted, without a kernel, an agent or root.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,7 +89,8 @@ pub(super) fn candidate(
         None => policy::assumed_agent(&policy::parse(files.clone(), None)?.policy),
     };
     let host = policy::assumed_host(&agent);
-    InForce::prepare(files, &agent, &host, &Ids::default()).map(|candidate| (candidate, agent))
+    InForce::prepare(files, (&agent, &host), &Ids::default(), BTreeMap::new())
+        .map(|candidate| (candidate, agent))
 }
 
 fn accepted(args: &Args, files: usize, candidate: &InForce, out: &mut dyn Write) -> Result<ExitCode> {

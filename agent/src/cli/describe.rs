@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::basis::{Basis, missing};
+use super::device;
 use super::get::{Kind, names};
 use super::identity::masked;
 use super::quarantine;
@@ -15,7 +16,9 @@ use super::words::{self, far_end, labels, list, list_or_dash, prefixes, subject}
 use super::{Format, REFUSED};
 use crate::api::client::Client;
 use crate::api::types::{DeviceReport, path};
-use crate::policy::{Destination, Device, Direction, Name, Network, Policy, PolicyRules, Rule, Segment};
+use crate::policy::{
+    Destination, Device, Direction, Name, Network, Policy, PolicyRules, Rule, Segment, Source,
+};
 use crate::sink::grouped;
 
 #[derive(Debug, clap::Args)]
@@ -177,7 +180,9 @@ fn rules(policy: &Policy, rules: &PolicyRules) -> Found {
             Direction::Peer => String::new(),
             Direction::Outbound(_) | Direction::Inbound(_) => far_end(policy, rule, &rules.subject) + " · ",
         };
-        fact(format!("rule {}", rule.name), format!("{far}{opens}{idle} · {}", rule.at))
+        let when = rule.conditions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+        let when = if when.is_empty() { when } else { format!(" · when {when}") };
+        fact(format!("rule {}", rule.name), format!("{far}{opens}{idle}{when} · {}", rule.at))
     }));
     facts.push(fact("tests", rules.tests.len().to_string()));
     (rules.at.to_string(), facts)
@@ -197,6 +202,7 @@ fn report(args: &Args, client: &Client, basis: &Basis, device: &Device, out: &mu
     let mut report: DeviceReport = client.get(&format!("{}/{}", path::DEVICES, device.name), &())?;
     if !args.show_identity {
         report.imsis.iter_mut().chain(&mut report.imei).for_each(|number| *number = masked(number));
+        device::mask(&mut report.attributes);
     }
     if !args.output.machine(out, &report)? {
         print_device(&report, basis, device, out)?;
@@ -220,6 +226,12 @@ fn print_device(report: &DeviceReport, basis: &Basis, device: &Device, out: &mut
         report.rules.join(" ")
     };
     writeln!(out, "  rules {rules} · r{}", report.revision)?;
+    for (rule, unmet) in &report.closed {
+        writeln!(out, "  closed {rule}: {}", unmet.join("; "))?;
+    }
+    for known in report.attributes.iter().filter(|known| known.source != Source::Policy) {
+        writeln!(out, "  {} {}", known.key, device::sentence(known))?;
+    }
     if let Some(quarantine) = &report.quarantine {
         writeln!(out, "  QUARANTINE {}", quarantine::sentence(quarantine))?;
     }

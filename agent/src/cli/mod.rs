@@ -11,6 +11,7 @@ mod check;
 mod completions;
 mod describe;
 mod detach;
+mod device;
 mod explain;
 mod format;
 mod get;
@@ -87,6 +88,8 @@ enum Command {
     Quarantine(quarantine::Args),
     /// Let a device out of quarantine.
     Release(quarantine::ReleaseArgs),
+    /// Say or show what is known of a device: labels, where it is, what it is.
+    Device(device::Args),
     /// List the objects in force.
     Get(get::Args),
     /// Tell all that is known of one object.
@@ -155,6 +158,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Command::Status(args) => status::exec(&args, settings, out),
         Command::Quarantine(args) => quarantine::exec(&args, settings, out),
         Command::Release(args) => quarantine::release(&args, settings, out),
+        Command::Device(args) => device::exec(&args, settings, out),
         Command::Get(args) => get::exec(&args, settings, out),
         Command::Describe(args) => describe::exec(&args, settings, out),
         Command::Explain(args) => explain::exec(&args, settings, out),

@@ -14,6 +14,9 @@ use super::name::nearest;
 /// Longest value of a label.
 const LABEL_BYTES: usize = 63;
 
+/// The age of what nobody knows the age of.
+pub const UNKNOWN_AGE: Duration = Duration::from_millis(u64::MAX);
+
 /// What is known of one device.
 pub type Attributes = BTreeMap<AttributeKey, Attribute>;
 
@@ -95,6 +98,14 @@ impl AttributeKey {
                     "{value:?} is no label value: use 1 to {LABEL_BYTES} printable ASCII characters"
                 )),
             },
+        }
+    }
+
+    /// A value as it may be shown: whose equipment it is stays out of messages.
+    pub fn shown(&self, value: &str) -> String {
+        match (self, Imei::parse(value)) {
+            (Self::Imei, Ok(imei)) => imei.to_string(),
+            (_, _) => value.to_owned(),
         }
     }
 

@@ -39,10 +39,11 @@ use std::sync::Arc;
 pub use crate::tables::Capacities;
 pub use address::{AddressRange, IPV4, address, plain};
 pub use agent::{AgentConfig, Anchors, Gtpu, Guard, Interface, LocalOutput, PIN_DIR, Percent, Role, Transit};
-pub use attribute::{Attribute, AttributeKey, Attributes, Source};
+pub use attribute::{Attribute, AttributeKey, Attributes, Source, UNKNOWN_AGE};
 pub use compile::{
     Catalogue, Compiled, Confinement, Ids, ProfileName, RuleName, compile, device_ranges, merged,
 };
+pub(crate) use condition::ago;
 pub use condition::{
     About, Cell, Condition, Conditions, Country, Demand, Found, Imei, Plmn, Rat, Seen, Tac, TrackingArea,
     Unmet, Version,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::attribute::{AttributeKey, Attributes, Source};
-use super::condition::{Conditions, Plmn, Seen};
+use super::condition::{Conditions, Plmn, Seen, Unmet};
 use super::location::{Located, Location};
 use super::name::Name;
 use super::ports::Port;
@@ -53,6 +53,35 @@ impl Policy {
     /// Rules by the name of the policy that holds them.
     pub fn policies(&self) -> &BTreeMap<Name, PolicyRules> {
         &self.policies
+    }
+
+    /// The rules about a device that conditions close to it, as `policy/rule`, with every condition that is false.
+    pub fn closed_to(&self, device: &Device) -> BTreeMap<String, Vec<Unmet>> {
+        let closed = self.demanding(device).filter_map(|(policy, rule)| {
+            let unmet = rule.conditions.unmet(device);
+            (!unmet.is_empty()).then(|| (format!("{policy}/{}", rule.name), unmet))
+        });
+        closed.collect()
+    }
+
+    /// How long until something that was observed is too old for a rule that holds by it.
+    pub fn ages_in(&self) -> Option<Duration> {
+        let observed = self.devices.values().filter(|device| !device.observed.is_empty());
+        let ages = observed.flat_map(|device| {
+            self.demanding(device).filter_map(|(_, rule)| rule.conditions.ages_in(device))
+        });
+        ages.min()
+    }
+
+    /// The rules that demand something of a device, with the policies that they stand in.
+    fn demanding(&self, device: &Device) -> impl Iterator<Item = (&Name, &Rule)> {
+        let about = |rules: &&PolicyRules| match &rules.subject {
+            Subject::Devices(chosen) => chosen.matches(device),
+            Subject::Between(ends) => ends.initiator.matches(device),
+        };
+        let rules = self.policies.values().filter(move |rules| about(rules));
+        let rules = rules.flat_map(|rules| rules.rules.iter().map(|rule| (&rules.name, rule)));
+        rules.filter(|(_, rule)| !rule.conditions.is_empty())
     }
 
     /// The same as documents have it, without what is known beside them.
@@ -285,6 +314,13 @@ impl Device {
             AttributeKey::TrackingArea | AttributeKey::Cell | AttributeKey::Rat => None,
         };
         written.map(|value| Seen { value, source: Source::Policy, age: None })
+    }
+
+    /// What its document says of it.
+    pub fn written(&self) -> impl Iterator<Item = (AttributeKey, &str)> {
+        let labels =
+            self.labels.iter().map(|(name, value)| (AttributeKey::Label(name.clone()), value.as_str()));
+        labels.chain(self.imei.iter().map(|imei| (AttributeKey::Imei, imei.value.as_str())))
     }
 
     fn network_of(&self, place: &AttributeKey) -> Option<Seen<'_>> {

@@ -97,10 +97,11 @@ impl Engine {
         let host = host::observe().map_err(Refused::Host)?;
         let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
         let files = proposal.merged.objects.files();
+        let on = (&self.agent, &host);
         let prepared = match proposal.cause {
-            Cause::Apply | Cause::Rollback(_) => InForce::prepare(files, &self.agent, &host, &ids),
+            Cause::Apply | Cause::Rollback(_) => InForce::prepare(files, on, &ids, self.known()),
             // Nobody is there to correct a test that the host has overtaken.
-            Cause::Unconfirmed(_) => InForce::compile(files, &self.agent, &host, &ids),
+            Cause::Unconfirmed(_) => InForce::compile(files, on, &ids, self.known()),
         };
         let mut in_force = prepared.map_err(|problems| self.refused("the policy is refused", problems))?;
         self.confine(&mut in_force);

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use super::anchor::Anchoring;
+use super::attributes::{self, Watch};
 use super::guard::{SecondGuard, pools_of};
 use super::host;
 use super::in_force::InForce;
@@ -26,7 +27,7 @@ use crate::api::types::{Accepted, AcceptedInterface, NamedText, Pending};
 use crate::datapath::Datapath;
 use crate::impact::Activity;
 use crate::policy::{self, AgentConfig, Diagnostics, Ids, Policy};
-use crate::state::{Found, Quarantines, State, Store};
+use crate::state::{Found, Quarantines, Sayings, State, Store};
 use crate::tables::{Host, Tables};
 use crate::telemetry::{Clock, NameTable, Telemetry, View};
 
@@ -64,6 +65,9 @@ pub struct Engine {
     pub(super) anchoring: Anchoring,
     /// Devices that are shut in.
     pub(super) quarantines: Quarantines,
+    /// What was said of devices.
+    pub(super) sayings: Sayings,
+    pub(super) watch: Watch,
     /// What flows carried lately.
     pub(super) activity: Activity,
     /// Plans that were told, the newest last.
@@ -108,6 +112,8 @@ impl Engine {
             refused_because: None,
             anchoring,
             quarantines: Quarantines::new(),
+            sayings: Sayings::new(),
+            watch: Watch::default(),
             activity: Activity::default(),
             plans: VecDeque::new(),
             wake: Arc::new(Notify::new()),
@@ -118,6 +124,7 @@ impl Engine {
             ticks: 0,
         };
         engine.quarantines = quarantine::read(&engine.store).map_err(|error| quarantine::lost(&error))?;
+        engine.sayings = engine.store.sayings().map_err(|error| attributes::lost(&error))?;
         engine.restore()?;
         engine.accepted_anew();
         engine.expire();
@@ -142,7 +149,7 @@ impl Engine {
 
     /// How long until the agent has something to do by the clock.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let deadlines = [self.expires_in(), self.quarantine_ends_in()];
+        let deadlines = [self.expires_in(), self.quarantine_ends_in(), self.attributes_age_in()];
         deadlines.into_iter().flatten().filter(|left| !left.is_zero()).min()
     }
 
@@ -179,15 +186,17 @@ impl Engine {
     /// Brings the accepted state into force; what it no longer says for this host is held back.
     pub(super) fn enforce_accepted(&mut self, mut state: State) -> Result<()> {
         let host = host::observe()?;
-        let mut in_force = match InForce::compile(state.objects.files(), &self.agent, &host, &state.ids) {
-            Ok(in_force) => in_force,
-            Err(problems) => {
-                let why = format!("r{} is refused on this host: {}", state.revision.number, first(&problems));
-                // Kept all the same: the next apply changes it, and does not start from nothing.
-                self.accepted = Some(state);
-                return self.hold(&why);
-            }
-        };
+        let mut in_force =
+            match InForce::compile(state.objects.files(), (&self.agent, &host), &state.ids, self.known()) {
+                Ok(in_force) => in_force,
+                Err(problems) => {
+                    let why =
+                        format!("r{} is refused on this host: {}", state.revision.number, first(&problems));
+                    // Kept all the same: the next apply changes it, and does not start from nothing.
+                    self.accepted = Some(state);
+                    return self.hold(&why);
+                }
+            };
         self.confine(&mut in_force);
         let generation = self.enforce(&in_force.compiled.tables, Some(&in_force.policy))?;
         state.published(generation);
@@ -293,6 +302,7 @@ impl Engine {
             View::new(names, Arc::new(in_force.policy.clone()), self.agent.clone(), in_force.host.clone());
         self.telemetry.rename(Arc::new(view));
         self.second_guard.pools = Some(pools_of(&in_force.policy));
+        self.watch_ages(&in_force);
         self.in_force = Some(Arc::new(in_force));
     }
 
@@ -307,6 +317,9 @@ impl Engine {
         }
         if let Err(error) = self.forget_quarantines() {
             tracing::error!("quarantines that are over could not be forgotten: {error:#}");
+        }
+        if let Err(error) = self.age_attributes() {
+            tracing::error!("what is too old could not close rules: {error:#}");
         }
         self.expire();
         self.look_at_folder();
@@ -389,6 +402,7 @@ impl Engine {
                 .collect(),
             interfaces: interfaces.collect::<BTreeMap<_, _>>(),
             quarantine: self.quarantined(),
+            attributes: self.said(),
         })
     }
 }

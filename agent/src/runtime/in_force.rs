@@ -1,6 +1,8 @@
 //! A policy on its way into force: read, compiled for this host, tested.
 
-use crate::policy::{self, AgentConfig, Compiled, Diagnostics, Ids, Policy, SourceFile};
+use std::collections::BTreeMap;
+
+use crate::policy::{self, AgentConfig, Attributes, Compiled, Diagnostics, Ids, Name, Policy, SourceFile};
 use crate::tables::Host;
 
 /// A policy that compiled for this host.
@@ -23,17 +25,17 @@ pub struct InForce {
 }
 
 impl InForce {
-    /// Prepares a change of policy, which every in-file test gates.
+    /// Prepares a change of policy, which every in-file test gates; `known` is what is known of devices.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
     pub fn prepare(
         files: Vec<SourceFile>,
-        agent: &AgentConfig,
-        host: &Host,
+        on: (&AgentConfig, &Host),
         ids: &Ids,
+        known: BTreeMap<Name, Attributes>,
     ) -> Result<Self, Diagnostics> {
-        let in_force = Self::compile(files, agent, host, ids)?;
+        let in_force = Self::compile(files, on, ids, known)?;
         if in_force.failed.has_errors() { Err(in_force.failed) } else { Ok(in_force) }
     }
 
@@ -44,11 +46,12 @@ impl InForce {
     /// What does not compile any more.
     pub fn compile(
         files: Vec<SourceFile>,
-        agent: &AgentConfig,
-        host: &Host,
+        (agent, host): (&AgentConfig, &Host),
         ids: &Ids,
+        known: BTreeMap<Name, Attributes>,
     ) -> Result<Self, Diagnostics> {
-        let loaded = policy::parse(files, Some(agent))?;
+        let mut loaded = policy::parse(files, Some(agent))?;
+        loaded.policy.observe(known);
         let mut ids = ids.clone();
         let compiled = policy::compile(&loaded.policy, agent, host, &mut ids)?;
         let failed = policy::run_tests(&loaded.policy, agent, host, &compiled);

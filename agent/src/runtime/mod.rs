@@ -8,6 +8,7 @@
 
 mod anchor;
 mod apply;
+mod attributes;
 mod author;
 mod clock;
 mod engine;

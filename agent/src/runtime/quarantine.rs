@@ -134,7 +134,7 @@ impl Engine {
         Ok(())
     }
 
-    fn device_named(&self, typed: &str) -> Result<Name, Refused> {
+    pub(super) fn device_named(&self, typed: &str) -> Result<Name, Refused> {
         let known = self.in_force.as_ref().map(|in_force| in_force.policy.devices());
         let name = Name::new(typed).filter(|name| known.is_some_and(|known| known.contains_key(name)));
         name.ok_or_else(|| {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bulkhead_common::abi::counter::Counters;
 use bulkhead_common::verdict::{DropReason, Verdict};
 
+use super::attributes::sentences;
 use super::engine::Engine;
 use super::surroundings;
 use crate::api::types::{
@@ -218,6 +219,13 @@ impl Engine {
                 .collect(),
             imei: device.imei.as_ref().map(|imei| imei.value.clone()),
             rules: self.rules_of(device),
+            attributes: self.attributes_of(device),
+            closed: in_force
+                .policy
+                .closed_to(device)
+                .iter()
+                .map(|(rule, unmet)| (rule.clone(), sentences(unmet)))
+                .collect(),
             written: format!("{}:{}", device.at.file(), device.at.line()),
             flows: self.live_flows(&filter),
             drops: by_reason,

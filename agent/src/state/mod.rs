@@ -5,6 +5,7 @@
 //! [`Journal`] of what was accepted before.
 
 mod accepted;
+mod attributes;
 mod audit;
 mod confirm;
 mod digest;
@@ -24,6 +25,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::api::types::{Cause, Change};
 
 pub use accepted::State;
+pub use attributes::{Saying, Sayings, known};
 pub use audit::{Anchor, Verified, anchors_in, verify};
 pub use confirm::{Confirm, Moment};
 pub(crate) use digest::digest_of;

@@ -1,5 +1,6 @@
 //! What it would take to allow a packet that rules deny.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -59,10 +60,12 @@ pub(super) fn advice(
 /// A rule that is closed by nothing but its conditions.
 fn closed(near: &Considered, ends: [Option<&Device>; 2]) -> String {
     let unmet: String = near.unmet.iter().map(|unmet| format!("\n  {unmet}")).collect();
-    let device = ends.into_iter().flatten().next().map_or("the device", |device| device.name.as_str());
+    let device = ends.into_iter().flatten().next().map_or("NAME", |device| device.name.as_str());
+    let assigned: BTreeSet<String> = near.unmet.iter().map(|unmet| format!(" {}=…", unmet.key)).collect();
+    let assigned: String = assigned.into_iter().collect();
     format!(
-        "{}/{} would allow it, and its `when` is not met:{unmet}\n  correct what is known of {device}, or change the \
-         rule, {}",
+        "{}/{} would allow it, and its `when` is not met:{unmet}\n  if it is wrong: bulkhead device set {device}{assigned}; \
+         else change the rule, {}",
         near.policy, near.rule, near.at
     )
 }

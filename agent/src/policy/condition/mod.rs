@@ -17,6 +17,7 @@ pub use country::Country;
 pub use equipment::{Imei, Tac};
 pub use place::{Cell, Plmn, Rat, TrackingArea};
 pub use version::Version;
+pub(crate) use words::ago;
 
 use super::attribute::{AttributeKey, Source};
 use super::location::Location;
@@ -192,7 +193,7 @@ impl Condition {
         let found = match (device.attribute(&self.key), self.max_age) {
             (None, _) => Found::Nothing,
             (Some(Seen { value, source, age: Some(age) }), Some(max_age)) if age > max_age => {
-                Found::Old { value: words::shown(&self.key, value), source, age, max_age }
+                Found::Old { value: self.key.shown(value), source, age, max_age }
             }
             (Some(Seen { value, source, age }), _) => {
                 Found::Other { value: self.demand.told(&self.key, value), source, age }

@@ -3,8 +3,8 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use super::{Condition, Demand, Found, Imei, Plmn, Unmet, Version};
-use crate::policy::attribute::{AttributeKey, Source};
+use super::{Condition, Demand, Found, Plmn, Unmet, Version};
+use crate::policy::attribute::{AttributeKey, Source, UNKNOWN_AGE};
 
 impl Display for Demand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,16 +64,8 @@ impl Demand {
             | Self::Cell(_)
             | Self::Rat(_)
             | Self::Imei(_)
-            | Self::Tac(_) => shown(key, value),
+            | Self::Tac(_) => key.shown(value),
         }
-    }
-}
-
-/// A value as it may be shown: whose equipment it is stays out of messages.
-pub(super) fn shown(key: &AttributeKey, value: &str) -> String {
-    match (key, Imei::parse(value)) {
-        (AttributeKey::Imei, Ok(imei)) => imei.to_string(),
-        (_, _) => value.to_owned(),
     }
 }
 
@@ -84,7 +76,7 @@ fn said(source: Source, age: Option<Duration>) -> String {
 
 /// `2h ago`, and for what is so old that nobody knows: `at an unknown time`.
 pub(crate) fn ago(age: Duration) -> String {
-    match age == Duration::MAX {
+    match age >= UNKNOWN_AGE {
         true => "at an unknown time".to_owned(),
         false => format!("{} ago", lasting(age)),
     }
