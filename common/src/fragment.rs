@@ -124,6 +124,8 @@ impl Datagram {
         }
     }
 
+    /// In IPv6 the first fragment alone says what follows: the others may name anything, and still belong to it
+    /// (RFC 8200 section 4.5).
     #[inline(always)]
     fn is_of(&self, case: &Case) -> bool {
         let packet = &case.packet;
@@ -131,7 +133,7 @@ impl Datagram {
             && self.destination == packet.destination
             && self.id == packet.piece.id
             && self.teid == packet.teid
-            && self.named == packet.piece.protocol
+            && (self.named == packet.piece.protocol || !self.source.is_v4())
     }
 }
 

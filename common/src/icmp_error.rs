@@ -136,7 +136,7 @@ fn is_live<T: Tables + Flows>(tables: &T, case: &mut Case, by_sender: bool) -> R
     Ok(true)
 }
 
-/// Spends one error; of two at the same moment one may be free.
+/// Spends one error; of two that see the same budget one is too many.
 #[inline(always)]
 fn is_within_budget<T: Tables + ErrorBudgets>(tables: &T, device: DeviceId) -> bool {
     let Some(seen) = tables.error_budget(device) else { return false };
@@ -145,6 +145,5 @@ fn is_within_budget<T: Tables + ErrorBudgets>(tables: &T, device: DeviceId) -> b
         return false;
     }
     let from = if seen > now { seen } else { now };
-    tables.spend_error(device, seen, from + INTERVAL_NS);
-    true
+    tables.spend_error(device, seen, from + INTERVAL_NS)
 }

@@ -78,7 +78,7 @@ impl Icmp {
         }
     }
 
-    /// The meaning of an ICMPv6 type: errors are 0–127 (RFC 4443 section 2.1).
+    /// The meaning of an ICMPv6 type: its errors are those of RFC 4443 section 3.
     #[inline(always)]
     pub const fn message_v6(&self) -> Message {
         match self.kind() {
@@ -87,7 +87,8 @@ impl Icmp {
             133 => Message::RouterSolicitation,
             134 | 137 => Message::RouterOnly,
             135 | 136 => Message::Neighbour,
-            0..=127 => Message::Error,
+            // Others are not assigned, and nobody waits for them (RFC 4890 section 4.3.4).
+            1..=4 => Message::Error,
             _ => Message::Other,
         }
     }
@@ -107,7 +108,8 @@ mod tests {
     fn types_have_their_family_s_meaning() {
         let message = |kind: u8| Icmp([kind, 0, 0, 0, 0x12, 0x34, 0, 0]);
         assert_eq!(message(8).message_v4(), Message::EchoRequest);
-        assert_eq!(message(8).message_v6(), Message::Error);
+        assert_eq!(message(2).message_v6(), Message::Error);
+        assert_eq!(message(8).message_v6(), Message::Other);
         assert_eq!(message(128).message_v6(), Message::EchoRequest);
         assert_eq!(message(128).message_v4(), Message::Other);
         assert_eq!(message(134).message_v6(), Message::RouterOnly);

@@ -165,7 +165,7 @@ impl<'p> Oracle<'p> {
                 && begun.ends == (subject.frame.from, subject.frame.to)
                 && begun.teid == subject.teid
                 && begun.id == piece.id
-                && begun.protocol == piece.protocol
+                && (begun.protocol == piece.protocol || subject.frame.from.is_ipv6())
         })
     }
 

@@ -64,7 +64,7 @@ pub(super) fn icmpv6(bytes: &[u8]) -> Result<(What, Option<Ipv6Addr>), Refusal> 
         134 | 137 => What::RouterTold,
         128 => What::Ping(id),
         129 => What::Pong(id),
-        0..128 => What::IcmpError(failed_v6(&bytes[8..])),
+        1..5 => What::IcmpError(failed_v6(&bytes[8..])),
         _ => What::IcmpOther,
     };
     Ok((what, None))

@@ -69,7 +69,8 @@ impl Traffic {
         if said.teid != 0 {
             frame = self.in_tunnel(frame, said.place, said.teid);
         }
-        let protocol = said.words.protocol(said.from.is_ipv4());
+        let honest = said.words.protocol(said.from.is_ipv4());
+        let protocol = if self.random.chance(3) { *self.random.pick(&[6, 17, 60]) } else { honest };
         let frame = frame.ip(said.from, said.to);
         let id = if self.random.chance(3) { id + 1 } else { id };
         let frame = match said.from {
