@@ -6,6 +6,8 @@ mod core;
 mod inner;
 #[path = "enforcement/lan.rs"]
 mod lan;
+#[path = "enforcement/large.rs"]
+mod large;
 #[path = "enforcement/links.rs"]
 mod links;
 #[path = "enforcement/networks.rs"]

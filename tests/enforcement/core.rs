@@ -144,16 +144,22 @@ impl Core {
 
     /// Waits until nothing is on the way any more.
     pub(crate) fn quiet(&self) -> Result<()> {
-        let mut last = self.counters("acc1")?.received;
+        let received = || {
+            LINKS
+                .map(|(name, _)| self.counters(name).map(|it| it.received.packets))
+                .into_iter()
+                .collect::<Result<Vec<_>>>()
+        };
+        let mut last = received()?;
         for _ in 0..50 {
             std::thread::sleep(Duration::from_millis(60));
-            let now = self.counters("acc1")?.received;
+            let now = received()?;
             if now == last {
                 return Ok(());
             }
             last = now;
         }
-        anyhow::bail!("the link does not come to rest")
+        anyhow::bail!("the links do not come to rest")
     }
 
     pub(crate) fn pinned_inodes(&self) -> Result<Vec<(PathBuf, u64)>> {

@@ -121,8 +121,9 @@ pub(crate) fn apply_text(core: &mut Core, policy: &str) -> Result<()> {
         policy::parse(vec![SourceFile::new("policy.yaml", policy)], Some(&agent)).map_err(readable)?;
     let mut host = Host::default();
     // As the lab's wiring numbers the links.
-    for ((name, _), address) in LINKS.into_iter().zip(["10.99.1.1/30", "10.99.2.1/30", "10.99.3.1/30"]) {
-        let interface = HostInterface { ifindex: core.ifindex(name)?, addresses: vec![address.parse()?] };
+    for ((name, _), net) in LINKS.into_iter().zip(1..) {
+        let addresses = vec![format!("10.99.{net}.1/30").parse()?, format!("fd00:99:{net}::1/64").parse()?];
+        let interface = HostInterface { ifindex: core.ifindex(name)?, addresses };
         host.interfaces.insert(name.to_owned(), interface);
     }
     let compiled = policy::compile(&loaded.policy, &agent, &host, &mut Ids::default()).map_err(readable)?;
