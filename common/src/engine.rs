@@ -64,6 +64,11 @@ pub trait Engine {
     fn read_error(&self, case: &mut Case) -> Step {
         icmp_error::read(self.frame(), case).map(|()| None)
     }
+    /// As [`icmp_error::meet`].
+    #[inline(always)]
+    fn meet_receiver(&self, case: &mut Case) -> Step {
+        icmp_error::meet(self.tables(), case).map(|()| None)
+    }
     /// As [`icmp_error::judge`].
     #[inline(always)]
     fn judge_error(&self, case: &mut Case) -> Step {
@@ -128,6 +133,7 @@ fn device_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
     }
     if matches!(case.packet.kind, Kind::IcmpError) {
         engine.read_error(case)?;
+        engine.meet_receiver(case)?;
         return engine.judge_error(case);
     }
     if !case.packet.piece.is_fragment() {

@@ -4,12 +4,15 @@
 //! for two seconds in one of a few places that its device has; the later ones are judged by that, each as
 //! a packet of the same flow, if they follow one another without a gap. Anything else ends the datagram:
 //! what a receiver would put together must be what was judged (RFC 1858, RFC 3128, RFC 5722).
+//!
+//! A receiver waits for longer than two seconds, and may overwrite. So ports come first in a first fragment,
+//! in its first eight bytes, where no later one reaches: whatever is put together has ports that were judged.
 
 use crate::abi::value::NETWORK_DROPS_FRAGMENTS;
 use crate::abi::{Addr, DeviceId};
 use crate::case::{Case, Course};
-use crate::decide::Tables;
-use crate::parse::Kind;
+use crate::decide::{Tables, access};
+use crate::parse::{Kind, Packet};
 use crate::verdict::DropReason;
 
 /// Datagrams of one device that may be on their way at the same time.
@@ -55,6 +58,13 @@ impl Piece {
         Ok(Self { id, from, to: to as u16, protocol, more: more as u8, tiny: 0, _pad: 0 })
     }
 
+    /// Refuses one of a datagram that would be too long with the headers in front of its payload (the "ping of
+    /// death"; RFC 8200 section 4.5).
+    #[inline(always)]
+    pub const fn behind(self, headers: u32) -> Result<Self, DropReason> {
+        if self.to as u32 + headers > u16::MAX as u32 { Err(DropReason::MalformedFragment) } else { Ok(self) }
+    }
+
     /// True for every fragment, the first one included.
     #[inline(always)]
     pub const fn is_fragment(&self) -> bool {
@@ -76,6 +86,8 @@ pub struct Datagram {
     pub source: Addr,
     /// Destination address.
     pub destination: Addr,
+    /// Where its fragments enter, as in [`crate::abi::Flow::access`]; 0 if they come from outside.
+    pub access: u64,
     /// Identification.
     pub id: u32,
     /// Tunnel that it comes through, 0 without one.
@@ -102,8 +114,6 @@ pub struct FragmentPlace {
     pub progress: u64,
     /// What is on its way there.
     pub datagram: Datagram,
-    /// Zero.
-    pub _pad: u64,
 }
 
 impl Datagram {
@@ -113,6 +123,7 @@ impl Datagram {
         Self {
             source: packet.source,
             destination: packet.destination,
+            access: access(case),
             id: packet.piece.id,
             teid: packet.teid,
             source_port: packet.source_port,
@@ -123,18 +134,48 @@ impl Datagram {
             detail: packet.detail,
         }
     }
+}
 
+/// The datagram that a fragment says it belongs to.
+struct Wanted<'a> {
+    packet: &'a Packet,
+    /// Where the fragment enters, and which bits of that count.
+    access: [u64; 2],
+    /// Which bits of the protocol count that it names.
+    named: u8,
+}
+
+impl<'a> Wanted<'a> {
     /// In IPv6 the first fragment alone says what follows: the others may name anything, and still belong to it
-    /// (RFC 8200 section 4.5).
+    /// (RFC 8200 section 4.5). What enters elsewhere belongs to another: nobody ends a neighbour's datagrams.
     #[inline(always)]
-    fn is_of(&self, case: &Case) -> bool {
-        let packet = &case.packet;
-        self.source == packet.source
-            && self.destination == packet.destination
-            && self.id == packet.piece.id
-            && self.teid == packet.teid
-            && (self.named == packet.piece.protocol || !self.source.is_v4())
+    const fn of(case: &'a Case) -> Self {
+        let here = access(case);
+        let v4 = case.packet.source.is_v4();
+        Self {
+            packet: &case.packet,
+            access: [here, if here == 0 { 0 } else { u64::MAX }],
+            named: if v4 { u8::MAX } else { 0 },
+        }
     }
+
+    /// Without a branch for each field, which the verifier would follow both ways, in every place.
+    #[inline(always)]
+    fn is(&self, datagram: &Datagram) -> bool {
+        let Self { packet, access: [here, counts], named } = self;
+        let addresses =
+            differing(datagram.source, packet.source) | differing(datagram.destination, packet.destination);
+        let numbers = (datagram.id ^ packet.piece.id) | (datagram.teid ^ packet.teid);
+        let named = (datagram.named ^ packet.piece.protocol) & named;
+        ((addresses | numbers | named as u32) as u64 | ((datagram.access ^ here) & counts)) == 0
+    }
+}
+
+/// The bits in which two addresses differ, all words in one.
+#[inline(always)]
+const fn differing(a: Addr, b: Addr) -> u32 {
+    let (a, b) = (a.words(), b.words());
+    (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3])
 }
 
 /// How far a datagram has come: one word, so that a change of it is one exchange.
@@ -162,6 +203,16 @@ impl Progress {
         // Both wrap after 49 days; what lies behind by up to half of that is over.
         let left = ((self.0 >> 32) as u32).wrapping_sub(now_ms);
         if left == 0 || left > LIFETIME_MS { FREE } else { (self.0 >> 14) & 3 }
+    }
+
+    /// True for a place that is taken before one with `other`.
+    #[inline(always)]
+    const fn is_freer(self, other: Self, now_ms: u32) -> bool {
+        match (self.life(now_ms), other.life(now_ms)) {
+            (_, FREE) => false,
+            (FREE | DONE, _) => true,
+            _ => false,
+        }
     }
 
     #[inline(always)]
@@ -206,7 +257,7 @@ pub fn gather<T: Tables + Fragments>(tables: &T, case: &mut Case) -> Result<(), 
     if case.place.network.flags & NETWORK_DROPS_FRAGMENTS != 0 {
         return Err(DropReason::FragmentDenied);
     }
-    if case.packet.piece.tiny != 0 {
+    if is_unfit(case) {
         return Err(DropReason::FragmentTiny);
     }
     let now_ms = milliseconds(tables);
@@ -226,6 +277,13 @@ pub fn gather<T: Tables + Fragments>(tables: &T, case: &mut Case) -> Result<(), 
             free(tables, case.identity.device.device, now_ms).map(|_| ()).ok_or(DropReason::FragmentQuota)
         }
     }
+}
+
+/// True for a first fragment whose transport header is cut off, or lies where a later one may reach it.
+#[inline(always)]
+const fn is_unfit(case: &Case) -> bool {
+    let piece = &case.packet.piece;
+    piece.tiny != 0 || !piece.is_later() && piece.protocol != case.packet.protocol
 }
 
 /// Remembers a first fragment that has passed.
@@ -293,9 +351,10 @@ fn adopt(case: &mut Case, first: &Datagram) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// The datagram that the fragment belongs to, among those of its device and of the one that it is sent to.
+/// The datagram that the fragment belongs to, among those of its device.
 #[inline(always)]
 fn find<T: Fragments>(tables: &T, case: &Case, now_ms: u32) -> Option<Found<T::Place>> {
+    let wanted = Wanted::of(case);
     for at in 0..PLACES {
         let place = tables.place(index(case.identity.device.device, at))?;
         let progress = Progress(tables.progress(place));
@@ -304,7 +363,7 @@ fn find<T: Fragments>(tables: &T, case: &Case, now_ms: u32) -> Option<Found<T::P
             continue;
         }
         let datagram = tables.datagram(place);
-        if datagram.is_of(case) && tables.progress(place) == progress.0 {
+        if wanted.is(&datagram) && tables.progress(place) == progress.0 {
             return Some(Found { place, progress, life, datagram });
         }
     }
@@ -312,19 +371,21 @@ fn find<T: Fragments>(tables: &T, case: &Case, now_ms: u32) -> Option<Found<T::P
 }
 
 /// A place of the device that nothing is on its way in; one that holds nothing at all before one that is done.
+///
+/// Something is chosen from the start: LLVM leaves a pointer that may not be one uninitialised, and copies it.
 #[inline(always)]
 fn free<T: Fragments>(tables: &T, device: DeviceId, now_ms: u32) -> Option<(T::Place, Progress)> {
-    let mut done = None;
-    for at in 0..PLACES {
-        let place = tables.place(index(device, at))?;
-        let progress = Progress(tables.progress(place));
-        match progress.life(now_ms) {
-            FREE => return Some((place, progress)),
-            DONE => done = Some((place, progress)),
-            _ => {}
+    let mut place = tables.place(index(device, 0))?;
+    let mut progress = Progress(tables.progress(place));
+    for at in 1..PLACES {
+        let next = tables.place(index(device, at))?;
+        let seen = Progress(tables.progress(next));
+        if seen.is_freer(progress, now_ms) {
+            (place, progress) = (next, seen);
         }
     }
-    done
+    let life = progress.life(now_ms);
+    (life == FREE || life == DONE).then_some((place, progress))
 }
 
 #[inline(always)]
@@ -355,6 +416,13 @@ mod tests {
             );
         }
         assert!(Piece::new(1, 65_528, 7, false, 17).is_ok());
+    }
+
+    #[test]
+    fn a_datagram_with_its_headers_has_a_longest_length() {
+        let last = Piece::new(1, 65_504, 11, false, 17).unwrap();
+        assert_eq!(last.behind(20), Ok(last));
+        assert_eq!(last.behind(21), Err(DropReason::MalformedFragment));
     }
 
     #[test]

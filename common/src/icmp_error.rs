@@ -3,13 +3,17 @@
 //! Any router on the way may send one, so its own source says nothing. What counts is the packet inside:
 //! its sender must be the one that is told, and the flow that it belongs to must live. Path MTU discovery
 //! (RFC 1191, RFC 8201) depends on that. A report neither creates, extends nor ends a flow.
+//!
+//! A device is no router: it tells about what was sent to itself or to what lies behind it. So no device
+//! reaches another by a report about what that one says to others.
 
 use crate::abi::key::{ECHO_BY_LOCAL, ECHO_BY_REMOTE};
 use crate::abi::value::STATE_TIMED;
 use crate::abi::{DeviceId, FlowKey, RuleId};
-use crate::case::{Case, Course};
+use crate::case::{Case, Course, Party};
 use crate::decide::{Flows, Tables, access, rule_today};
 use crate::frame::{Frame, Window};
+use crate::identify::party;
 use crate::parse::Kind;
 use crate::verdict::{DropReason, Pass};
 use crate::wire::embedded::Embedded;
@@ -42,6 +46,24 @@ pub fn read<F: Frame + ?Sized>(frame: &F, case: &mut Case) -> Result<(), DropRea
         _ => Embedded::load_v6(&window, at),
     };
     case.embedded = embedded.ok_or(DropReason::IcmpErrorUnrelated)?;
+    // Who sent the packet is who must be told.
+    let told = case.embedded.source == case.packet.destination;
+    if told { Ok(()) } else { Err(DropReason::IcmpErrorUnrelated) }
+}
+
+/// Finds out who should have got the packet inside: a device that tells, or one that the outside tells about.
+#[inline(always)]
+pub fn meet<T: Tables>(tables: &T, case: &mut Case) -> Result<(), DropReason> {
+    let found = party(tables, case, case.embedded.destination)?;
+    let receiver = found.map_or(Party::NOBODY, |(party, ..)| party);
+    if matches!(case.course, Course::Downlink) {
+        case.identity.peer = receiver;
+    } else if receiver.device.0 == case.identity.device.device.0 {
+        // The same device, and perhaps an address behind it: what rules it is the receiver's.
+        case.identity.device = receiver;
+    } else {
+        return Err(DropReason::IcmpErrorUnrelated);
+    }
     Ok(())
 }
 
@@ -51,10 +73,6 @@ pub fn judge<T>(tables: &T, case: &mut Case) -> Result<Pass, DropReason>
 where
     T: Tables + Flows + ErrorBudgets,
 {
-    // Who sent the packet is who must be told.
-    if case.embedded.source != case.packet.destination {
-        return Err(DropReason::IcmpErrorUnrelated);
-    }
     let sender_told = !matches!(case.course, Course::Downlink);
     let (device, peer) = (case.identity.device.device, case.identity.peer.device);
     // On the way down the device is told about what it sent; on the way up it tells about what it was sent.
@@ -63,7 +81,7 @@ where
         if peer.is_none() {
             return Err(DropReason::IcmpErrorUnrelated);
         }
-        case.key = key(case, peer, true);
+        case.key = key(case, peer, sender_told);
         if !is_live(tables, case, false)? {
             return Err(DropReason::IcmpErrorUnrelated);
         }

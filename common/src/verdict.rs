@@ -102,7 +102,7 @@ numbered! {
         FragmentEarly = 52, "fragment_early", "A fragment that comes before the one it follows, or after its flow has ended.";
         FragmentOverlap = 53, "fragment_overlap", "A fragment that overlaps the ones before it (RFC 5722).";
         FragmentRepeated = 54, "fragment_repeated", "A fragment that was there before.";
-        FragmentTiny = 55, "fragment_tiny", "A first fragment without its whole transport header (RFC 1858, RFC 7112).";
+        FragmentTiny = 55, "fragment_tiny", "A first fragment without its whole transport header, or with other headers before it (RFC 1858, RFC 7112).";
         FragmentRewrite = 56, "fragment_rewrite", "A second first fragment of a datagram that is on its way.";
         FragmentQuota = 57, "fragment_quota", "The device has as many fragmented datagrams on their way as it may have.";
         IpOptions = 58, "ip_options", "IPv4 options or IPv6 options headers, which the network does not pass.";

@@ -66,6 +66,11 @@ impl Engine for Program {
     }
 
     #[inline(always)]
+    fn meet_receiver(&self, case: &mut Case) -> Step {
+        step_from_number(subprogram::meet_receiver(case))
+    }
+
+    #[inline(always)]
     fn judge_error(&self, case: &mut Case) -> Step {
         step_from_number(subprogram::judge_error(case))
     }

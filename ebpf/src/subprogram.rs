@@ -62,6 +62,12 @@ pub(crate) extern "C" fn read_error(context: *mut xdp_md, case: *mut Case) -> u3
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+pub(crate) extern "C" fn meet_receiver(case: *mut Case) -> u32 {
+    stage(case, |case| icmp_error::meet(&Maps, case).map(|()| None))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 pub(crate) extern "C" fn judge_error(case: *mut Case) -> u32 {
     stage(case, |case| icmp_error::judge(&Maps, case).map(Some))
 }

@@ -79,7 +79,10 @@ impl Ipv4 {
         }
         let id = u16::from_be_bytes([self.0[4], self.0[5]]) as u32;
         let len = self.total_len() - self.header_len();
-        Piece::new(id, (field & 0x1fff) * 8, len, field & 0x2000 != 0, self.protocol())
+        match Piece::new(id, (field & 0x1fff) * 8, len, field & 0x2000 != 0, self.protocol()) {
+            Ok(piece) => piece.behind(self.header_len()),
+            Err(reason) => Err(reason),
+        }
     }
 
     /// True if there are options.

@@ -110,7 +110,7 @@ impl Ipv6 {
             if !is_extension(payload.protocol) || payload.piece.is_later() {
                 return Ok(payload);
             }
-            payload = payload.skip(window, step)?;
+            payload = payload.skip(window, step, at)?;
         }
         let unwalked = is_extension(payload.protocol) && !payload.piece.is_later();
         if unwalked { Err(DropReason::UnsupportedExtension) } else { Ok(payload) }
@@ -118,8 +118,14 @@ impl Ipv6 {
 }
 
 impl Payload {
+    /// Goes behind one header of a chain that starts at `start`.
     #[inline(always)]
-    fn skip<F: Frame + ?Sized>(self, window: &Window<'_, F>, step: u32) -> Result<Self, DropReason> {
+    fn skip<F: Frame + ?Sized>(
+        self,
+        window: &Window<'_, F>,
+        step: u32,
+        start: u32,
+    ) -> Result<Self, DropReason> {
         let header: [u8; 8] = window.load(self.at).ok_or(DropReason::MalformedIpv6)?;
         let [next, len, _, segments_left, ..] = header;
         let bytes = match self.protocol {
@@ -139,7 +145,7 @@ impl Payload {
         Ok(Self {
             protocol: next,
             at,
-            piece: if fragment { piece(header, window.rest(at))? } else { self.piece },
+            piece: if fragment { piece(header, window.rest(at), self.at - start)? } else { self.piece },
             fragment: self.fragment || fragment,
             options: self.options || !fragment,
             extended: true,
@@ -147,15 +153,19 @@ impl Payload {
     }
 }
 
-/// Which part of its datagram a packet with this fragment header is; a whole one may have it too (RFC 6946).
+/// Which part of its datagram a packet with this fragment header is, with `before` bytes of other headers in front
+/// of it; a whole one may have it too (RFC 6946).
 #[inline(always)]
-const fn piece(header: [u8; 8], len: u32) -> Result<Piece, DropReason> {
+const fn piece(header: [u8; 8], len: u32, before: u32) -> Result<Piece, DropReason> {
     let field = u16::from_be_bytes([header[2], header[3]]);
     if field & 0xfff9 == 0 {
         return Ok(Piece::WHOLE);
     }
     let id = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-    Piece::new(id, field & 0xfff8, len, field & 1 != 0, header[0])
+    match Piece::new(id, field & 0xfff8, len, field & 1 != 0, header[0]) {
+        Ok(piece) => piece.behind(before),
+        Err(reason) => Err(reason),
+    }
 }
 
 /// An authentication header is not one: it may hold a tunnel, and IPv4 has it as a protocol like others.
@@ -232,6 +242,20 @@ mod tests {
         assert!(whole.piece == Piece::WHOLE && whole.fragment && whole.extended && !whole.options);
         assert_eq!(walk(&packet(&[atomic, atomic], 6)), Err(DropReason::UnsupportedExtension));
         assert_eq!(walk(&packet(&[(44, &[0, 0, 1, 0, 0, 0, 7])], 6)), Err(DropReason::MalformedFragment));
+    }
+
+    #[test]
+    fn a_datagram_is_never_longer_than_a_payload_length_says() {
+        let options: (u8, &[u8]) = (60, &[0, 0, 0, 0, 0, 0, 0]);
+        let last: (u8, &[u8]) = (44, &[0, 0xff, 0xf8, 0, 0, 0, 7]);
+        let of = |chain: &[(u8, &[u8])]| {
+            let mut bytes = packet(chain, 17);
+            bytes.extend([0; 7]);
+            bytes[5] += 7;
+            walk(&bytes).map(|payload| payload.piece.to)
+        };
+        assert_eq!(of(&[last]), Ok(65_535));
+        assert_eq!(of(&[options, last]), Err(DropReason::MalformedFragment));
     }
 
     #[test]

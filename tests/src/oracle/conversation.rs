@@ -39,7 +39,7 @@ pub(super) struct Conversation {
     idle_seconds: Option<u64>,
     ends: u64,
     /// Where each side's frames enter, if it is a device and has spoken.
-    entries: [Option<(u32, (u16, u16))>; 2],
+    entries: [Option<Entry>; 2],
     replied: bool,
     /// The caller and the called have said that they are done.
     closed: [bool; 2],
@@ -53,15 +53,30 @@ const RST: u8 = 4;
 const ACK: u8 = 16;
 
 /// From one end or the other, and whom the policy is asked about.
-struct Talk<'p> {
+pub(super) struct Talk<'p> {
     /// Whom the packet is about.
-    device: &'p Device,
+    pub(super) device: &'p Device,
     /// The device at the other end.
     peer: Option<&'p Device>,
     /// The device is the sender.
     sent: bool,
     /// The sender's frames enter here, so their entry is remembered.
     enters: bool,
+}
+
+/// An interface and its tags.
+pub(super) type Entry = (u32, (u16, u16));
+
+impl Talk<'_> {
+    /// A device's packet that comes back from the core.
+    pub(super) fn returns(&self) -> bool {
+        self.sent && !self.enters
+    }
+
+    /// Where the sender's frames enter, if it is a device.
+    pub(super) fn entry(&self, subject: &Subject<'_>) -> Option<Entry> {
+        self.enters.then_some((subject.ifindex, subject.frame.vlans))
+    }
 }
 
 impl<'p> Oracle<'p> {
@@ -90,7 +105,7 @@ impl<'p> Oracle<'p> {
         if let What::IcmpError(about) = subject.frame.what {
             return self.report(talk.device, None, (talk.sent, talk.enters), about, subject);
         }
-        self.in_order(talk.device, false, subject, |oracle, subject| {
+        self.in_order(&talk, subject, |oracle, subject| {
             oracle.told(&talk, subject, |oracle, subject| {
                 speakable(subject.frame.what)?;
                 oracle.continued(&talk, subject).unwrap_or_else(|| oracle.begun(&talk, subject))
@@ -110,9 +125,9 @@ impl<'p> Oracle<'p> {
         if let What::IcmpError(about) = subject.frame.what {
             return self.report(sender, Some(receiver), (true, enters), about, subject);
         }
-        self.in_order(sender, !enters, subject, |oracle, subject| {
-            let sent = Talk { device: sender, peer: Some(receiver), sent: true, enters };
-            let received = Talk { device: receiver, peer: Some(sender), sent: false, enters };
+        let sent = Talk { device: sender, peer: Some(receiver), sent: true, enters };
+        let received = Talk { device: receiver, peer: Some(sender), sent: false, enters };
+        self.in_order(&sent, subject, |oracle, subject| {
             oracle.told(&sent, subject, |oracle, subject| {
                 speakable(subject.frame.what)?;
                 if let Some(answer) = oracle.continued(&sent, subject) {
@@ -168,7 +183,7 @@ impl<'p> Oracle<'p> {
         talk: &Talk<'p>,
         subject: &mut Subject<'_>,
     ) -> Result<&'static str, Refusal> {
-        let entry = talk.enters.then_some((subject.ifindex, subject.frame.vlans));
+        let entry = talk.entry(subject);
         let side = usize::from(!talk.sent);
         let known = &self.conversations.0[at];
         let elsewhere = entry.is_some() && known.entries[side].is_some() && entry != known.entries[side];
@@ -225,7 +240,7 @@ impl<'p> Oracle<'p> {
         let name = self.name(talk, subject);
         let side = usize::from(!talk.sent);
         let mut entries = [None, None];
-        entries[side] = talk.enters.then_some((subject.ifindex, subject.frame.vlans));
+        entries[side] = talk.entry(subject);
         let mut new = Conversation {
             name,
             local_called: talk.sent,
@@ -357,7 +372,7 @@ impl Conversations {
 
 impl Conversation {
     /// Where each side's frames enter.
-    pub(super) fn entries(&self) -> [Option<(u32, (u16, u16))>; 2] {
+    pub(super) fn entries(&self) -> [Option<Entry>; 2] {
         self.entries
     }
 

@@ -180,7 +180,8 @@ fn ipv4(bytes: &[u8], flaw: Option<Flaw>) -> Result<Layer, Refusal> {
     let piece = if more_and_offset != 0 && flaw != Some(Flaw::IgnoresFragments) {
         let from = usize::from(more_and_offset % 0x2000) * 8;
         let id = u32::from(number(&fixed[4..6]));
-        Some(Piece::new(id, from, payload.len(), more_and_offset >= 0x2000, fixed[9])?)
+        let (to, more) = (from + payload.len(), more_and_offset >= 0x2000);
+        Some(Piece { id, from, to, more, protocol: fixed[9] }.checked(words * 4, flaw)?)
     } else {
         None
     };
@@ -260,12 +261,13 @@ impl<'f> Chain<'f> {
             if chain.headers == 6 {
                 return Err("unsupported_extension");
             }
-            chain.step()?;
+            chain.step(payload.len(), flaw)?;
         }
         Ok(chain)
     }
 
-    fn step(&mut self) -> Result<(), Refusal> {
+    /// Goes behind one header of a chain that has `whole` bytes with what follows it.
+    fn step(&mut self, whole: usize, flaw: Option<Flaw>) -> Result<(), Refusal> {
         const BAD: Refusal = "malformed_ipv6";
         let start = self.payload.get(..8).ok_or(BAD)?;
         let length = usize::from(start[1]);
@@ -286,8 +288,10 @@ impl<'f> Chain<'f> {
             );
             // RFC 6946: neither offset nor more is a whole packet.
             if field & 0xfff9 != 0 {
-                let offset = usize::from(field & 0xfff8);
-                self.piece = Some(Piece::new(id, offset, rest.len(), field % 2 == 1, start[0])?);
+                let from = usize::from(field & 0xfff8);
+                let to = from + rest.len();
+                let piece = Piece { id, from, to, more: field % 2 == 1, protocol: start[0] };
+                self.piece = Some(piece.checked(whole - self.payload.len(), flaw)?);
             }
         } else {
             self.options = true;

@@ -77,10 +77,20 @@ pub enum Flaw {
     IgnoresOverlaps,
     /// Lets a device begin as many datagrams as it likes.
     ForgetsFragmentQuota,
+    /// Takes pieces for those of a datagram wherever they enter.
+    MixesPieces,
+    /// Lets other headers stand before the transport header in a first piece.
+    ShiftsHeaders,
+    /// Forgets that a datagram has headers when it asks whether it is too long.
+    ForgetsLongest,
     /// Lets options pass.
     PassesOptions,
     /// Lets an error be told to anybody.
     ReportsToAnybody,
+    /// Lets a device tell another about what that one says to others.
+    ReportsOfOthers,
+    /// Tells of a device to device conversation only the side that has begun it.
+    ForgetsCalledSenders,
     /// Lets errors flood a device.
     ForgetsErrorRate,
     /// Does not know that there is anything behind a device.
@@ -117,7 +127,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 60] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -155,8 +165,13 @@ impl Flaw {
         Self::PassesFragments,
         Self::IgnoresOverlaps,
         Self::ForgetsFragmentQuota,
+        Self::MixesPieces,
+        Self::ShiftsHeaders,
+        Self::ForgetsLongest,
         Self::PassesOptions,
         Self::ReportsToAnybody,
+        Self::ReportsOfOthers,
+        Self::ForgetsCalledSenders,
         Self::ForgetsErrorRate,
         Self::ForgetsLans,
         Self::OpensLans,

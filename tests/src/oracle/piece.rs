@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bulkhead::policy::{Device, FragmentMode};
 
+use super::conversation::{Entry, Talk};
 use super::dissect::{Dissected, What};
 use super::{Flaw, Oracle, Refusal, Subject};
 
@@ -23,17 +24,12 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// A piece of a whole datagram, or why there can't be one.
-    pub(super) fn new(
-        id: u32,
-        from: usize,
-        length: usize,
-        more: bool,
-        protocol: u8,
-    ) -> Result<Self, Refusal> {
-        let to = from + length;
-        let good = length > 0 && to < 65_536 && (!more || length.is_multiple_of(8));
-        good.then_some(Self { id, from, to, more, protocol }).ok_or("malformed_fragment")
+    /// The piece, or why no datagram has it: with the `headers` in front of it, none is longer than 65,535 bytes.
+    pub(super) fn checked(self, headers: usize, flaw: Option<Flaw>) -> Result<Self, Refusal> {
+        let Self { from, to, more, .. } = self;
+        let fits = to + headers <= 65_535 || flaw == Some(Flaw::ForgetsLongest) && to <= 65_535;
+        let good = to > from && fits && (!more || (to - from).is_multiple_of(8));
+        good.then_some(self).ok_or("malformed_fragment")
     }
 }
 
@@ -47,6 +43,8 @@ const MOST: usize = 4;
 pub(super) struct Begun {
     device: String,
     ends: (IpAddr, IpAddr),
+    /// Where its pieces enter, if a device sends them.
+    entry: Option<Entry>,
     teid: Option<u32>,
     id: u32,
     protocol: u8,
@@ -60,23 +58,22 @@ impl<'p> Oracle<'p> {
     /// Lets `act` judge a packet; a piece only where it belongs, with what the first one said.
     pub(super) fn in_order(
         &mut self,
-        device: &'p Device,
-        returning: bool,
+        talk: &Talk<'p>,
         subject: &mut Subject<'_>,
         act: impl FnOnce(&mut Self, &mut Subject<'_>) -> Result<&'static str, Refusal>,
     ) -> Result<&'static str, Refusal> {
         let Some(piece) = subject.frame.piece else { return act(self, subject) };
-        let network = &self.intent.policy.networks()[&device.network.value];
+        let network = &self.intent.policy.networks()[&talk.device.network.value];
         if network.fragments == FragmentMode::Drop && !self.has(Flaw::PassesFragments) {
             return Err("fragment_denied");
         }
         let now = subject.now / 1_000_000;
         self.begun.retain(|begun| begun.until_ms > now);
         if piece.from == 0 {
-            return self.first(device, piece, returning, subject, act);
+            return self.first(talk, piece, subject, act);
         }
-        let at = self.find(device, piece, subject).ok_or("fragment_early")?;
-        self.next(at, piece, returning, now)?;
+        let at = self.find(talk, piece, subject).ok_or("fragment_early")?;
+        self.next(at, piece, talk.returns(), now)?;
         let frame = Dissected { what: without_flags(self.begun_what(at)), ..subject.frame.clone() };
         let mut later = Subject { frame: &frame, device: None, peer: None, rule: None, ..*subject };
         let answer = act(self, &mut later);
@@ -86,37 +83,39 @@ impl<'p> Oracle<'p> {
 
     fn first(
         &mut self,
-        device: &Device,
+        talk: &Talk<'p>,
         piece: Piece,
-        returning: bool,
         subject: &mut Subject<'_>,
         act: impl FnOnce(&mut Self, &mut Subject<'_>) -> Result<&'static str, Refusal>,
     ) -> Result<&'static str, Refusal> {
-        if subject.frame.what == What::Fragment {
+        // Where other headers stand before it, a later piece could overwrite it.
+        let shifted = piece.protocol != subject.frame.protocol && !self.has(Flaw::ShiftsHeaders);
+        if subject.frame.what == What::Fragment || shifted {
             return Err("fragment_tiny");
         }
-        let again = self.find(device, piece, subject);
-        if !returning {
+        let again = self.find(talk, piece, subject);
+        if !talk.returns() {
             match again {
                 Some(at) if !self.begun[at].whole => {
                     self.begun.remove(at);
                     return Err("fragment_rewrite");
                 }
                 Some(_) => {}
-                None => self.has_room(device)?,
+                None => self.has_room(talk.device)?,
             }
         }
         let answer = act(self, subject)?;
-        if !returning {
+        if !talk.returns() {
             let now = subject.now / 1_000_000;
             if let Some(at) = again {
                 self.begun.remove(at);
             } else {
-                self.forget_a_whole_one(device);
+                self.forget_a_whole_one(talk.device);
             }
             self.begun.push(Begun {
-                device: device.name.to_string(),
+                device: talk.device.name.to_string(),
                 ends: (subject.frame.from, subject.frame.to),
+                entry: talk.entry(subject),
                 teid: subject.teid,
                 id: piece.id,
                 protocol: piece.protocol,
@@ -159,9 +158,11 @@ impl<'p> Oracle<'p> {
         Ok(())
     }
 
-    fn find(&self, device: &Device, piece: Piece, subject: &Subject<'_>) -> Option<usize> {
+    fn find(&self, talk: &Talk<'p>, piece: Piece, subject: &Subject<'_>) -> Option<usize> {
+        let entry = talk.entry(subject);
         self.begun.iter().position(|begun| {
-            begun.device == device.name.to_string()
+            begun.device == talk.device.name.to_string()
+                && (entry.is_none() || entry == begun.entry || self.has(Flaw::MixesPieces))
                 && begun.ends == (subject.frame.from, subject.frame.to)
                 && begun.teid == subject.teid
                 && begun.id == piece.id

@@ -60,8 +60,17 @@ impl<'p> Oracle<'p> {
         if about.from != subject.frame.to && !self.has(Flaw::ReportsToAnybody) {
             return Err(UNRELATED);
         }
-        let mut owners = vec![(device, told, !sent)];
-        owners.extend(told.map(|told| (told, Some(device), true)));
+        // Whom the packet was for. A device tells about what it was sent, and not about what others were.
+        let network = &self.intent.policy.networks()[&device.network.value];
+        let meant = self.intent.device(network, about.to);
+        let its_own = meant.is_some_and(|meant| meant.name == device.name);
+        if sent && !its_own && !self.has(Flaw::ReportsOfOthers) {
+            return Err(UNRELATED);
+        }
+        let other = if sent { told } else { meant.filter(|_| !self.has(Flaw::ForgetsCalledSenders)) };
+        let mut owners = vec![(device, other, !sent)];
+        let partner = (its_own || !sent).then_some(device);
+        owners.extend(other.map(|other| (other, partner, sent)));
         for (side, (owner, other, owner_sent)) in owners.into_iter().enumerate() {
             let name = name(owner, &about, owner_sent);
             let Some(found) = self.conversations.live(&name, subject.now) else { continue };

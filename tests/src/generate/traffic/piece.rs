@@ -21,7 +21,7 @@ impl Traffic {
         // Many datagrams of which only the beginning comes, or one.
         let many = self.random.chance(8);
         for number in 0..if many { 7 } else { 1 } {
-            let whole = self.payload_of(&said);
+            let (whole, named) = self.payload_of(&said);
             let id = if many { number } else { self.random.below(30) as u16 + 100 };
             let size = 8 * (1 + self.random.below(5));
             let mut pieces: Vec<(usize, usize)> =
@@ -29,7 +29,11 @@ impl Traffic {
             self.disorder(&mut pieces, whole.len());
             pieces.truncate(if many { 1 } else { pieces.len() });
             for piece in pieces {
-                let bytes = self.piece(&said, id, piece, &whole).build();
+                let mut said = said.clone();
+                if self.random.chance(4) {
+                    said.place = self.any_place();
+                }
+                let bytes = self.piece(&said, (id, named), piece, &whole).build();
                 self.train.push_back((said.place, bytes));
             }
         }
@@ -40,11 +44,18 @@ impl Traffic {
         }
     }
 
-    /// The IP payload of what is said: one that has no extension headers.
-    fn payload_of(&mut self, said: &Said) -> Vec<u8> {
-        let payload = vec![7; 16 + self.random.below(90)];
-        let frame = said.words.on(eth().ip(said.from, said.to)).payload(&payload).build();
-        frame[if said.from.is_ipv4() { 34 } else { 54 }..].to_vec()
+    /// The payload of all pieces of what is said, and the protocol that they name. Now and then it begins with IPv6
+    /// options.
+    fn payload_of(&mut self, said: &Said) -> (Vec<u8>, u8) {
+        let v4 = said.from.is_ipv4();
+        let content = vec![7; 16 + self.random.below(90)];
+        let frame = said.words.on(eth().ip(said.from, said.to)).payload(&content).build();
+        let payload = frame[if v4 { 34 } else { 54 }..].to_vec();
+        let protocol = said.words.protocol(v4);
+        if v4 || self.random.chance(85) {
+            return (payload, protocol);
+        }
+        ([&[protocol, 0, 1, 4, 0, 0, 0, 0], &payload[..]].concat(), 60)
     }
 
     /// Now and then pieces are lost, repeated, swapped, or overlap.
@@ -63,19 +74,26 @@ impl Traffic {
         }
     }
 
-    fn piece(&mut self, said: &Said, id: u16, (from, to): (usize, usize), whole: &[u8]) -> Frame {
+    fn piece(
+        &mut self,
+        said: &Said,
+        (id, named): (u16, u8),
+        (from, to): (usize, usize),
+        whole: &[u8],
+    ) -> Frame {
         let more = to < whole.len();
         let mut frame = self.headers(said.place, said.mac);
         if said.teid != 0 {
             frame = self.in_tunnel(frame, said.place, said.teid);
         }
-        let honest = said.words.protocol(said.from.is_ipv4());
-        let protocol = if self.random.chance(3) { *self.random.pick(&[6, 17, 60]) } else { honest };
+        let protocol = if self.random.chance(3) { *self.random.pick(&[6, 17, 60]) } else { named };
         let frame = frame.ip(said.from, said.to);
         let id = if self.random.chance(3) { id + 1 } else { id };
+        // Now and then at the end of the longest datagram.
+        let offset = if self.random.chance(2) { 65_496 + 8 * self.random.below(5) } else { from } as u16;
         let frame = match said.from {
-            IpAddr::V4(_) => frame.fragment(from as u16, more).identified(id).protocol(protocol),
-            IpAddr::V6(_) => frame.fragment_header(from as u16, more).identified(id).protocol(protocol),
+            IpAddr::V4(_) => frame.fragment(offset, more).identified(id).protocol(protocol),
+            IpAddr::V6(_) => frame.fragment_header(offset, more).identified(id).protocol(protocol),
         };
         frame.payload(&whole[from..to.max(from)])
     }
@@ -94,17 +112,39 @@ impl Traffic {
 
     /// Somebody on the way, or the one spoken to, says that a packet could not be delivered.
     pub(super) fn error(&mut self) -> (Place, Frame) {
-        // About what passes, mostly: then many at once are too many.
-        let flood = self.random.chance(7) && !self.welcome.is_empty();
-        let known = if flood { &self.welcome } else { &self.said };
+        // About what was said before, or is said now and passes.
+        let now = self.random.chance(40) && !self.welcome.is_empty();
+        let known = if now { &self.welcome } else { &self.said };
         let Some(about) = (!known.is_empty()).then(|| self.random.pick(known).clone()) else {
             return self.oddity();
         };
         if about.from.is_ipv4() != about.to.is_ipv4() {
             return self.oddity();
         }
-        let mut back = about.clone();
-        self.answer(&mut back);
+        let packet = self.failed(&about);
+        let back = self.teller(&about);
+        let mut frame = self.headers(back.place, back.mac);
+        if back.teid != 0 {
+            frame = self.in_tunnel(frame, back.place, back.teid);
+        }
+        let frame = frame.ip(back.from, back.to);
+        let frame = match back.from {
+            IpAddr::V4(_) => frame.icmp(*self.random.pick(&[3, 3, 3, 11, 12, 4, 5]), 4, [0, 0, 5, 0]),
+            IpAddr::V6(_) => frame.icmpv6(*self.random.pick(&[1, 2, 2, 3, 4]), 0, [0, 0, 5, 0]),
+        };
+        let frame = frame.payload(&packet);
+        if !now {
+            return (back.place, frame);
+        }
+        // Many at once now and then, which are too many.
+        let bytes = frame.build();
+        let times = if self.random.chance(15) { 30 } else { 1 };
+        (0..times).for_each(|_| self.train.push_back((back.place, bytes.clone())));
+        self.speak(about)
+    }
+
+    /// The packet that failed, as far as an error carries it.
+    fn failed(&mut self, about: &Said) -> Vec<u8> {
         let mut inside = about.words.on(eth().ip(about.from, about.to));
         if self.random.chance(10) && about.from.is_ipv4() {
             inside = inside.ip_options(&[1, 1, 1, 0]);
@@ -126,28 +166,46 @@ impl Traffic {
                 *byte ^= 1 << self.random.below(8);
             }
         }
+        packet
+    }
+
+    /// Who tells of it to whom, and where that enters.
+    fn teller(&mut self, about: &Said) -> Said {
+        let mut back = about.clone();
+        self.answer(&mut back);
+        if self.random.chance(5) {
+            back.to = self.of_family(about.to);
+        }
         let router = match self.random.below(4) {
             0 => about.to,
             1 => self.of_family(about.to),
             _ if about.to.is_ipv4() => parse(&"192.0.2.77"),
             _ => parse(&OUTSIDE[8]),
         };
-        let from = if back.teid != 0 || self.random.chance(20) { back.from } else { router };
-        let to = if self.random.chance(95) { back.to } else { self.of_family(about.to) };
-        let mut frame = self.headers(back.place, back.mac);
-        if back.teid != 0 {
-            frame = self.in_tunnel(frame, back.place, back.teid);
+        match self.random.below(8) {
+            0 => self.told_by_device(&mut back),
+            1 | 2 => self.told_by_core(&mut back, router),
+            _ if back.teid != 0 || self.random.chance(20) => {}
+            _ => back.from = router,
         }
-        let frame = frame.ip(from, to);
-        let frame = match from {
-            IpAddr::V4(_) => frame.icmp(*self.random.pick(&[3, 3, 3, 11, 12, 4, 5]), 4, [0, 0, 5, 0]),
-            IpAddr::V6(_) => frame.icmpv6(*self.random.pick(&[1, 2, 2, 3, 4]), 0, [0, 0, 5, 0]),
-        };
-        // Many at once now and then.
-        if flood {
-            let bytes = frame.clone().payload(&packet).build();
-            (0..30).for_each(|_| self.train.push_back((back.place, bytes.clone())));
+        back
+    }
+
+    /// Some device tells, which may have nothing to do with it.
+    fn told_by_device(&mut self, back: &mut Said) {
+        let device = self.random.pick(&self.devices).clone();
+        let from = self.host_of(device.net);
+        if from.is_ipv4() == back.to.is_ipv4() {
+            (back.from, back.teid) = (from, device.teid);
+            back.place = self.place(&device.places, true);
         }
-        (back.place, frame.payload(&packet))
+    }
+
+    /// A router in the data network tells.
+    fn told_by_core(&mut self, back: &mut Said, router: IpAddr) {
+        if let Some(told) = self.devices.iter().find(|device| device.has(back.to)).cloned() {
+            (back.from, back.teid) = (router, 0);
+            back.place = self.place(&told.places, false);
+        }
     }
 }
