@@ -4,13 +4,13 @@
 //! that its deciding packet read before any policy: whatever changed since about either end makes
 //! the next packet be judged again, in the initiator's direction, whichever way it goes itself.
 
-use crate::abi::key::{ECHO_BY_LOCAL, ECHO_BY_REMOTE};
 use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, STATE_TIMED};
 use crate::abi::{
     Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Network, Peer, PortRange, ProfileId, Range,
     RuleId, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
 use crate::case::{Case, Confined, Course, Party};
+use crate::ends::Ends;
 use crate::engine::Step;
 use crate::parse::Kind;
 use crate::search;
@@ -276,34 +276,8 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
 
     /// The flow's key as `local` sees it; `outgoing` says that `local` sent the packet.
     #[inline(always)]
-    fn key(&self, local: Party, outgoing: bool) -> FlowKey {
-        let packet = &self.case.packet;
-        let mut key = FlowKey {
-            network: self.case.evidence.network,
-            device: local.device,
-            local: if outgoing { packet.source } else { packet.destination },
-            remote: if outgoing { packet.destination } else { packet.source },
-            local_port: if outgoing { packet.source_port } else { packet.destination_port },
-            remote_port: if outgoing { packet.destination_port } else { packet.source_port },
-            protocol: packet.protocol,
-            _pad: [0; 3],
-        };
-        match packet.kind {
-            Kind::EchoRequest => key.remote_port = if outgoing { ECHO_BY_LOCAL } else { ECHO_BY_REMOTE },
-            Kind::EchoReply => key.remote_port = if outgoing { ECHO_BY_REMOTE } else { ECHO_BY_LOCAL },
-            Kind::Ports
-            | Kind::IcmpError
-            | Kind::IcmpOther
-            | Kind::Fragment
-            | Kind::Portless
-            | Kind::OtherProtocol
-            | Kind::Arp
-            | Kind::Neighbour
-            | Kind::RouterSolicitation
-            | Kind::RouterOnly
-            | Kind::LinkControl => {}
-        }
-        key
+    const fn key(&self, local: Party, outgoing: bool) -> FlowKey {
+        Ends::of(&self.case.packet).key(self.case.evidence.network, local.device, outgoing)
     }
 
     /// Passes the packet if a live flow holds; nothing if there is none.

@@ -7,14 +7,13 @@
 //! A device is no router: it tells about what was sent to itself or to what lies behind it. So no device
 //! reaches another by a report about what that one says to others.
 
-use crate::abi::key::{ECHO_BY_LOCAL, ECHO_BY_REMOTE};
 use crate::abi::value::STATE_TIMED;
 use crate::abi::{DeviceId, FlowKey, RuleId};
+use crate::ends::Ends;
 use crate::case::{Case, Course, Party};
 use crate::decide::{Flows, Tables, access, rule_today};
 use crate::frame::{Frame, Window};
 use crate::identify::party;
-use crate::parse::Kind;
 use crate::verdict::{DropReason, Pass};
 use crate::wire::embedded::Embedded;
 use crate::wire::{ether_type, icmp};
@@ -94,36 +93,8 @@ where
 
 /// The key of the flow that the packet inside belongs to, as `local` sees it.
 #[inline(always)]
-fn key(case: &Case, local: DeviceId, local_sent: bool) -> FlowKey {
-    let inside = &case.embedded;
-    let ends = [(inside.source, inside.source_port), (inside.destination, inside.destination_port)];
-    let [(local_address, local_port), (remote, mut remote_port)] =
-        if local_sent { ends } else { [ends[1], ends[0]] };
-    match inside.kind {
-        Kind::EchoRequest => remote_port = if local_sent { ECHO_BY_LOCAL } else { ECHO_BY_REMOTE },
-        Kind::EchoReply => remote_port = if local_sent { ECHO_BY_REMOTE } else { ECHO_BY_LOCAL },
-        Kind::Ports
-        | Kind::Portless
-        | Kind::IcmpError
-        | Kind::IcmpOther
-        | Kind::Fragment
-        | Kind::OtherProtocol
-        | Kind::Arp
-        | Kind::Neighbour
-        | Kind::RouterSolicitation
-        | Kind::RouterOnly
-        | Kind::LinkControl => {}
-    }
-    FlowKey {
-        network: case.evidence.network,
-        device: local,
-        local: local_address,
-        remote,
-        local_port,
-        remote_port,
-        protocol: inside.protocol,
-        _pad: [0; 3],
-    }
+const fn key(case: &Case, local: DeviceId, local_sent: bool) -> FlowKey {
+    Ends::inside(&case.embedded).key(case.evidence.network, local, local_sent)
 }
 
 /// True if a flow of `case.key` lives, under today's policy too; `by_sender` says that it is charged to the device

@@ -25,6 +25,7 @@ extern crate std;
 pub mod abi;
 pub mod case;
 pub mod decide;
+pub mod ends;
 pub mod engine;
 pub mod flow_table;
 pub mod fragment;
