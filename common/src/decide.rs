@@ -88,6 +88,34 @@ pub struct FlowWords {
     pub initiator: u32,
 }
 
+impl FlowWords {
+    /// The generation that it was decided on in.
+    #[inline(always)]
+    pub const fn stamp(&self) -> u32 {
+        (self.decision >> 32) as u32
+    }
+
+    /// The rule that allowed it.
+    #[inline(always)]
+    pub const fn rule(&self) -> RuleId {
+        RuleId(self.decision as u32)
+    }
+
+    /// True until it has been silent for too long.
+    #[inline(always)]
+    pub const fn is_live_at(&self, now: u64) -> bool {
+        self.deadline > now
+    }
+
+    /// True if its rule holds without asking the policy: nothing about either end is newer than its stamp, the
+    /// packet's generation is not older, and nothing in it ends by the clock alone.
+    #[inline(always)]
+    pub const fn holds(&self, case: &Case) -> bool {
+        let stamp = self.stamp();
+        stamp >= case.identity.latest.0 && stamp <= case.epoch.generation.0 && self.state & STATE_TIMED == 0
+    }
+}
+
 /// What a packet leaves in a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(C)]
@@ -284,7 +312,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
     #[inline(always)]
     fn on_flow(&mut self, outgoing: bool) -> Result<Option<Pass>, DropReason> {
         let Some((handle, flow)) = self.tables.flow(&self.case.key) else { return Ok(None) };
-        if flow.deadline <= self.now {
+        if !flow.is_live_at(self.now) {
             return Ok(None);
         }
         let side = usize::from(!outgoing);
@@ -297,7 +325,6 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         if self.is_syn() && !from_initiator {
             return Err(DropReason::Unsolicited);
         }
-        let stamp = (flow.decision >> 32) as u32;
         let mut update = FlowUpdate {
             decision: flow.decision,
             deadline: 0,
@@ -307,8 +334,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             bytes: self.case.packet.length,
         };
         let mut ends = FOREVER;
-        let stale = stamp < self.case.identity.latest.0 || stamp > self.case.epoch.generation.0;
-        if stale || flow.state & STATE_TIMED != 0 {
+        if !flow.holds(self.case) {
             match self.judge_again(&self.case.key, outgoing, flow.initiator) {
                 Ok(permission) => {
                     ends = permission.ends;
@@ -317,7 +343,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
                 }
                 Err(reason) => {
                     // A packet of an older generation must not end what a newer one allowed.
-                    if stamp <= self.case.epoch.generation.0 {
+                    if flow.stamp() <= self.case.epoch.generation.0 {
                         self.tables.end(handle, &self.case.key);
                     }
                     return Err(reason);

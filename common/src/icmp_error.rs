@@ -7,11 +7,10 @@
 //! A device is no router: it tells about what was sent to itself or to what lies behind it. So no device
 //! reaches another by a report about what that one says to others.
 
-use crate::abi::value::STATE_TIMED;
-use crate::abi::{DeviceId, FlowKey, RuleId};
-use crate::ends::Ends;
+use crate::abi::{DeviceId, FlowKey};
 use crate::case::{Case, Course, Party};
 use crate::decide::{Flows, Tables, access, rule_today};
+use crate::ends::Ends;
 use crate::frame::{Frame, Window};
 use crate::identify::party;
 use crate::verdict::{DropReason, Pass};
@@ -102,19 +101,15 @@ const fn key(case: &Case, local: DeviceId, local_sent: bool) -> FlowKey {
 #[inline(always)]
 fn is_live<T: Tables + Flows>(tables: &T, case: &mut Case, by_sender: bool) -> Result<bool, DropReason> {
     let Some((_, flow)) = tables.flow(&case.key) else { return Ok(false) };
-    if flow.deadline <= tables.now() {
+    if !flow.is_live_at(tables.now()) {
         return Ok(false);
     }
-    let stamp = (flow.decision >> 32) as u32;
-    let stale = stamp < case.identity.latest.0 || stamp > case.epoch.generation.0;
-    let rule = if !stale && flow.state & STATE_TIMED == 0 {
-        RuleId(flow.decision as u32)
+    let rule = if flow.holds(case) {
+        Some(flow.rule())
     } else {
-        match rule_today(tables, case, by_sender, flow.initiator) {
-            Some(rule) => rule,
-            None => return Ok(false),
-        }
+        rule_today(tables, case, by_sender, flow.initiator)
     };
+    let Some(rule) = rule else { return Ok(false) };
     // A device that tells enters where its packets do.
     let bound = if by_sender { flow.access[0] } else { flow.access[1] };
     let here = access(case);
