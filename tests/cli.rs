@@ -239,6 +239,7 @@ fn explain_says_which_condition_failed_and_what_it_saw() -> Result<()> {
     };
     let closed = explained("old", "203.0.113.1", "tcp/8883", &[])?;
     let shown = [
+        "DENY condition_posture · acme · up acc0",
         "p/new  address yes (to 203.0.113.0/24) · port yes (tcp/443, tcp/8883) · when no (firmware must be at least \
          2.4 and is 2.3 (policy))  ← nearest, ",
         "p/new would allow it, and its `when` is not met:\n  firmware must be at least 2.4 and is 2.3 (policy)\n",
@@ -249,6 +250,7 @@ fn explain_says_which_condition_failed_and_what_it_saw() -> Result<()> {
     assert!(assumed.out.starts_with("ALLOW by p/new") && assumed.out.contains("when yes"), "{assumed:?}");
     let inbound = ["--given", "plmn=24001", "rat=lte-m"];
     let abroad = explained("198.51.100.7", "new", "tcp/22", &inbound)?;
+    assert!(abroad.out.starts_with("DENY condition_place"), "{abroad:?}");
     assert!(abroad.out.contains("plmn must be in NO and is 24001 in SE (given)"), "{abroad:?}");
     for (given, told) in
         [("firmware", "assigns nothing"), ("country=NO", "set plmn"), ("plmn=242", "5 or 6 digits")]

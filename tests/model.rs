@@ -21,7 +21,7 @@ use tests::lies::{EngineLie, FrameLie, LyingEngine, LyingFrame, TableLie};
 use tests::oracle::{Flaw, Oracle};
 
 /// Frames that engine and oracle must agree on, and how many of them one world has.
-const VOLUME: usize = 60_000;
+const VOLUME: usize = 70_000;
 const FRAMES: usize = 400;
 /// Worlds in which a wrong one must have been noticed.
 const PATIENCE: u64 = 200;
@@ -113,10 +113,10 @@ const CAPACITY: Capacity = Capacity {
     addresses: 64,
     device_rows: 128,
     profiles: 128,
-    rule_sets: 128,
-    ranges: 4096,
-    peers: 1024,
-    ports: 8192,
+    rule_sets: 256,
+    ranges: 16_384,
+    peers: 4096,
+    ports: 32_768,
 };
 
 /// A flow that today's policy allows goes on, one that it does not is cut at its next packet: the
@@ -162,8 +162,10 @@ fn follow(worlds: &[World], seed: u64) -> Result<u32, String> {
 }
 
 /// What the frames must have brought about, in numbers large enough to mean something.
-const REASONS: [&str; 64] = [
+const REASONS: [&str; 66] = [
     "broadcast",
+    "condition_place",
+    "condition_posture",
     "control_protocol",
     "dhcp",
     "established",

@@ -487,6 +487,9 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
     #[inline(always)]
     fn permission(&self, ports: Span, service: Service, none: DropReason) -> Result<Permission, DropReason> {
         let entry = self.port(ports, service)?.ok_or(none)?;
+        if let Some(reason) = entry.closed_by() {
+            return Err(reason);
+        }
         Ok(Permission { rule: entry.rule, idle: entry.idle, ends: FOREVER, timed: 0 })
     }
 

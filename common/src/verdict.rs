@@ -107,6 +107,8 @@ numbered! {
         FragmentQuota = 57, "fragment_quota", "The device has as many fragmented datagrams on their way as it may have.";
         IpOptions = 58, "ip_options", "IPv4 options or IPv6 options headers, which the network does not pass.";
         IcmpErrorRate = 59, "icmp_error_rate", "More ICMP errors than a device may get or send.";
+        ConditionPosture = 60, "condition_posture", "Only a rule allows it that demands labels or equipment which the device does not have.";
+        ConditionPlace = 61, "condition_place", "Only a rule allows it that demands another place or radio access of the device.";
     }
 }
 

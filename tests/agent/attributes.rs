@@ -86,7 +86,13 @@ fn an_attribute_opens_and_closes_a_rule_to_live_flows_within_a_second() -> Resul
     assert!(other.is_alive()?, "and what another rule allows goes on");
     let explained =
         done(&host, &["explain", "--from", "charger-1", "--to", "203.0.113.10", "--port", "tcp/443"])?;
+    assert!(explained.starts_with("DENY condition_posture · fleet · up acc0"), "{explained}");
     assert!(explained.contains("when no (firmware must be at least 2.4 and is 2.3 (cli, "), "{explained}");
+    let dropped = done(&host, &["drops"])?;
+    let line = dropped.lines().find(|line| line.contains("condition_posture")).context("no such drop")?;
+    assert!(line.contains("nearest chargers/ocpp (firmware"), "{line}");
+    let counted = host.status()?.json["interfaces"][0]["reasons"]["condition_posture"].as_u64();
+    assert!(counted.is_some_and(|count| count > 0), "{counted:?}");
     let assumed = ["--given", "firmware=2.4"];
     let explained = done(
         &host,
@@ -104,6 +110,8 @@ fn an_attribute_opens_and_closes_a_rule_to_live_flows_within_a_second() -> Resul
         "{said}"
     );
     assert!(!live.is_alive()? && !host.allows()?);
+    let dropped = done(&host, &["drops"])?;
+    assert!(dropped.contains("condition_place"), "{dropped}");
     done(&host, &["device", "unset", "charger-1", "plmn"])?;
     assert!(!host.allows()?, "nobody says where it is any more");
     done(&host, &["device", "set", "charger-1", "cell=24202-0a1b2c3"])?;

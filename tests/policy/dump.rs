@@ -52,7 +52,10 @@ pub(crate) fn tables(compiled: &Compiled) -> String {
         .unwrap();
     }
     let ports = |list: &[PortRange]| {
-        let one = |p: &PortRange| format!("{}/{}-{} {}", p.protocol, p.first, p.last, rule(compiled, p.rule));
+        let one = |p: &PortRange| {
+            let closed = p.closed_by().map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
+            format!("{}/{}-{} {}{closed}", p.protocol, p.first, p.last, rule(compiled, p.rule))
+        };
         list.iter().map(one).collect::<Vec<_>>().join(", ")
     };
     for (profile, rules) in &tables.profiles {

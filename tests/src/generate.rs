@@ -3,6 +3,7 @@
 //! Nothing is uniform. Addresses, ports and places come from a small world whose parts meet often:
 //! neighbours of devices, edges of prefixes and port ranges, addresses that two networks share.
 
+mod known;
 mod policy;
 mod random;
 mod traffic;

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use bulkhead::policy::{AgentConfig, Policy};
 use bulkhead::tables::Host;
 
+mod condition;
 mod conversation;
 mod dissect;
 mod flaw;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_common::abi::{DeviceId, ProfileId};
+use bulkhead_common::abi::{DeviceId, PortRange, ProfileId};
 
 use crate::policy::{Compiled, Name};
+use crate::tables::Callable;
 
 /// Devices by what a change does to them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -39,6 +40,15 @@ impl Devices {
     }
 }
 
+/// True if not all of it is closed by conditions.
+fn is_open(ports: &[PortRange]) -> bool {
+    ports.iter().any(|port| port.closed_by().is_none())
+}
+
+fn opens(peer: &Callable) -> bool {
+    is_open(&peer.ports) || peer.behind.iter().any(|local| is_open(&local.ports))
+}
+
 /// Profiles with at least one rule, at either end.
 struct Ruled(BTreeSet<ProfileId>);
 
@@ -46,11 +56,13 @@ impl Ruled {
     fn of(compiled: &Compiled) -> Self {
         let mut ruled = BTreeSet::new();
         for (profile, rules) in &compiled.tables.profiles {
-            if rules.remotes().next().is_some() || !rules.peers.is_empty() {
+            let mut remotes = rules.remotes();
+            if remotes.any(|remote| is_open(&remote.ports)) || rules.peers.iter().any(opens) {
                 ruled.insert(*profile);
             }
             // A camera that only a recorder may call has a rule, too.
-            ruled.extend(rules.peers.iter().map(|called| called.profile));
+            let called = rules.peers.iter().filter(|peer| opens(peer));
+            ruled.extend(called.map(|called| called.profile));
         }
         Self(ruled)
     }

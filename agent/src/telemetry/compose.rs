@@ -127,7 +127,9 @@ impl Composer<'_> {
 
     fn nearest(&self, event: &Event, verdict: Verdict) -> Option<String> {
         // Of the other drops it is not a missing rule that is the reason.
-        const UNRULED: [Verdict; 3] = [
+        const UNRULED: [Verdict; 5] = [
+            Verdict::Drop(DropReason::ConditionPosture),
+            Verdict::Drop(DropReason::ConditionPlace),
             Verdict::Drop(DropReason::NoRule),
             Verdict::Drop(DropReason::SegmentDenied),
             Verdict::Drop(DropReason::Unsolicited),

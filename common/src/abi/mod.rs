@@ -22,7 +22,7 @@ pub use value::{
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Asserts sizes at compile time: a changed layout must bump [`ABI_VERSION`].
 const _: () = {

@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::addr::Addr;
 use super::id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
 use super::key::{FlowKey, VLAN_OTHER};
+use crate::verdict::DropReason;
 
 /// The one word that a packet reads before anything else: generation, and which bank of the small tables it uses.
 ///
@@ -354,8 +355,10 @@ pub struct Peer {
 pub struct PortRange {
     /// IP protocol number.
     pub protocol: u8,
+    /// [`PORT_OPEN`], or what closes the rule to the devices: nothing else opens these ports.
+    pub closed: u8,
     /// Zero.
-    pub _pad: [u8; 3],
+    pub _pad: [u8; 2],
     /// First port.
     pub first: u16,
     /// Last port, inclusive.
@@ -364,6 +367,26 @@ pub struct PortRange {
     pub rule: RuleId,
     /// Idle time of its flows in seconds; 0 is the protocol's default.
     pub idle: u32,
+}
+
+/// [`PortRange::closed`]: the rule allows it.
+pub const PORT_OPEN: u8 = 0;
+/// [`PortRange::closed`]: the rule demands a posture that the devices do not have.
+pub const PORT_CLOSED_BY_POSTURE: u8 = 1;
+/// [`PortRange::closed`]: the rule demands that the devices be elsewhere, or connected otherwise.
+pub const PORT_CLOSED_BY_PLACE: u8 = 2;
+
+impl PortRange {
+    /// What closes it; `None` if it is open. A number that nobody knows opens nothing.
+    #[inline(always)]
+    pub const fn closed_by(&self) -> Option<DropReason> {
+        match self.closed {
+            PORT_OPEN => None,
+            PORT_CLOSED_BY_POSTURE => Some(DropReason::ConditionPosture),
+            PORT_CLOSED_BY_PLACE => Some(DropReason::ConditionPlace),
+            _ => Some(DropReason::InternalTable),
+        }
+    }
 }
 
 /// [`Flow::initiator`]: the device opened the flow.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bulkhead::policy::{Name, Policy};
 
-use super::Random;
+use super::{Random, known};
 
 /// Where networks can be seen: interface, tags.
 pub(super) const PLACES: [(&str, u16, u16); 14] = [
@@ -323,12 +323,18 @@ fn device_text(random: &mut Random, network: &Net, name: &str, host: &str) -> St
     if random.chance(80) {
         labels.push(format!("site: {}", random.pick(&["oslo", "bergen"])));
     }
+    if random.chance(70) {
+        labels.push(format!("firmware: \"{}\"", random.pick(&known::FIRMWARES)));
+    }
     let mut text = format!(
         "kind: Device\nmetadata: {{name: {name}, labels: {{{}}}}}\nspec:\n  network: {}\n  addresses: [{}]\n",
         labels.join(", "),
         network.name,
         addresses.join(", ")
     );
+    if random.chance(30) {
+        text += "  imei: \"350000000000017\"\n";
+    }
     let lans = lans(random, network, index, subnet);
     if !lans.is_empty() {
         let _ = writeln!(text, "  framedRoutes: [{}]", lans.join(", "));
@@ -463,6 +469,9 @@ fn finish_rule(random: &mut Random, text: &mut String, ports: bool) {
     }
     if random.chance(30) {
         let _ = write!(text, ", idle: {}", random.pick(&["30s", "5m", "2h"]));
+    }
+    if random.chance(20) {
+        let _ = write!(text, ", when: {{{}}}", known::when(random));
     }
     *text += "}\n";
 }

@@ -8,6 +8,7 @@ use bulkhead_common::abi::value::DEVICE_REPAIR;
 
 use super::Random;
 use super::SLEPT;
+use super::known;
 use super::policy as text;
 
 /// Everything that a judgement depends on, besides the frames.
@@ -62,7 +63,7 @@ impl World {
         for _ in 0..20 {
             let text = text::draw(random);
             let mut ids = Ids::default();
-            match read(&text, &agent, &host, &mut ids) {
+            match read(&text, &agent, &host, &mut ids, Some(random)) {
                 Ok((policy, compiled)) => {
                     let world = Self { text, policy, agent, host, compiled, shut: Vec::new(), ids };
                     return world.shut_some(random);
@@ -91,7 +92,7 @@ impl World {
         let host = host();
         let mut ids = Ids::default();
         let (policy, compiled) =
-            read(text, &agent, &host, &mut ids).unwrap_or_else(|problems| panic!("{problems}"));
+            read(text, &agent, &host, &mut ids, None).unwrap_or_else(|problems| panic!("{problems}"));
         Self { text: text.to_owned(), policy, agent, host, compiled, shut: Vec::new(), ids }
     }
 
@@ -101,7 +102,7 @@ impl World {
     /// Whatever is wrong with it.
     pub fn read(text: &str) -> Result<Compiled, Diagnostics> {
         let (agent, host) = (agent(&mut Random::new(0)), host());
-        read(text, &agent, &host, &mut Ids::default()).map(|(_, compiled)| compiled)
+        read(text, &agent, &host, &mut Ids::default(), None).map(|(_, compiled)| compiled)
     }
 
     /// The same host, networks and devices under other rules; numbers stay with their names.
@@ -112,7 +113,7 @@ impl World {
         for _ in 0..20 {
             let text = text::redraw(random, &self.text, &self.policy);
             let (agent, host, mut ids) = (self.agent.clone(), self.host.clone(), self.ids.clone());
-            if let Ok((policy, compiled)) = read(&text, &agent, &host, &mut ids) {
+            if let Ok((policy, compiled)) = read(&text, &agent, &host, &mut ids, Some(random)) {
                 let world = Self { text, policy, agent, host, compiled, shut: Vec::new(), ids };
                 return world.shut_some(random);
             }
@@ -152,9 +153,14 @@ fn read(
     agent: &AgentConfig,
     host: &Host,
     ids: &mut Ids,
+    random: Option<&mut Random>,
 ) -> Result<(Policy, Compiled), Diagnostics> {
     let file = SourceFile::new("generated.yaml", text);
-    let policy = policy::parse(vec![file], Some(agent))?.policy;
+    let mut policy = policy::parse(vec![file], Some(agent))?.policy;
+    if let Some(random) = random {
+        let known = known::draw(random, &policy);
+        policy.observe(known);
+    }
     let compiled = compile(&policy, agent, host, ids)?;
     Ok((policy, compiled))
 }

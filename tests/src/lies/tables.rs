@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bulkhead::tables::{Callable, Remote, Rules, Tables};
 use bulkhead_common::abi::key::VLAN_OTHER;
 use bulkhead_common::abi::value::{
-    QUARANTINE_OPEN_END, ROLE_ACCESS, ROLE_CORE, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_PASS,
+    PORT_CLOSED_BY_PLACE, PORT_CLOSED_BY_POSTURE, PORT_OPEN, QUARANTINE_OPEN_END, ROLE_ACCESS, ROLE_CORE,
+    SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_PASS,
 };
 use bulkhead_common::abi::{Addr, NetworkId, PortRange, Timeouts};
 
@@ -63,11 +64,17 @@ pub enum TableLie {
     EndlessQuarantine,
     /// In quarantine all is left that was allowed before.
     RepairIsOutbound,
+    /// What a condition closes is open.
+    ClosedIsOpen,
+    /// What a condition closes is not there.
+    ClosedIsGone,
+    /// Every condition is about posture.
+    PlaceIsPosture,
 }
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -93,6 +100,9 @@ impl TableLie {
         Self::NoQuarantine,
         Self::EndlessQuarantine,
         Self::RepairIsOutbound,
+        Self::ClosedIsOpen,
+        Self::ClosedIsGone,
+        Self::PlaceIsPosture,
     ];
 
     /// The tables with this mistake in them.
@@ -184,10 +194,17 @@ impl TableLie {
             if self == Self::RangesEndLate {
                 remote.last = Addr::from_bits(remote.last.to_bits() + 1);
             }
-            remote.ports.iter_mut().for_each(|port| self.in_port(port));
+            self.in_ports(&mut remote.ports);
         }
-        rules.peers.iter_mut().flat_map(|peer| &mut peer.ports).for_each(|port| self.in_port(port));
+        rules.peers.iter_mut().for_each(|peer| self.in_ports(&mut peer.ports));
         rules
+    }
+
+    fn in_ports(self, ports: &mut Vec<PortRange>) {
+        if self == Self::ClosedIsGone {
+            ports.retain(|port| port.closed == PORT_OPEN);
+        }
+        ports.iter_mut().for_each(|port| self.in_port(port));
     }
 
     fn in_port(self, port: &mut PortRange) {
@@ -196,6 +213,10 @@ impl TableLie {
             Self::PortsBeginEarly => port.first = port.first.saturating_sub(1),
             Self::IdleForgotten => port.idle = 7200,
             Self::RulesMixedUp => port.rule.0 = 1,
+            Self::ClosedIsOpen => port.closed = PORT_OPEN,
+            Self::PlaceIsPosture if port.closed == PORT_CLOSED_BY_PLACE => {
+                port.closed = PORT_CLOSED_BY_POSTURE
+            }
             _ => {}
         }
     }

@@ -323,9 +323,9 @@ impl<'p> Oracle<'p> {
             };
         }
         match peer {
-            None if local_called => intent.outbound(device, remote, called).ok_or("no_rule"),
-            None => intent.inbound(device, [local, remote], called).ok_or("unsolicited"),
-            Some(peer) => intent.between(device, (peer, remote), called).ok_or("segment_denied"),
+            None if local_called => intent.outbound(device, remote, called),
+            None => intent.inbound(device, [local, remote], called),
+            Some(peer) => intent.between(device, (peer, remote), called),
         }
     }
 

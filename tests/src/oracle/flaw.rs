@@ -123,11 +123,21 @@ pub enum Flaw {
     ForgetsPeersQuarantine,
     /// Leaves every device in quarantine its repair.
     RepairsUnasked,
+    /// Lets every rule hold for every device.
+    ForgetsConditions,
+    /// Bears any age.
+    ForgetsAges,
+    /// Takes 2.10 for less than 2.4.
+    ComparesVersionsAsText,
+    /// Knows of devices only what their documents say.
+    BelievesDocuments,
+    /// Lets a closed rule keep a wider one from opening.
+    ClosesWhatIsOpen,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 65] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -188,5 +198,10 @@ impl Flaw {
         Self::KeepsQuarantine,
         Self::ForgetsPeersQuarantine,
         Self::RepairsUnasked,
+        Self::ForgetsConditions,
+        Self::ForgetsAges,
+        Self::ComparesVersionsAsText,
+        Self::BelievesDocuments,
+        Self::ClosesWhatIsOpen,
     ];
 }

@@ -9,7 +9,7 @@ use bulkhead::policy::{
 use bulkhead::tables::Host;
 use ipnet::IpNet;
 
-use super::{Flaw, is_special};
+use super::{Flaw, Refusal, is_special};
 
 /// A policy on a host.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +48,42 @@ enum Hidden {
     Unsaid,
 }
 
-/// A candidate: how specific its prefix is, then the order in which it was found.
-type Best = Option<(u8, Permission)>;
+/// Candidates: how specific the prefix is, then the order in which they were found.
+#[derive(Default)]
+struct Best {
+    open: Option<(u8, Permission)>,
+    /// Rules that would allow it and are closed to the device.
+    closed: Option<(u8, Refusal)>,
+}
+
+impl Best {
+    /// Takes a rule if its prefix is longer than the best so far; the first of equals stays.
+    fn improve(&mut self, prefix: Option<u8>, closed: Option<Refusal>, rules: &PolicyRules, rule: &Rule) {
+        let Some(prefix) = prefix else { return };
+        match closed {
+            None if self.open.as_ref().is_none_or(|(longest, _)| prefix > *longest) => {
+                self.open = Some((prefix, permission(rules, rule)));
+            }
+            Some(why) if self.closed.as_ref().is_none_or(|(longest, _)| prefix > *longest) => {
+                self.closed = Some((prefix, why));
+            }
+            None | Some(_) => {}
+        }
+    }
+
+    fn answer(self, flaw: Option<Flaw>, none: Refusal) -> Result<Permission, Refusal> {
+        match (self.open, self.closed) {
+            (Some((open, _)), Some((closed, why)))
+                if closed > open && flaw == Some(Flaw::ClosesWhatIsOpen) =>
+            {
+                Err(why)
+            }
+            (Some((_, permission)), _) => Ok(permission),
+            (None, Some((_, why))) => Err(why),
+            (None, None) => Err(none),
+        }
+    }
+}
 
 impl<'p> Intent<'p> {
     /// The configured interface with this number.
@@ -148,16 +182,22 @@ impl<'p> Intent<'p> {
     }
 
     /// What allows the device to call an address outside.
-    pub(super) fn outbound(&self, device: &Device, remote: IpAddr, called: Called) -> Option<Permission> {
-        let mut best = None;
+    pub(super) fn outbound(
+        &self,
+        device: &Device,
+        remote: IpAddr,
+        called: Called,
+    ) -> Result<Permission, Refusal> {
+        let mut best = Best::default();
         for (rules, rule) in self.rules_about(device) {
             let Direction::Outbound(remotes) = &rule.direction else { continue };
+            let closed = self.closed(rule, device);
             if rule.ports.iter().any(|port| self.names(*port, called)) {
-                improve(&mut best, self.reach(remotes, device, remote), rules, rule);
+                best.improve(self.reach(remotes, device, remote), closed, rules, rule);
             }
-            improve(&mut best, self.serves(remotes, device, remote, called), rules, rule);
+            best.improve(self.serves(remotes, device, remote, called), closed, rules, rule);
         }
-        best.map(|(_, permission)| permission)
+        best.answer(self.flaw, "no_rule")
     }
 
     /// What the device's segment leaves to it in quarantine.
@@ -177,10 +217,10 @@ impl<'p> Intent<'p> {
         device: &Device,
         [local, remote]: [IpAddr; 2],
         called: Called,
-    ) -> Option<Permission> {
-        let mut best = None;
+    ) -> Result<Permission, Refusal> {
+        let mut best = Best::default();
         if self.flaw == Some(Flaw::ForgetsInbound) {
-            return None;
+            return Err("unsolicited");
         }
         for (rules, rule) in self.rules_about(device) {
             let Direction::Inbound(remotes) = &rule.direction else { continue };
@@ -188,10 +228,10 @@ impl<'p> Intent<'p> {
                 continue;
             }
             if rule.ports.iter().any(|port| self.names(*port, called)) {
-                improve(&mut best, self.reach(remotes, device, remote), rules, rule);
+                best.improve(self.reach(remotes, device, remote), self.closed(rule, device), rules, rule);
             }
         }
-        best.map(|(_, permission)| permission)
+        best.answer(self.flaw, "unsolicited")
     }
 
     /// What allows one device to call another.
@@ -200,8 +240,9 @@ impl<'p> Intent<'p> {
         caller: &Device,
         called: (&Device, IpAddr),
         what: Called,
-    ) -> Option<Permission> {
+    ) -> Result<Permission, Refusal> {
         let (called, address) = called;
+        let mut best = Best::default();
         for rules in self.policy.policies().values() {
             let Subject::Between(between) = &rules.subject else { continue };
             let swapped = self.flaw == Some(Flaw::SwapsEnds) && self.joins(between, called, caller);
@@ -211,11 +252,11 @@ impl<'p> Intent<'p> {
             let open = |rule: &&Rule| {
                 self.concerns(rule, called, address) && rule.ports.iter().any(|port| self.names(*port, what))
             };
-            if let Some(rule) = rules.rules.iter().find(open) {
-                return Some(permission(rules, rule));
+            for rule in rules.rules.iter().filter(open) {
+                best.improve(Some(0), self.closed(rule, caller), rules, rule);
             }
         }
-        None
+        best.answer(self.flaw, "segment_denied")
     }
 
     fn joins(&self, between: &Between, caller: &Device, called: &Device) -> bool {
@@ -400,14 +441,6 @@ fn chooses(selector: &Selector, device: &Device) -> bool {
         Selector::Labels(wanted) => {
             wanted.value.iter().all(|(key, value)| device.labels.get(key) == Some(value))
         }
-    }
-}
-
-/// Takes a rule if its prefix is longer than the best so far; the first of equals stays.
-fn improve(best: &mut Best, prefix: Option<u8>, rules: &PolicyRules, rule: &Rule) {
-    let Some(prefix) = prefix else { return };
-    if best.as_ref().is_none_or(|(longest, _)| prefix > *longest) {
-        *best = Some((prefix, permission(rules, rule)));
     }
 }
 

@@ -117,6 +117,8 @@ fn can_change(reason: DropReason) -> bool {
             | Reason::UnknownPeer
             | Reason::SpoofedSource
             | Reason::NoRule
+            | Reason::ConditionPosture
+            | Reason::ConditionPlace
             | Reason::Never
             | Reason::SegmentDenied
             | Reason::Unsolicited

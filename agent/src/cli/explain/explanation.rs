@@ -206,11 +206,22 @@ fn ends<'a>(basis: &'a Basis, answer: &Answer) -> [Option<&'a Device>; 2] {
 
 /// True if it was rules and `never` that decided, or could have.
 fn is_ruled(verdict: Verdict) -> bool {
-    use DropReason::{FlowTableFull, Never, NoRule, SegmentDenied, Unsolicited};
+    use DropReason::{
+        ConditionPlace, ConditionPosture, FlowTableFull, Never, NoRule, SegmentDenied, Unsolicited,
+    };
     match verdict {
         Verdict::Pass(pass) => matches!(pass, Pass::Opened | Pass::Established),
         Verdict::Drop(reason) => {
-            matches!(reason, NoRule | Never | SegmentDenied | Unsolicited | FlowTableFull)
+            matches!(
+                reason,
+                NoRule
+                    | Never
+                    | SegmentDenied
+                    | Unsolicited
+                    | FlowTableFull
+                    | ConditionPosture
+                    | ConditionPlace
+            )
         }
     }
 }

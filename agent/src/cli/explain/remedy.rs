@@ -140,6 +140,10 @@ pub(super) fn remedy<'a>(basis: &'a Basis, reason: DropReason, scene: &Scene<'a>
             "this must never happen: see `bulkhead status`, restart the agent, and report it".to_owned()
         }
         Reason::Quarantined => quarantined(basis, scene),
+        Reason::ConditionPosture | Reason::ConditionPlace => match scene.device {
+            Some(device) => format!("`bulkhead device get {}` says what is known of it, and which rules that closes", device.name),
+            None => "`bulkhead device get` says what is known of a device, and which rules that closes".to_owned(),
+        },
         Reason::NoRule
         | Reason::Never
         | Reason::SegmentDenied

@@ -65,7 +65,8 @@ mod tests {
     #[test]
     fn each_piece_has_the_rules_that_cover_it() {
         let ports = ["tcp/22".parse().unwrap()];
-        let openings = [1, 2].map(|rule| Opening { rule: RuleId(rule), ports: &ports, idle: 0 });
+        let openings =
+            [1, 2].map(|rule| Opening { rule: RuleId(rule), ports: &ports, idle: 0, closed: None });
         let range = |first, last| AddressRange { first, last };
         let claim = |opening| Claim {
             range: range(100 + 100 * opening as u128, 199 + 100 * opening as u128),

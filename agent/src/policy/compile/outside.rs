@@ -13,6 +13,7 @@ use super::ports::Opening;
 use super::profiles::{Closed, Signature};
 use super::remotes::{Claim, resolve};
 use crate::policy::address::AddressRange;
+use crate::policy::condition::About;
 use crate::policy::model::{Destination, Direction, Policy, Remotes, Rule};
 use crate::policy::name::Name;
 use crate::tables::{Behind, Remote};
@@ -58,9 +59,9 @@ impl<'a> Outside<'a> {
         let mut behind = Claims::default();
         for name in &key.1 {
             let Some(rules) = self.policy.policies.get(*name) else { continue };
-            for rule in rules.rules.iter().filter(|rule| signature.closes(&rules.name, &rule.name).is_none())
-            {
+            for rule in &rules.rules {
                 let number = self.catalogue.rule(&rules.name, &rule.name);
+                let number = (number, signature.closes(&rules.name, &rule.name));
                 match &rule.direction {
                     Direction::Outbound(remotes) => self.claim(&mut out, key.0, number, rule, remotes),
                     Direction::Inbound(remotes) if rule.behind.is_empty() => {
@@ -89,7 +90,8 @@ impl<'a> Outside<'a> {
         };
         let mut claims = Claims::default();
         if let Direction::Outbound(remotes) = &rule.direction {
-            self.claim(&mut claims, network, self.catalogue.repair(&segment.name), rule, remotes);
+            let number = (self.catalogue.repair(&segment.name), None);
+            self.claim(&mut claims, network, number, rule, remotes);
         }
         resolve(&claims.claims, &claims.openings)
     }
@@ -98,12 +100,12 @@ impl<'a> Outside<'a> {
         &mut self,
         to: &mut Claims<'a>,
         network: &'a Name,
-        number: RuleId,
+        (number, closed): (RuleId, Option<About>),
         rule: &'a Rule,
         remotes: &'a Remotes,
     ) {
         let idle = rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX));
-        let opening = to.open(Opening { rule: number, ports: &rule.ports, idle });
+        let opening = to.open(Opening { rule: number, ports: &rule.ports, idle, closed });
         for prefix in &rule.behind {
             to.local.extend(meant(prefix.value).ranges().iter().map(|range| (*range, opening)));
         }
@@ -118,7 +120,7 @@ impl<'a> Outside<'a> {
         let services = self.policy.networks.get(network).map(|network| &network.services);
         for service in &remotes.services {
             let Some(service) = services.and_then(|services| services.get(&service.value)) else { continue };
-            let opening = to.open(Opening { rule: number, ports: &service.ports, idle });
+            let opening = to.open(Opening { rule: number, ports: &service.ports, idle, closed });
             for address in &service.addresses {
                 let prefix = IpNet::from(address.value);
                 to.add(opening, &pieces(self.ground.open_inside(prefix, network).ranges(), prefix));

@@ -76,7 +76,6 @@ impl<'a> Peers<'a> {
                 let (ports, behind) = self.open(policies.into_iter().collect(), signature);
                 Callable { profile, ports, behind }
             })
-            .filter(|callable| !callable.ports.is_empty() || !callable.behind.is_empty())
             .collect()
     }
 
@@ -89,12 +88,12 @@ impl<'a> Peers<'a> {
         let policies = &whose.0;
         let rules = policies.iter().filter_map(|name| self.policy.policies.get(*name));
         let rules = rules.flat_map(|rules| rules.rules.iter().map(|rule| (&rules.name, rule)));
-        let rules = rules.filter(|(policy, rule)| signature.closes(policy, &rule.name).is_none());
         let (behind, own): (Vec<_>, Vec<_>) = rules.partition(|(_, rule)| !rule.behind.is_empty());
         let opening = |(policy, rule): &(&Name, &'a Rule)| Opening {
             rule: self.catalogue.rule(policy, &rule.name),
             ports: &rule.ports,
             idle: rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)),
+            closed: signature.closes(policy, &rule.name),
         };
         let ports: Vec<Opening<'_>> = own.iter().map(opening).collect();
         let openings: Vec<Opening<'_>> = behind.iter().map(opening).collect();

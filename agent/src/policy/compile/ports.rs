@@ -1,9 +1,11 @@
 //! Port lists: what several rules open, as sorted and disjoint entries that each name one rule.
 
+use bulkhead_common::abi::value::{PORT_CLOSED_BY_PLACE, PORT_CLOSED_BY_POSTURE, PORT_OPEN};
 use bulkhead_common::abi::{PortRange, RuleId};
 use bulkhead_common::wire::icmp::{ECHO_REQUEST_V4, ECHO_REQUEST_V6};
 use bulkhead_common::wire::ip_proto;
 
+use crate::policy::condition::About;
 use crate::policy::ports::{Port, Portless, Protocol, TUNNEL_PORTS};
 
 /// One rule's ports, as far as one kind of remote is concerned.
@@ -13,6 +15,18 @@ pub(super) struct Opening<'a> {
     pub(super) ports: &'a [Port],
     /// Idle time in seconds, 0 for the protocol's default.
     pub(super) idle: u32,
+    /// What closes the rule; what no other rule opens is then refused for that.
+    pub(super) closed: Option<About>,
+}
+
+impl Opening<'_> {
+    fn closed(&self) -> u8 {
+        match self.closed {
+            None => PORT_OPEN,
+            Some(About::Posture) => PORT_CLOSED_BY_POSTURE,
+            Some(About::Place) => PORT_CLOSED_BY_PLACE,
+        }
+    }
 }
 
 /// Which addresses the remotes have; echo has another protocol number in each family.
@@ -23,7 +37,8 @@ pub(super) enum Family {
     Both,
 }
 
-/// What openings allow together; a port that several open is the first one's.
+/// What openings allow together; a port that several open is the first one's, and one that is closed is so only where
+/// none opens it.
 pub(super) fn list<'a>(
     openings: impl IntoIterator<Item = &'a Opening<'a>>,
     family: Family,
@@ -33,7 +48,9 @@ pub(super) fn list<'a>(
 
 /// What `never` lists forbid together: tunnels too, where they are not named.
 pub(super) fn forbidden(ports: &[Port]) -> Vec<PortRange> {
-    listed([&Opening { rule: RuleId::NONE, ports, idle: 0 }], |port| entries(port, Family::Both))
+    listed([&Opening { rule: RuleId::NONE, ports, idle: 0, closed: None }], |port| {
+        entries(port, Family::Both)
+    })
 }
 
 fn listed<'a>(
@@ -41,6 +58,8 @@ fn listed<'a>(
     runs: impl Fn(Port) -> Vec<Run>,
 ) -> Vec<PortRange> {
     let mut list: Vec<PortRange> = Vec::new();
+    let mut openings: Vec<&Opening<'_>> = openings.into_iter().collect();
+    openings.sort_by_key(|opening| opening.closed.is_some());
     for opening in openings {
         for wanted in opening.ports.iter().flat_map(|port| runs(*port)) {
             claim(&mut list, wanted, opening);
@@ -104,7 +123,8 @@ fn entries(port: Port, family: Family) -> Vec<Run> {
 fn claim(list: &mut Vec<PortRange>, (protocol, first, last): Run, opening: &Opening<'_>) {
     let entry = |first, last| PortRange {
         protocol,
-        _pad: [0; 3],
+        closed: opening.closed(),
+        _pad: [0; 2],
         first,
         last,
         rule: opening.rule,
@@ -138,7 +158,8 @@ fn merge(list: Vec<PortRange>) -> Vec<PortRange> {
     for entry in list {
         match merged.last_mut() {
             Some(last)
-                if (last.protocol, last.rule, last.idle) == (entry.protocol, entry.rule, entry.idle)
+                if (last.protocol, last.rule, last.idle, last.closed)
+                    == (entry.protocol, entry.rule, entry.idle, entry.closed)
                     && last.last.checked_add(1) == Some(entry.first) =>
             {
                 last.last = entry.last;
@@ -161,7 +182,7 @@ mod tests {
         let openings: Vec<Opening<'_>> = ports
             .iter()
             .zip(openings)
-            .map(|(ports, (_, rule))| Opening { rule: RuleId(*rule), ports, idle: 0 })
+            .map(|(ports, (_, rule))| Opening { rule: RuleId(*rule), ports, idle: 0, closed: None })
             .collect();
         list(&openings, family).into_iter().map(|p| (p.protocol, p.first, p.last, p.rule.0)).collect()
     }
@@ -171,6 +192,22 @@ mod tests {
         assert_eq!(
             lists(&[("tcp/443 tcp/8080-8090", 1), ("tcp/1-9000", 2)], Family::V4),
             [(6, 1, 442, 2), (6, 443, 443, 1), (6, 444, 8079, 2), (6, 8080, 8090, 1), (6, 8091, 9000, 2),]
+        );
+    }
+
+    #[test]
+    fn what_is_closed_is_so_only_where_nothing_opens_it() {
+        let ports = ["tcp/1-9", "tcp/5-20", "tcp/8-30"].map(|port| vec![port.parse().unwrap()]);
+        let closed = [Some(About::Place), None, Some(About::Posture)];
+        let openings: Vec<Opening<'_>> = (1..)
+            .zip(ports.iter().zip(closed))
+            .map(|(rule, (ports, closed))| Opening { rule: RuleId(rule), ports, idle: 0, closed })
+            .collect();
+        let listed = list(&openings, Family::V4);
+        let listed: Vec<_> = listed.iter().map(|p| (p.first, p.last, p.rule.0, p.closed)).collect();
+        assert_eq!(
+            listed,
+            [(1, 4, 1, PORT_CLOSED_BY_PLACE), (5, 20, 2, PORT_OPEN), (21, 30, 3, PORT_CLOSED_BY_POSTURE)]
         );
     }
 

@@ -26,6 +26,11 @@ impl Imei {
         }
     }
 
+    /// The digits that name it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The type of the equipment.
     pub fn tac(&self) -> Tac {
         Tac(self.0[..TAC_DIGITS].to_owned())

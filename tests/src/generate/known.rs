@@ -1,0 +1,63 @@
+//! What is known of the devices of a world beside their documents, and what rules demand of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bulkhead::policy::{Attribute, AttributeKey, Attributes, Name, Policy, Source};
+
+use super::Random;
+
+/// Labels of documents and what is observed: versions in an order of their own, and one that is none.
+pub(super) const FIRMWARES: [&str; 7] = ["2.3", "2.4", "2.10", "2.4-rc1", "v3", "3.0-rc1", "R12"];
+
+const OBSERVED: [(&str, &[&str]); 6] = [
+    ("firmware", &FIRMWARES),
+    ("plmn", &["24201", "24001", "90128"]),
+    ("trackingArea", &["24201-1a2b", "24002-1a2b"]),
+    ("cell", &["24201-0a1b2c3", "24002-00a1b2c3d"]),
+    ("rat", &["lte-m", "nb-iot", "nr"]),
+    ("imei", &["350000000000017", "3500000000000199", "351111110000019"]),
+];
+
+/// Around the age that rules bear.
+const AGES: [u64; 4] = [0, 3600, 3601, 90_000];
+
+const WHEN: [&str; 13] = [
+    "labels: {firmware: {atLeast: \"2.4\"}}",
+    "labels: {firmware: {atLeast: \"2.4-rc1\"}}",
+    "labels: {firmware: {below: \"3\"}}",
+    "labels: {firmware: {atLeast: \"2.4\", below: \"2.10\", maxAge: 1h}}",
+    "labels: {firmware: {in: [\"2.3\", R12, v3]}}",
+    "labels: {site: {is: oslo}}, maxAge: 1h",
+    "location: {country: [\"NO\"]}",
+    "location: {plmn: [\"24201\", \"24001\"], maxAge: 1h}",
+    "location: {trackingArea: [24201-1a2b], country: [\"NO\", SE]}",
+    "location: {cell: [24201-0a1b2c3, 24002-00a1b2c3d]}, rat: [lte-m, nb-iot]",
+    "rat: [nr]",
+    "imei: {tac: [\"35000000\"]}",
+    "labels: {firmware: {atLeast: \"2.4\"}}, imei: {in: [\"350000000000017\"]}, rat: [lte-m], maxAge: 1h",
+];
+
+/// What a rule demands.
+pub(super) fn when(random: &mut Random) -> &'static str {
+    random.pick::<&str>(&WHEN)
+}
+
+/// Draws what is known of each device.
+pub(super) fn draw(random: &mut Random, policy: &Policy) -> BTreeMap<Name, Attributes> {
+    policy.devices().keys().map(|name| (name.clone(), of_one(random))).collect()
+}
+
+fn of_one(random: &mut Random) -> Attributes {
+    let mut known = Attributes::new();
+    for (key, values) in OBSERVED {
+        if random.chance(45) {
+            let key = AttributeKey::new(key).expect("an attribute");
+            let value: &str = random.pick::<&str>(values);
+            let value = key.normal(value).expect("a value");
+            let age = random.chance(80).then(|| Duration::from_secs(*random.pick(&AGES)));
+            known.insert(key, Attribute { value, source: Source::Api, age });
+        }
+    }
+    known
+}
