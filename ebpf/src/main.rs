@@ -17,13 +17,10 @@ mod subprogram;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use bulkhead_common::case::{Arrival, Case};
-use bulkhead_common::decide::Tables;
 use bulkhead_common::engine::{self, Engine as _};
 use bulkhead_common::frame::Frame;
 use bulkhead_common::verdict::Verdict;
 
-use maps::Maps;
 use program::Program;
 
 /// Judges one frame.
@@ -31,11 +28,11 @@ use program::Program;
 fn bulkhead(context: XdpContext) -> u32 {
     let program = Program::new(context.ctx);
     let length = program.frame().len();
-    let arrival = Arrival { ifindex: maps::interface(&context), link: maps::link_type(), length };
-    let counters = account::Counters::received(arrival.ifindex, length);
+    let ifindex = maps::interface(&context);
+    let counters = account::Counters::received(ifindex, length);
     // Absent is impossible for an array of one; nothing may pass without having been judged.
     let Some(case) = maps::case() else { return XDP_DROP };
-    *case = Case::new(Maps.epoch(), arrival);
+    subprogram::begin(case, ifindex, length);
     let verdict = engine::run(&program, case);
     counters.judged(verdict, length);
     subprogram::report(case, verdict);

@@ -4,8 +4,8 @@
 
 use aya_ebpf::bindings::xdp_md;
 use bulkhead_common::abi::{Addr, FlowKey, ProfileId, Span};
-use bulkhead_common::case::Case;
-use bulkhead_common::decide::FlowStart;
+use bulkhead_common::case::{Arrival, Case};
+use bulkhead_common::decide::{FlowStart, Tables as _};
 use bulkhead_common::engine::{Step, step_to_number};
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -13,7 +13,24 @@ use bulkhead_common::{decide, flow_table, fragment, icmp_error, identify, parse,
 
 use crate::account;
 use crate::frame::XdpFrame;
-use crate::maps::Maps;
+use crate::maps::{self, Maps};
+
+/// Makes the case one of a new packet.
+#[inline(always)]
+pub(crate) fn begin(case: &mut Case, ifindex: u32, length: u32) {
+    begin_step(case, ifindex, length);
+}
+
+/// A subprogram because a case is made by way of the stack: a hundred bytes that every chain of calls would carry along.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn begin_step(case: *mut Case, ifindex: u32, length: u32) -> u32 {
+    // SAFETY: as in `stage`.
+    if let Some(case) = unsafe { case.as_mut() } {
+        *case = Case::new(Maps.epoch(), Arrival { ifindex, link: maps::link_type(), length });
+    }
+    0
+}
 
 /// Runs a stage on the caller's case. The verifier knows of a subprogram's pointer only that it may
 /// be null.
