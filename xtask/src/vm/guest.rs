@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::{Duration, Instant},
@@ -26,9 +26,18 @@ const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 quiet loglevel=1";
 
 /// What became of a guest.
 pub(super) struct Report {
-    /// Whether it ran to its end and closed every test.
-    pub(super) finished: bool,
+    pub(super) end: End,
     pub(super) log: PathBuf,
+}
+
+/// How a guest ended.
+pub(super) enum End {
+    /// It ran to its end and closed every test.
+    Finished,
+    /// It was given up.
+    Late,
+    /// It ended before its tests had, or without any; QEMU's own words are on the terminal.
+    Early(ExitStatus),
 }
 
 /// Boots a kernel, and counts and shows what its tests print.
@@ -44,15 +53,27 @@ pub(super) fn run(
     let mut qemu = start(kernel, image)?;
     let lines = lines_of(&mut qemu)?;
     let deadline = Instant::now() + patience;
-    let ended = loop {
+    let by_itself = loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => console.read(&line, tally)?,
             Err(RecvTimeoutError::Timeout) => break false,
             Err(RecvTimeoutError::Disconnected) => break true,
         }
     };
-    stop(&mut qemu);
-    Ok(Report { finished: ended && console.is_between_tests(tally), log })
+    let complete = console.is_between_tests(tally);
+    let end = if by_itself { ended(&mut qemu, complete)? } else { given_up(&mut qemu) };
+    Ok(Report { end, log })
+}
+
+fn ended(qemu: &mut Child, complete: bool) -> Result<End> {
+    let status = qemu.wait().with_context(|| format!("wait for {QEMU}"))?;
+    Ok(if complete { End::Finished } else { End::Early(status) })
+}
+
+fn given_up(qemu: &mut Child) -> End {
+    let _ = qemu.kill();
+    let _ = qemu.wait();
+    End::Late
 }
 
 fn start(kernel: &Path, image: &Path) -> Result<Child> {
@@ -82,12 +103,6 @@ fn lines_of(qemu: &mut Child) -> Result<Receiver<String>> {
         }
     });
     Ok(receiver)
-}
-
-/// Ends this QEMU; one that has ended by itself is left as it is.
-fn stop(qemu: &mut Child) {
-    let _ = qemu.kill();
-    let _ = qemu.wait();
 }
 
 /// Tells the lines of tests from those of firmware and kernel.

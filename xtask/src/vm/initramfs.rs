@@ -33,7 +33,8 @@ pub(super) fn write(image: &Path, busybox: &Path, kernel: &Kernel, tests: &[Targ
     for directory in READ_BY_TESTS {
         add_tree(&mut archive, &workspace::root().join(directory))?;
     }
-    archive.file(Path::new("/init"), init(tests).as_bytes())?;
+    let only = kernel.is_too_old().then_some(REFUSAL);
+    archive.file(Path::new("/init"), init(tests, only).as_bytes())?;
     archive.finish().with_context(|| format!("write {}", image.display()))
 }
 
@@ -61,8 +62,11 @@ fn add_tree(archive: &mut Image, directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The target and the test that a kernel runs which is too old for all others.
+const REFUSAL: (&str, &str) = ("verifier", "a_kernel_is_refused_by_the_name_of_what_it_lacks");
+
 /// The first program. Every test is told that it must not skip, and that its processor is an emulated one.
-fn init(tests: &[Target]) -> String {
+fn init(tests: &[Target], only: Option<(&str, &str)>) -> String {
     let mut script = String::from(
         "#!/bin/busybox sh\n\
          /bin/busybox mkdir -p /proc /sys /dev /tmp /run\n\
@@ -75,11 +79,12 @@ fn init(tests: &[Target]) -> String {
          ip link set lo up\n\
          test -e /lib/veth.ko && insmod /lib/veth.ko\n",
     );
-    for test in tests {
+    for test in tests.iter().filter(|test| only.is_none_or(|(target, _)| test.name == target)) {
         let (name, directory) = (&test.name, test.directory.display());
+        let exact = only.map(|(_, test)| format!("--exact {test} ")).unwrap_or_default();
         script += &format!(
             "cd '{directory}'\necho '{BEGIN}{name}'\n\
-             /tests/{name} --show-output --test-threads=1\necho \"{END}$?\"\n"
+             /tests/{name} {exact}--show-output --test-threads=1\necho \"{END}$?\"\n"
         );
     }
     script + "poweroff -f\n"

@@ -25,6 +25,7 @@ use crate::{
     toolchain::find_program,
     workspace,
 };
+use guest::End;
 use lists::Lists;
 use package::Kernel;
 
@@ -34,7 +35,8 @@ const HOST: &str = "x86_64-unknown-linux-gnu";
 /// Which kernels, and how patiently.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Kernel series to boot, as Debian packages them; `newest` is the newest of any release.
+    /// Kernel series to boot, as Debian packages them; `newest` is the newest of any release, `NAME=FILE` an image
+    /// of your own with veth in it. Of those that are too old only the refusal is tested.
     #[arg(long, value_delimiter = ',', default_value = "6.1", value_name = "SERIES")]
     kernels: Vec<String>,
     /// Seconds after which a guest is given up.
@@ -97,13 +99,15 @@ fn run_kernel(
 ) -> Result<()> {
     let busybox = package::unpack(step, &Lists::own(), "busybox-static")?.join("bin/busybox");
     let kernel = Kernel::fetch(step, series)?;
-    let image = directory()?.join(format!("{series}.cpio"));
+    let name = series.split('=').next().unwrap_or(series);
+    let image = directory()?.join(format!("{name}.cpio"));
     initramfs::write(&image, &busybox, &kernel, tests)?;
     step.say(&format!("booting {} (about 10 s)", kernel.release));
-    let report = guest::run(series, &kernel.image, &image, patience, tally)?;
-    if !report.finished {
-        tally
-            .fail(&format!("{series}: the guest did not finish its tests (it had {} s)", patience.as_secs()));
+    let report = guest::run(name, &kernel.image, &image, patience, tally)?;
+    match report.end {
+        End::Finished => {}
+        End::Late => tally.fail(&format!("{name}: its tests had not ended after {} s", patience.as_secs())),
+        End::Early(status) => tally.fail(&format!("{name}: the guest ended before its tests ({status})")),
     }
     say(&format!("what the guest said: {}", report.log.display()));
     Ok(())

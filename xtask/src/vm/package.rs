@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{directory, lists::Lists};
 use crate::progress::Step;
@@ -23,12 +23,21 @@ pub(super) struct Kernel {
 /// What `--kernels` calls the newest kernel that Debian has, whichever its release.
 const NEWEST: &str = "newest";
 
+/// The oldest series that the program is made for; what is older has to refuse it.
+const OLDEST: [u64; 2] = [5, 15];
+
 impl Kernel {
-    /// Fetches the newest kernel of a series that the machine's package lists know, or those of other releases.
+    /// Fetches the newest kernel of a series that the machine's package lists know, or those of other releases;
+    /// `NAME=FILE` is an image of somebody else's, with all drivers in it.
     pub(super) fn fetch(step: &Step, series: &str) -> Result<Self> {
+        if let Some((name, image)) = series.split_once('=') {
+            let image = PathBuf::from(image);
+            ensure!(image.is_file(), "there is no kernel image {}", image.display());
+            return Ok(Self { release: name.to_owned(), image, veth: None });
+        }
         let (lists, package) = find(step, series)?;
         let release = package.trim_start_matches(IMAGE).trim_start_matches(BINARY).to_owned();
-        let image = unpack(step, &lists, &package)?.join(format!("boot/vmlinuz-{release}"));
+        let image = image(&unpack(step, &lists, &package)?, &release)?;
         // Since Debian 14 the modules are a package of their own.
         let modules = match package.starts_with(BINARY) {
             true => unpack(step, &lists, &format!("linux-modules-{release}"))?,
@@ -39,6 +48,18 @@ impl Kernel {
         let veth = folders.iter().find_map(|folder| module(folder).transpose()).transpose()?;
         Ok(Self { release, image, veth })
     }
+
+    /// True if the program has to be refused here.
+    pub(super) fn is_too_old(&self) -> bool {
+        numbers(&self.release).get(..OLDEST.len()).is_some_and(|series| series < OLDEST.as_slice())
+    }
+}
+
+/// Where releases of Debian put the image: since Debian 14 beside the modules.
+fn image(root: &Path, release: &str) -> Result<PathBuf> {
+    let places = [format!("boot/vmlinuz-{release}"), format!("usr/lib/modules/{release}/vmlinuz")];
+    let found = places.iter().map(|place| root.join(place)).find(|path| path.is_file());
+    found.with_context(|| format!("the package in {} has neither {}", root.display(), places.join(" nor ")))
 }
 
 const IMAGE: &str = "linux-image-";
@@ -137,5 +158,15 @@ mod tests {
     fn later_builds_are_newer() {
         let names = ["linux-image-6.1.0-9-amd64", "linux-image-6.1.0-56-amd64", "linux-image-6.1.0-47-amd64"];
         assert_eq!(names.into_iter().max_by_key(|name| numbers(name)), Some(names[1]));
+    }
+
+    #[test]
+    fn an_old_kernel_is_told_by_its_release() {
+        let kernel =
+            |release: &str| Kernel { release: release.to_owned(), image: PathBuf::new(), veth: None };
+        assert!(["5.10.0-32-amd64", "4.19.0-27-amd64", "5.4"].iter().all(|old| kernel(old).is_too_old()));
+        assert!(
+            !["5.15.40", "6.1.0-56-amd64", "7.2.12+deb14-amd64"].iter().any(|new| kernel(new).is_too_old())
+        );
     }
 }
