@@ -3,12 +3,15 @@
 //! Runs alone in a minimal guest too (`cargo xtask vm`): needs no other program, no pins, no network.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::pin::pin;
+use std::task::{self, Poll, Waker};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapInfo, MapType};
 use aya::programs::{ProgramInfo, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use bulkhead::datapath::{OBJECT, PROGRAM};
+use bulkhead::datapath::{OBJECT, PROGRAM, require_features};
 use bulkhead_common::abi::counter::{Counters, EventBudget, EventCounters};
 use bulkhead_common::abi::{
     AddressKey, Device, DeviceState, FlowGeometry, FlowSlot, Network, Peer, PortRange, Range, ReplayInput,
@@ -41,6 +44,56 @@ fn every_program_loads_within_its_budget() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Run alone by `cargo xtask vm` on kernels that are too old, where all other tests must fail.
+#[test]
+fn a_kernel_is_refused_by_the_name_of_what_it_lacks() -> Result<()> {
+    if !privilege::granted() {
+        return Ok(());
+    }
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("ask which kernel this is")?;
+    let refusal = require_features().err().map(|error| format!("{error:#}"));
+    let too_old = |version| series(&release) < version;
+    for (feature, since) in [
+        ("the BPF ring buffer (Linux 5.8)", [5, 8]),
+        ("the BPF helper bpf_ktime_get_boot_ns (Linux 5.8)", [5, 8]),
+        ("the BPF helper bpf_ktime_get_coarse_ns (Linux 5.11)", [5, 11]),
+        ("atomic compare-and-exchange in BPF programs (Linux 5.12)", [5, 12]),
+        // With `nohz_full` a new kernel lacks it too, and is no place for these tests.
+        ("membarrier for all processes", [4, 16]),
+    ] {
+        let named = refusal.as_ref().is_some_and(|refusal| refusal.contains(feature));
+        ensure!(named == too_old(since), "{release}: {feature}, in {refusal:?}");
+    }
+    if let Some(refusal) = refusal {
+        eprintln!("{refusal}");
+        ensure!(refusal.lines().count() == 1 && refusal.ends_with(": run Linux 5.15 or newer"), "{refusal}");
+        ensure!(start_an_agent()? == refusal, "the agent does not say so");
+    }
+    Ok(())
+}
+
+/// What an agent says that must not start: at once, and before it waits for anything.
+fn start_an_agent() -> Result<String> {
+    let folder = tempfile::tempdir().context("make a folder")?;
+    let config = folder.path().join("agent.yaml");
+    fs::write(&config, AGENT).context("write the agent's settings")?;
+    let agent = pin!(bulkhead::runtime::run(&config));
+    match agent.poll(&mut task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(Err(refusal)) => Ok(format!("{refusal:#}")),
+        Poll::Ready(Ok(code)) => bail!("the agent ended with {code:?}"),
+        Poll::Pending => bail!("the agent started"),
+    }
+}
+
+const AGENT: &str = "apiVersion: bulkhead/v1\nkind: Agent\n\
+                     spec: {interfaces: [{name: lo, roles: [access], transit: pass}]}\n";
+
+/// The first two numbers of a release.
+fn series(release: &str) -> [u32; 2] {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)]
 }
 
 #[test]

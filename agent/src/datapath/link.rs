@@ -1,16 +1,18 @@
 //! XDP links: pinned, adopted, and swapped only by link update, so that no packet meets an empty hook.
 
 use std::ffi::CString;
+use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use anyhow::{Context, Result, anyhow};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{Xdp, XdpMode};
 use serde::Serialize;
+
+use super::syscall::bpf;
 
 /// How the program is hooked in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -132,7 +134,8 @@ pub(super) fn pin_again(
 ) -> Result<XdpLinkId> {
     let link = program.take_link(id)?;
     // aya falls back to a netlink attachment, which dies with the agent: worse than none that looks like one.
-    let link = FdLink::try_from(link).map_err(|_| anyhow!("the kernel offers no BPF link for it"))?;
+    let link = FdLink::try_from(link)
+        .map_err(|_| anyhow!("the kernel has no BPF links for XDP, which Linux has since 5.9"))?;
     let path = pin_path(pins, wanted.ifindex, wanted.mode, &wanted.interface);
     let pinned = link.pin(&path).with_context(|| format!("pin its link at {}", path.display()))?;
     // Hold the descriptor as well as the pin: removing the pin alone then detaches nothing.
@@ -254,13 +257,6 @@ struct LinkInfo {
     _pad: u32,
     ifindex: u32,
     _rest: [u32; 11],
-}
-
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
-    // SAFETY: these commands only read `attributes`, and write only where these point.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 #[cfg(test)]

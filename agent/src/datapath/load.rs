@@ -11,6 +11,7 @@ use aya_obj::Object;
 use bulkhead_common::abi::map;
 use bulkhead_common::fragment;
 
+use super::require_features;
 use crate::tables::Capacities;
 
 /// The XDP program and its maps, as built.
@@ -87,6 +88,7 @@ pub(super) fn load_isolated(sizes: &Capacities) -> Result<Ebpf> {
 }
 
 fn load_with(loader: &mut EbpfLoader<'_>, sizes: &Capacities) -> Result<Ebpf> {
+    require_features()?;
     for (name, entries) in entries(sizes) {
         loader.map_max_entries(name, entries);
     }

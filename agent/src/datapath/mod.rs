@@ -5,6 +5,7 @@
 //! dropping a [`Datapath`] leaves everything enforcing.
 
 mod capability;
+mod feature;
 mod flows;
 mod grace;
 mod isolated;
@@ -15,6 +16,7 @@ mod mmap;
 mod offload;
 mod pod;
 mod rows;
+mod syscall;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,6 +33,7 @@ use bulkhead_common::abi::{Epoch, Flow};
 use bytemuck::Zeroable;
 
 pub use capability::require_capabilities;
+pub use feature::require_features;
 pub use flows::{FlowRows, Row};
 pub use grace::wait_for_packets;
 pub use isolated::{Entry, Isolated, SHORTEST, SHOWN};

@@ -49,6 +49,7 @@ use notice::Notice;
 
 use crate::api;
 use crate::api::types::NamedText;
+use crate::datapath::require_features;
 use crate::policy;
 
 /// Where the agent's configuration is if nobody says otherwise.
@@ -66,9 +67,11 @@ pub type Shared = Arc<Mutex<Engine>>;
 /// Runs the agent until SIGTERM or SIGINT; the datapath stays.
 ///
 /// # Errors
-/// The agent cannot start: configuration, state directory, socket.
+/// The agent cannot start: configuration, a kernel that lacks something, state directory, socket.
 pub async fn run(config: &Path) -> Result<ExitCode> {
     let (agent, text) = read_config(config)?;
+    // Here, and not when the first policy comes: who starts an agent still looks.
+    require_features()?;
     let socket = agent.socket.clone();
     let signals = Signals::listen()?;
     // Before anything is touched: it tells whether another agent runs.
