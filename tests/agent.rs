@@ -36,3 +36,5 @@ mod stop;
 mod throughput;
 #[path = "agent/traffic.rs"]
 mod traffic;
+#[path = "agent/tun.rs"]
+mod tun;

@@ -2,6 +2,8 @@
 
 #[path = "datapath/isolated.rs"]
 mod isolated;
+#[path = "datapath/links.rs"]
+mod links;
 #[path = "datapath/replay.rs"]
 mod replay;
 #[path = "datapath/stress.rs"]

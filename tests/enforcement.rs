@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use bulkhead::datapath::Datapath;
+use bulkhead::datapath::{Datapath, Hook};
 use bulkhead_common::abi::counter::Counters;
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 use tests::frame::{self, eth};
@@ -180,7 +180,8 @@ fn a_foreign_program_is_named_and_left_alone() -> Result<()> {
     let other = core.pins().with_file_name(format!("{}-other", core.lab.prefix()));
     let mut second = Datapath::open(&other, &SIZES)?;
     let ifindex = core.ifindex("acc0")?;
-    let attempt = core.lab.namespace("core")?.run(|| second.attach("acc0", ifindex, false).map(|_| ()))?;
+    let attempt =
+        core.lab.namespace("core")?.run(|| second.attach("acc0", ifindex, Hook::NATIVE).map(|_| ()))?;
     drop(second);
     Datapath::detach(&other)?;
     let text = format!("{:#}", attempt.expect_err("the interface is taken"));

@@ -103,8 +103,11 @@ fn no_reason_is_forgotten() {
 }
 
 /// Reasons that these frames do not bring about, and what shows them.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 5] = [
     ("flow_table_full", "datapath.rs, with a table too small for its world"),
+    ("host", "agent/tun.rs, with a packet of the host itself"),
+    ("witness", "agent/gtpu.rs, behind a guarded N3"),
+    ("witness_alarm", "agent/gtpu.rs, with a packet past N3"),
     ("internal_table", "must never be: a row that the tables name is missing"),
 ];
 
@@ -272,7 +275,7 @@ fn a_wrong_parser_is_noticed() {
             let frame = LyingFrame::new(&shot.bytes, lie);
             // The lie is about what the parser makes of the frame, not about what is counted.
             let length = shot.bytes.len() as u32;
-            let arrival = Arrival { ifindex: shot.ifindex, link: LinkType::Ethernet, length };
+            let arrival = Arrival::of(shot.ifindex, LinkType::Ethernet, length);
             let mut case = Case::new(image.epoch(), arrival);
             (bulkhead_common::judge(&frame, image, &mut case), case)
         })

@@ -71,6 +71,7 @@ fn host() -> Host {
     let interface = |ifindex, addresses: &[&str]| HostInterface {
         ifindex,
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        ..HostInterface::default()
     };
     let interfaces = [
         ("acc0", interface(3, &["10.45.0.254/16", "fe80::1/64"])),

@@ -9,15 +9,17 @@ use std::task::{self, Poll, Waker};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapInfo, MapType};
-use aya::programs::{ProgramInfo, Xdp};
+use aya::programs::{Program, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
-use bulkhead::datapath::{OBJECT, PROGRAM, require_features};
+use bulkhead::datapath::{
+    EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PLAIN_PROGRAM, PROGRAM, has_frags, require_features,
+};
 use bulkhead_common::abi::counter::{Counters, EventBudget, EventCounters};
 use bulkhead_common::abi::{
     AddressKey, Device, DeviceState, FlowGeometry, FlowSlot, Network, Peer, PortRange, Range, ReplayInput,
     RuleSet, ScopeRange, Subinterface, SubinterfaceKey, Versioned, map,
 };
-use bulkhead_common::case::Case;
+use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::fragment::FragmentPlace;
 use tests::kernel::privilege;
 
@@ -31,8 +33,16 @@ fn every_program_loads_within_its_budget() -> Result<()> {
     if !privilege::granted() {
         return Ok(());
     }
-    for (build, replay) in [("attached", 0u32), ("replay", 1)] {
-        for (name, program) in programs(replay)?.1 {
+    for (build, replay, link, frags) in [
+        ("attached", 0, LinkType::Ethernet, true),
+        ("raw IP", 0, LinkType::RawIp, true),
+        ("replay", 1, LinkType::Ethernet, true),
+        ("one buffer", 0, LinkType::Ethernet, false),
+    ] {
+        if frags && !has_frags() {
+            continue;
+        }
+        for (name, program) in programs(replay, link, frags)?.1 {
             let cost =
                 program.verified_instruction_count().context("the kernel does not say what it verified")?;
             eprintln!(
@@ -101,7 +111,7 @@ fn maps_are_what_the_abi_says() -> Result<()> {
     if !privilege::granted() {
         return Ok(());
     }
-    let (ebpf, programs) = programs(0)?;
+    let (ebpf, programs) = programs(0, LinkType::Ethernet, has_frags())?;
     let mut found = BTreeMap::new();
     for (_, program) in &programs {
         for id in program.map_ids()?.context("the kernel does not say which maps are used")? {
@@ -126,19 +136,29 @@ fn maps_are_what_the_abi_says() -> Result<()> {
     Ok(())
 }
 
-/// Loads everything in the object.
-fn programs(replay: u32) -> Result<(Ebpf, Vec<(String, ProgramInfo)>)> {
+/// Loads everything in the object that is for kernels with frames of several buffers, or for those without.
+fn programs(replay: u32, link: LinkType, frags: bool) -> Result<(Ebpf, Vec<(String, ProgramInfo)>)> {
+    let (link, several) = (link as u32, u32::from(frags));
+    let (entry, other) = if frags { (PROGRAM, PLAIN_PROGRAM) } else { (PLAIN_PROGRAM, PROGRAM) };
     let mut loader = EbpfLoader::new();
     loader.override_global("REPLAY", &replay, true).override_global("TELL_ALL", &replay, true);
+    loader.override_global(LINK_TYPE, &link, true).override_global(FRAGS, &several, true);
     let mut ebpf = loader.load(OBJECT).context("create the maps")?;
     let mut infos = Vec::new();
-    for (name, program) in ebpf.programs_mut() {
-        let program: &mut Xdp =
-            program.try_into().with_context(|| format!("{name} is not an XDP program"))?;
-        program.load().with_context(|| format!("load {name}"))?;
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| *name != other) {
+        let loaded = if let Program::Xdp(xdp) = program {
+            xdp.load()
+        } else if let Program::SchedClassifier(classifier) = program {
+            classifier.load()
+        } else {
+            bail!("{name} is a program of another kind")
+        };
+        loaded.with_context(|| format!("load {name}"))?;
         infos.push((name.to_owned(), program.info()?));
     }
-    ensure!(infos.iter().any(|(name, _)| name == PROGRAM), "the object has no program {PROGRAM}");
+    for wanted in [entry, EGRESS_PROGRAM] {
+        ensure!(infos.iter().any(|(name, _)| name == wanted), "the object has no program {wanted}");
+    }
     Ok((ebpf, infos))
 }
 

@@ -11,10 +11,11 @@ use crate::verdict::Evidence;
 use crate::wire::embedded::Embedded;
 
 /// What the first byte of a frame is (linux/if_arp.h).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 #[repr(u32)]
 pub enum LinkType {
     /// An Ethernet header (`ARPHRD_ETHER`).
+    #[default]
     Ethernet = 0,
     /// The IP packet itself: TUN devices and tunnels (`ARPHRD_NONE` and the like).
     RawIp = 1,
@@ -42,6 +43,18 @@ pub struct Arrival {
     pub link: LinkType,
     /// The frame's length in bytes.
     pub length: u32,
+    /// How many packets it is: what leaves may be one buffer of several segments.
+    pub packets: u32,
+    /// True if this host itself sent it; known only of what leaves.
+    pub from_host: bool,
+}
+
+impl Arrival {
+    /// One packet that entered by an interface.
+    #[inline(always)]
+    pub const fn of(ifindex: u32, link: LinkType, length: u32) -> Self {
+        Self { ifindex, link, length, packets: 1, from_host: false }
+    }
 }
 
 /// Everything known of one packet.

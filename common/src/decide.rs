@@ -132,6 +132,8 @@ pub struct FlowUpdate {
     pub state: u64,
     /// The frame's length.
     pub bytes: u32,
+    /// How many packets it is.
+    pub packets: u32,
 }
 
 /// What a new flow starts with.
@@ -332,6 +334,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             access: if bound == 0 { access } else { 0 },
             state: flow.state,
             bytes: self.case.packet.length,
+            packets: self.case.arrival.packets,
         };
         let mut ends = FOREVER;
         if !flow.holds(self.case) {
@@ -413,6 +416,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
                 access: self.access(),
                 state,
                 bytes: self.case.packet.length,
+                packets: self.case.arrival.packets,
             },
             initiator: if outgoing { INITIATOR_LOCAL } else { INITIATOR_REMOTE },
             peer: self.case.identity.peer.device,

@@ -13,6 +13,7 @@ use crate::identify::{identify, locate};
 use crate::parse::{self, Kind};
 use crate::tunnel::{self, Tunnels};
 use crate::verdict::{DropReason, Pass, Verdict};
+use crate::witness;
 
 /// What a stage answers: go on, pass, or drop.
 pub type Step = Result<Option<Pass>, DropReason>;
@@ -53,6 +54,11 @@ pub trait Engine {
     #[inline(always)]
     fn enter_tunnel(&self, case: &mut Case) -> Step {
         tunnel::enter(self.frame(), self.tables(), case)
+    }
+    /// As [`witness::look`].
+    #[inline(always)]
+    fn witness(&self, case: &mut Case) -> Step {
+        witness::look(self.tables(), case).map(Some)
     }
     /// As [`identify`].
     #[inline(always)]
@@ -100,7 +106,8 @@ pub trait Engine {
 /// Judges a frame; the evidence is left in `case`.
 #[inline(always)]
 pub fn run<E: Engine>(engine: &E, case: &mut Case) -> Verdict {
-    verdict(frame_steps(engine, case))
+    let step = frame_steps(engine, case);
+    verdict(leniently(engine, case, step))
 }
 
 /// Judges a packet that was never a frame, for `explain` and in-file tests.
@@ -115,6 +122,12 @@ fn frame_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
         engine.parse_network(case)?;
     }
     engine.locate(case)?;
+    if case.place.is_witness() {
+        return engine.witness(case);
+    }
+    if case.arrival.from_host && case.place.passes_host() {
+        return Ok(Some(Pass::Host));
+    }
     if let Some(pass) = engine.enter_tunnel(case)? {
         return Ok(Some(pass));
     }
@@ -123,6 +136,17 @@ fn frame_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
         engine.locate(case)?;
     }
     device_steps(engine, case)
+}
+
+/// A witness drops nothing, not even what it does not understand.
+#[inline(always)]
+fn leniently<E: Engine>(engine: &E, case: &mut Case, step: Step) -> Step {
+    let Err(reason) = step else { return step };
+    // A frame that could not be parsed has not been located.
+    if case.place.subinterface.roles == 0 {
+        engine.locate(case).map_err(|_| reason)?;
+    }
+    if case.place.is_witness() { Ok(Some(Pass::Witness)) } else { Err(reason) }
 }
 
 /// The rest of the way, for a packet whose place is known.
@@ -158,6 +182,9 @@ fn flow_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
 #[inline(always)]
 fn packet_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
     engine.locate(case)?;
+    if case.place.is_witness() {
+        return engine.witness(case);
+    }
     device_steps(engine, case)
 }
 

@@ -7,8 +7,8 @@ use crate::abi::key::VLAN_OTHER;
 use crate::abi::map::NETWORK_CAPACITY;
 use crate::abi::value::{
     DEVICE_MAC_BOUND, DEVICE_REPAIR, IDENTITY_BEHIND, IDENTITY_NESTED, IDENTITY_ROW, NETWORK_PASSES_OPTIONS,
-    OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP,
-    TRANSIT_HOST, TRANSIT_PASS,
+    OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, ROLE_HOST_PASSES, ROLE_WITNESS, SCOPE_ENDPOINT,
+    SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST, TRANSIT_PASS,
 };
 use crate::abi::{
     Addr, AddressKey, Device, Epoch, Generation, Network, NetworkId, Subinterface, SubinterfaceKey,
@@ -107,6 +107,18 @@ impl Place {
     #[inline(always)]
     pub const fn is_core(&self) -> bool {
         self.subinterface.roles & ROLE_CORE != 0
+    }
+
+    /// True if packets are judged elsewhere and only looked at here.
+    #[inline(always)]
+    pub const fn is_witness(&self) -> bool {
+        self.subinterface.roles & ROLE_WITNESS != 0
+    }
+
+    /// True if what the host itself sends passes here.
+    #[inline(always)]
+    pub const fn passes_host(&self) -> bool {
+        self.subinterface.roles & ROLE_HOST_PASSES != 0
     }
 
     /// True if nobody but devices is on the link.
@@ -265,10 +277,11 @@ impl Place {
 #[inline(always)]
 fn owner<T: Tables>(tables: &T, row: &Subinterface, packet: &Packet) -> Result<NetworkId, DropReason> {
     if packet.teid == 0 {
-        if row.roles & ROLE_CORE == 0 {
+        let device = if row.roles & ROLE_WITNESS != 0 { packet.source } else { packet.destination };
+        if row.roles & (ROLE_CORE | ROLE_WITNESS) == 0 {
             return Ok(NetworkId::NONE);
         }
-        let owner = search::scope(tables, row.owners, packet.destination)?;
+        let owner = search::scope(tables, row.owners, device)?;
         return Ok(NetworkId(owner & !OWNER_BY_TEID));
     }
     let told = search::scope(tables, row.teids, Addr::from_halves(0, packet.teid as u64))?;

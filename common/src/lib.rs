@@ -39,6 +39,7 @@ pub mod timeouts;
 pub mod tunnel;
 pub mod verdict;
 pub mod wire;
+pub mod witness;
 
 use case::Case;
 use engine::{Plain, State};

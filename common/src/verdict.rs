@@ -42,6 +42,9 @@ numbered! {
         Opened = 4, "opened", "A rule allows it; the flow is new.";
         Gtpu = 5, "gtpu", "Talk between GTP-U endpoints: echo, error indication, end marker (TS 29.281 clause 7).";
         IcmpError = 6, "icmp_error", "An ICMP error about a live flow.";
+        Witness = 7, "witness", "Only looked at here: another interface judges it.";
+        WitnessAlarm = 8, "witness_alarm", "From a pool, and no interface of this host has let it through.";
+        Host = 9, "host", "Sent by this host itself, and `fromHost: pass` lets it.";
     }
 }
 

@@ -7,7 +7,7 @@ use bulkhead_common::abi::counter::{
     REASON_CAPACITY,
 };
 use bulkhead_common::abi::event::Event;
-use bulkhead_common::case::Case;
+use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::decide::Tables;
 use bulkhead_common::verdict::{Pass, Verdict};
 
@@ -20,18 +20,18 @@ pub(crate) struct Counters(Option<*mut counter::Counters>);
 impl Counters {
     /// Counts the packet before anything can go wrong with it.
     #[inline(always)]
-    pub(crate) fn received(ifindex: u32, bytes: u32) -> Self {
-        let counters = COUNTERS.get_ptr_mut(ifindex).or_else(|| COUNTERS.get_ptr_mut(0));
+    pub(crate) fn received(arrival: &Arrival) -> Self {
+        let counters = COUNTERS.get_ptr_mut(arrival.ifindex).or_else(|| COUNTERS.get_ptr_mut(0));
         if let Some(counters) = counters {
             // SAFETY: a live per-CPU map value that only this CPU writes.
-            count(unsafe { &mut (*counters).received }, bytes);
+            count(unsafe { &mut (*counters).received }, arrival);
         }
         Self(counters)
     }
 
     /// Counts the verdict.
     #[inline(always)]
-    pub(crate) fn judged(&self, verdict: Verdict, bytes: u32) {
+    pub(crate) fn judged(&self, verdict: Verdict, arrival: &Arrival) {
         let Some(counters) = self.0 else { return };
         // SAFETY: as above, and the index is masked to the array's length.
         let cell = unsafe {
@@ -45,7 +45,7 @@ impl Counters {
             }
         };
         // SAFETY: as above.
-        count(unsafe { &mut *cell }, bytes);
+        count(unsafe { &mut *cell }, arrival);
     }
 }
 
@@ -53,9 +53,9 @@ const LAST_PASS: u32 = PASS_CAPACITY as u32 - 1;
 const LAST_REASON: u32 = REASON_CAPACITY as u32 - 1;
 
 #[inline(always)]
-fn count(cell: &mut Count, bytes: u32) {
-    cell.packets += 1;
-    cell.bytes += bytes as u64;
+fn count(cell: &mut Count, arrival: &Arrival) {
+    cell.packets += arrival.packets as u64;
+    cell.bytes += arrival.length as u64;
 }
 
 /// Tells of a drop or of a flow's first packet, if the budget allows; the verdict stands either way.
@@ -83,14 +83,16 @@ pub(crate) fn report(case: &Case, verdict: Verdict) {
 #[inline(always)]
 const fn is_worth_telling(verdict: Verdict) -> bool {
     match verdict {
-        Verdict::Drop(_) | Verdict::Pass(Pass::Opened) => true,
+        Verdict::Drop(_) | Verdict::Pass(Pass::Opened | Pass::WitnessAlarm) => true,
         Verdict::Pass(
             Pass::Transit
             | Pass::Neighbour
             | Pass::LinkControl
             | Pass::Established
             | Pass::Gtpu
-            | Pass::IcmpError,
+            | Pass::IcmpError
+            | Pass::Witness
+            | Pass::Host,
         ) => false,
     }
 }

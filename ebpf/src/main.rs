@@ -15,31 +15,69 @@ mod program;
 mod subprogram;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
-use bulkhead_common::engine::{self, Engine as _};
-use bulkhead_common::frame::Frame;
-use bulkhead_common::verdict::Verdict;
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use bulkhead_common::abi::key::EGRESS;
+use bulkhead_common::case::{Arrival, LinkType};
+use bulkhead_common::engine;
 
-use program::Program;
+use frame::Context;
+use program::{Program, Stages};
 
-/// Judges one frame.
-#[xdp]
+/// Judges a frame that enters. `frags`: it may lie in several buffers, so that jumbo frames enter natively.
+#[xdp(frags)]
 fn bulkhead(context: XdpContext) -> u32 {
-    let program = Program::new(context.ctx);
-    let length = program.frame().len();
-    let ifindex = maps::interface(&context);
-    let counters = account::Counters::received(ifindex, length);
-    // Absent is impossible for an array of one; nothing may pass without having been judged.
-    let Some(case) = maps::case() else { return XDP_DROP };
-    subprogram::begin(case, ifindex, length);
-    let verdict = engine::run(&program, case);
-    counters.judged(verdict, length);
-    subprogram::report(case, verdict);
-    match verdict {
-        Verdict::Pass(_) => XDP_PASS,
-        Verdict::Drop(_) => XDP_DROP,
+    enter(&context)
+}
+
+/// As [`bulkhead`], for kernels where every frame lies in one buffer: before Linux 5.18.
+#[xdp]
+fn bulkhead_plain(context: XdpContext) -> u32 {
+    enter(&context)
+}
+
+#[inline(always)]
+fn enter(context: &XdpContext) -> u32 {
+    let frame = context.ctx;
+    let arrival = Arrival::of(maps::interface(context), maps::link_type(), frame.length());
+    match judge(frame, arrival) {
+        true => XDP_PASS,
+        false => XDP_DROP,
     }
+}
+
+/// Judges a packet that leaves by a device without Ethernet header, behind the host's address translation.
+#[classifier]
+fn bulkhead_egress(context: TcContext) -> i32 {
+    let packet = context.skb.skb;
+    // SAFETY: the kernel's context outlives the program.
+    let (ifindex, segments, entered) =
+        unsafe { ((*packet).ifindex, (*packet).gso_segs, (*packet).ingress_ifindex) };
+    let arrival = Arrival {
+        packets: if segments == 0 { 1 } else { segments },
+        // What was forwarded says where it came from.
+        from_host: entered == 0,
+        ..Arrival::of(ifindex | EGRESS, LinkType::RawIp, packet.length())
+    };
+    match judge(packet, arrival) {
+        // `TCX_NEXT` and `TCX_DROP` have the same numbers.
+        true => TC_ACT_UNSPEC,
+        false => TC_ACT_SHOT,
+    }
+}
+
+/// Judges and counts one packet; true if it goes on.
+#[inline(always)]
+fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> bool {
+    let counters = account::Counters::received(&arrival);
+    // Absent is impossible for an array of one; nothing may pass without having been judged.
+    let Some(case) = maps::case() else { return false };
+    subprogram::begin(case, arrival);
+    let verdict = engine::run(&Program::new(context, arrival.length), case);
+    counters.judged(verdict, &arrival);
+    subprogram::report(case, verdict);
+    verdict.passes()
 }
 
 /// Never reached: the program has no panicking path, or the verifier would refuse it.

@@ -93,6 +93,17 @@ static REPLAY: u32 = 0;
 #[unsafe(no_mangle)]
 static TELL_ALL: u32 = 0;
 
+/// 0 where the kernel has no frames of several buffers, nor the helpers that read them (before Linux 5.18).
+#[unsafe(no_mangle)]
+static FRAGS: u32 = 1;
+
+/// True if a frame may lie in several buffers.
+#[inline(always)]
+pub(crate) fn has_frags() -> bool {
+    // SAFETY: a volatile read of our own constant, as of `REPLAY`.
+    unsafe { (&raw const FRAGS).read_volatile() != 0 }
+}
+
 /// True if every packet is to be told of.
 #[inline(always)]
 pub(crate) fn tells_all() -> bool {

@@ -1,33 +1,90 @@
 //! The engine in the kernel: each stage is a global subprogram.
 
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use bulkhead_common::case::Case;
 use bulkhead_common::engine::{Engine, Step, step_from_number};
 
-use crate::frame::XdpFrame;
+use crate::frame::{Context, Packet};
 use crate::maps::Maps;
 use crate::subprogram;
 
-/// One run of the program on one frame.
-pub(crate) struct Program {
-    context: *mut xdp_md,
-    frame: XdpFrame,
+/// One run of the program on one packet.
+pub(crate) struct Program<C> {
+    context: C,
+    packet: Packet<C>,
 }
 
-impl Program {
+impl<C: Context> Program<C> {
     #[inline(always)]
-    pub(crate) fn new(context: *mut xdp_md) -> Self {
-        Self { context, frame: XdpFrame::new(context) }
+    pub(crate) fn new(context: C, length: u32) -> Self {
+        Self { context, packet: Packet::new(context, length) }
     }
 }
 
-impl Engine for Program {
-    type Frame = XdpFrame;
+/// Stages that read the packet; the verifier takes a context as an argument only under its own type.
+pub(crate) trait Stages: Copy {
+    /// As [`bulkhead_common::parse::link`].
+    fn parse_link(self, case: &mut Case) -> u32;
+    /// As [`bulkhead_common::parse::network`].
+    fn parse_network(self, case: &mut Case) -> u32;
+    /// As [`bulkhead_common::tunnel::enter`].
+    fn enter_tunnel(self, case: &mut Case) -> Step;
+    /// As [`bulkhead_common::icmp_error::read`].
+    fn read_error(self, case: &mut Case) -> u32;
+}
+
+impl Stages for *mut xdp_md {
+    #[inline(always)]
+    fn parse_link(self, case: &mut Case) -> u32 {
+        subprogram::parse_link(self, case)
+    }
+
+    #[inline(always)]
+    fn parse_network(self, case: &mut Case) -> u32 {
+        subprogram::parse_network(self, case)
+    }
+
+    #[inline(always)]
+    fn enter_tunnel(self, case: &mut Case) -> Step {
+        step_from_number(subprogram::enter_tunnel(self, case))
+    }
+
+    #[inline(always)]
+    fn read_error(self, case: &mut Case) -> u32 {
+        subprogram::read_error(self, case)
+    }
+}
+
+impl Stages for *mut __sk_buff {
+    #[inline(always)]
+    fn parse_link(self, case: &mut Case) -> u32 {
+        subprogram::leaving_link(self, case)
+    }
+
+    #[inline(always)]
+    fn parse_network(self, case: &mut Case) -> u32 {
+        subprogram::leaving_network(self, case)
+    }
+
+    /// No tunnel ends where packets leave.
+    #[inline(always)]
+    fn enter_tunnel(self, _case: &mut Case) -> Step {
+        Ok(None)
+    }
+
+    #[inline(always)]
+    fn read_error(self, case: &mut Case) -> u32 {
+        subprogram::leaving_error(self, case)
+    }
+}
+
+impl<C: Context + Stages> Engine for Program<C> {
+    type Frame = Packet<C>;
     type Tables = Maps;
 
     #[inline(always)]
-    fn frame(&self) -> &XdpFrame {
-        &self.frame
+    fn frame(&self) -> &Packet<C> {
+        &self.packet
     }
 
     #[inline(always)]
@@ -37,12 +94,12 @@ impl Engine for Program {
 
     #[inline(always)]
     fn parse_link(&self, case: &mut Case) -> Step {
-        step_from_number(subprogram::parse_link(self.context, case))
+        step_from_number(self.context.parse_link(case))
     }
 
     #[inline(always)]
     fn parse_network(&self, case: &mut Case) -> Step {
-        step_from_number(subprogram::parse_network(self.context, case))
+        step_from_number(self.context.parse_network(case))
     }
 
     #[inline(always)]
@@ -52,7 +109,12 @@ impl Engine for Program {
 
     #[inline(always)]
     fn enter_tunnel(&self, case: &mut Case) -> Step {
-        step_from_number(subprogram::enter_tunnel(self.context, case))
+        self.context.enter_tunnel(case)
+    }
+
+    #[inline(always)]
+    fn witness(&self, case: &mut Case) -> Step {
+        step_from_number(subprogram::witness(case))
     }
 
     #[inline(always)]
@@ -62,7 +124,7 @@ impl Engine for Program {
 
     #[inline(always)]
     fn read_error(&self, case: &mut Case) -> Step {
-        step_from_number(subprogram::read_error(self.context, case))
+        step_from_number(self.context.read_error(case))
     }
 
     #[inline(always)]

@@ -2,32 +2,33 @@
 //! a known size, so the verifier checks each once by itself instead of once for every path that calls
 //! it (kernel commits 51c39bb1d5d1 and e5069b9c23b3).
 
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use bulkhead_common::abi::{Addr, FlowKey, ProfileId, Span};
 use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::decide::{FlowStart, Tables as _};
 use bulkhead_common::engine::{Step, step_to_number};
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::verdict::{DropReason, Verdict};
-use bulkhead_common::{decide, flow_table, fragment, icmp_error, identify, parse, tunnel};
+use bulkhead_common::{decide, flow_table, fragment, icmp_error, identify, parse, tunnel, witness};
 
 use crate::account;
-use crate::frame::XdpFrame;
-use crate::maps::{self, Maps};
+use crate::frame::Packet;
+use crate::maps::Maps;
 
 /// Makes the case one of a new packet.
 #[inline(always)]
-pub(crate) fn begin(case: &mut Case, ifindex: u32, length: u32) {
-    begin_step(case, ifindex, length);
+pub(crate) fn begin(case: &mut Case, arrival: Arrival) {
+    case.arrival = arrival;
+    begin_step(case);
 }
 
 /// A subprogram because a case is made by way of the stack: a hundred bytes that every chain of calls would carry along.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn begin_step(case: *mut Case, ifindex: u32, length: u32) -> u32 {
+extern "C" fn begin_step(case: *mut Case) -> u32 {
     // SAFETY: as in `stage`.
     if let Some(case) = unsafe { case.as_mut() } {
-        *case = Case::new(Maps.epoch(), Arrival { ifindex, link: maps::link_type(), length });
+        *case = Case::new(Maps.epoch(), case.arrival);
     }
     0
 }
@@ -44,13 +45,33 @@ fn stage(case: *mut Case, run: impl FnOnce(&mut Case) -> Step) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn parse_link(context: *mut xdp_md, case: *mut Case) -> u32 {
-    stage(case, |case| parse::link(&XdpFrame::new(context), case).map(|()| None))
+    stage(case, |case| parse::link(&Packet::new(context, case.arrival.length), case).map(|()| None))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn parse_network(context: *mut xdp_md, case: *mut Case) -> u32 {
-    stage(case, |case| parse::network(&XdpFrame::new(context), case).map(|()| None))
+    stage(case, |case| parse::network(&Packet::new(context, case.arrival.length), case).map(|()| None))
+}
+
+/// As [`parse_link`], for a packet that leaves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn leaving_link(context: *mut __sk_buff, case: *mut Case) -> u32 {
+    stage(case, |case| parse::link(&Packet::new(context, case.arrival.length), case).map(|()| None))
+}
+
+/// As [`parse_network`], for a packet that leaves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn leaving_network(context: *mut __sk_buff, case: *mut Case) -> u32 {
+    stage(case, |case| parse::network(&Packet::new(context, case.arrival.length), case).map(|()| None))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn witness(case: *mut Case) -> u32 {
+    stage(case, |case| witness::look(&Maps, case).map(Some))
 }
 
 #[unsafe(no_mangle)]
@@ -62,7 +83,7 @@ pub(crate) extern "C" fn locate(case: *mut Case) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn enter_tunnel(context: *mut xdp_md, case: *mut Case) -> u32 {
-    stage(case, |case| tunnel::enter(&XdpFrame::new(context), &Maps, case))
+    stage(case, |case| tunnel::enter(&Packet::new(context, case.arrival.length), &Maps, case))
 }
 
 #[unsafe(no_mangle)]
@@ -74,7 +95,14 @@ pub(crate) extern "C" fn identify(case: *mut Case) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn read_error(context: *mut xdp_md, case: *mut Case) -> u32 {
-    stage(case, |case| icmp_error::read(&XdpFrame::new(context), case).map(|()| None))
+    stage(case, |case| icmp_error::read(&Packet::new(context, case.arrival.length), case).map(|()| None))
+}
+
+/// As [`read_error`], for a packet that leaves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn leaving_error(context: *mut __sk_buff, case: *mut Case) -> u32 {
+    stage(case, |case| icmp_error::read(&Packet::new(context, case.arrival.length), case).map(|()| None))
 }
 
 #[unsafe(no_mangle)]

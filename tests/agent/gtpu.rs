@@ -9,7 +9,7 @@ use tests::gtpu::{PORT, TunnelEnd};
 use tests::netns::{Client, FORBIDDEN, Match, OUTSIDER, SERVER, Witness};
 use tests::tun::Tun;
 
-use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, words};
+use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, POLICIES_OF_THE_DEMO, REPAIR, Status, words};
 
 /// The base station's and the UPF's address on the link that the lab calls acc1.
 const GNB: &str = "10.99.2.2";
@@ -33,19 +33,29 @@ struct N3 {
 
 impl N3 {
     fn start() -> Result<Option<Self>> {
+        Self::with(String::new(), "")
+    }
+
+    /// As [`Self::start`], with more interfaces, and a policy applied before there is a TUN device.
+    fn with(interfaces: String, policy: &str) -> Result<Option<Self>> {
         let n3 = format!(
             "{{name: acc1, roles: [access], transit: pass, gtpu: {{local: [{UPF}], peers: [{GNB}]}}}}"
         );
         let plain = "{name: acc1, roles: [access], transit: drop}";
-        // The UPF's own interface cannot be listed yet, and what it hands over there was judged on N3.
-        let off = |settings: String| settings.replace(plain, &n3) + "  secondGuard: off\n";
-        let Some(mut host) = Host::with_settings(off)? else {
+        // An interface of the UPF that is not listed would be closed.
+        let guard = if interfaces.is_empty() { "  secondGuard: off\n" } else { "" };
+        let settings = |text: String| text.replace(plain, &(n3.clone() + &interfaces)) + guard;
+        let Some(mut host) = Host::with_settings(settings)? else {
             return Ok(None);
         };
         host.start()?;
         host.apply()?;
         let applied = host.apply_text(DEVICE)?;
         ensure!(applied.status.success(), "{}", words(&applied));
+        if !policy.is_empty() {
+            let applied = host.apply_text(policy)?;
+            ensure!(applied.status.success(), "{}", words(&applied));
+        }
         let (ran, core, ue) =
             (host.lab.namespace("ran")?, host.lab.namespace("core")?, host.lab.namespace("stray-1")?);
         let (radio, ogstun) = (Tun::new(ue, "ue0")?, Tun::new(core, "ogstun")?);
@@ -141,5 +151,52 @@ fn tunnels_are_judged_while_the_agent_is_dead_and_their_pieces_are_named() -> Re
     n3.host.kill().context("kill the agent")?;
     ensure!(n3.reaches(SERVER.v4.into())?, "a dead agent stops a device");
     ensure!(!n3.reaches(FORBIDDEN.v4.into())?, "a dead agent lets a device out");
+    Ok(())
+}
+
+#[test]
+fn a_witness_drops_nothing_and_tells_what_n3_never_let_through() -> Result<()> {
+    let network = std::fs::read_to_string(format!("{POLICIES_OF_THE_DEMO}/10-network.yaml"))?;
+    let seen = network.replacen("seenOn: [", "seenOn: [{interface: ogstun}, ", 1);
+    let Some(n3) = N3::with("\n    - {name: ogstun, roles: [witness]}".to_owned(), &seen)? else {
+        return Ok(());
+    };
+    let generic = |status: &Status| status.mode("ogstun") == Some("generic");
+    n3.host.await_status(REPAIR, generic)?;
+    ensure!(n3.reaches(SERVER.v4.into())?, "{}", n3.host.log()?);
+    let status = n3.host.status()?;
+    ensure!(!status.text.contains("had let through"), "what N3 let through rings the alarm: {}", status.text);
+    let ogstun = |status: &Status| {
+        let interfaces = status.json["interfaces"].as_array().cloned().unwrap_or_default();
+        interfaces.into_iter().find(|interface| interface["name"] == "ogstun").unwrap_or_default()
+    };
+    ensure!(ogstun(&status)["received"].as_u64() >= Some(3), "it has seen nothing: {}", status.text);
+
+    // Past N3: the UPF hands over what came through no tunnel. The policy forbids it, and it passes all the same.
+    let wanted = Match { source: Some(UE), destination: Some(FORBIDDEN.v4.into()) };
+    let arrived = Witness::open(n3.host.lab.namespace("dn")?, "n6", wanted)?;
+    let flows = words(&n3.host.bulkhead(&["flows", "-o", "json"])?);
+    n3.upf.hand_over(&eth().ip(UE, IpAddr::from(FORBIDDEN.v4)).udp(1, 443).build()[14..])?;
+    let told = n3.told("witness_alarm")?;
+    for part in ["\"event\":\"witness\"", "\"device\":\"charger-50\"", "\"interface\":\"ogstun\""] {
+        ensure!(told.contains(part), "{part}: {told}");
+    }
+    ensure!(arrived.seen()? == 1, "a witness dropped a packet");
+    let rings = |status: &Status| status.json["problems"].to_string().contains("had let through");
+    let status = n3.host.await_status(REPAIR, rings)?;
+    ensure!(ogstun(&status)["dropped"] == 0, "{}", status.text);
+    let after = words(&n3.host.bulkhead(&["flows", "-o", "json"])?);
+    ensure!(after.lines().count() == flows.lines().count(), "a witness opened a flow: {after}");
+    Ok(())
+}
+
+#[test]
+fn two_judging_points_of_one_uplink_are_refused() -> Result<()> {
+    let tun = "\n    - {name: ogstun, roles: [access], transit: drop, hairpin: none}".to_owned();
+    let network = std::fs::read_to_string(format!("{POLICIES_OF_THE_DEMO}/10-network.yaml"))?;
+    let seen = network.replacen("seenOn: [", "seenOn: [{interface: ogstun}, ", 1);
+    let Some(n3) = N3::with(tun, "")? else { return Ok(()) };
+    let refused = words(&n3.host.apply_text(&seen)?);
+    ensure!(refused.contains("would be judged twice") && refused.contains("roles: [witness]"), "{refused}");
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use bulkhead::datapath::Datapath;
+use anyhow::{Context, Result, ensure};
+use bulkhead::datapath::{Datapath, Hook};
 use bulkhead::tables::Capacities;
 use nix::net::if_::if_nametoindex;
 use tests::netns::{FORBIDDEN, SERVER};
@@ -29,6 +29,16 @@ impl Host {
         Ok(self.reaches("camera-1", SERVER.v4.into(), 443)?
             && !self.reaches("camera-1", FORBIDDEN.v4.into(), 443)?)
     }
+
+    /// Waits until it may: a neighbour that got no answer while its interface was closed is asked again a second later.
+    pub(crate) fn await_camera(&self) -> Result<()> {
+        let until = Instant::now() + REPAIR;
+        while !self.camera_is_guarded()? {
+            ensure!(!self.reaches("camera-1", FORBIDDEN.v4.into(), 443)?, "camera-1 may do more than it may");
+            ensure!(Instant::now() < until, "{}", self.log()?);
+        }
+        Ok(())
+    }
 }
 
 #[test]
@@ -44,7 +54,7 @@ fn an_interface_that_is_made_anew_is_guarded_again() -> Result<()> {
     assert!(status.text.contains("acc1 is not guarded"), "{}", status.text);
     host.plug_in()?;
     host.await_status(REPAIR, |status| status.code == ENFORCING)?;
-    assert!(host.camera_is_guarded()?);
+    host.await_camera()?;
     assert!(live.is_alive()? && host.is_guarded()?, "the others never noticed");
     assert_eq!(host.attachments()?.len(), 3, "the pin of the old one is gone");
     Ok(())
@@ -68,12 +78,7 @@ fn a_renamed_interface_stays_closed_until_it_has_its_name_again() -> Result<()> 
     host.nudge()?;
     host.ip("core", &["route add 10.45.0.31/32 via 10.99.2.2"])?;
     host.await_status(REPAIR, |status| status.code == ENFORCING)?;
-    // Neighbours that got no answer while it was closed ask again a second later.
-    let until = Instant::now() + REPAIR;
-    while !host.camera_is_guarded()? {
-        assert!(Instant::now() < until, "{}", host.log()?);
-    }
-    Ok(())
+    host.await_camera()
 }
 
 #[test]
@@ -109,7 +114,7 @@ fn a_stranger_s_program_and_a_missing_interface_keep_no_other_from_being_guarded
 fn strangers(host: &mut Host, stranger: &std::path::Path) -> Result<()> {
     let core = host.lab.namespace("core")?.clone();
     let mut theirs = Datapath::open(stranger, &SMALL)?;
-    core.run(|| theirs.attach("acc0", if_nametoindex("acc0")?, false))??;
+    core.run(|| theirs.attach("acc0", if_nametoindex("acc0")?, Hook::NATIVE))??;
     host.ip("core", &["link del acc1"])?;
     host.start()?;
     host.apply()?;
@@ -125,10 +130,10 @@ fn strangers(host: &mut Host, stranger: &std::path::Path) -> Result<()> {
     assert_eq!(forbidden.stop()?.1, 0);
     host.plug_in()?;
     host.await_status(REPAIR, |status| status.mode("acc1") == Some("native"))?;
-    assert!(host.camera_is_guarded()?);
+    host.await_camera()?;
     // The stranger leaves: its place is taken.
     let ours = core.run(|| if_nametoindex("acc0"))??;
-    theirs.detach_interface(ours)?;
+    theirs.detach_point(ours)?;
     host.nudge()?;
     host.await_status(REPAIR, |status| status.code == ENFORCING)?;
     assert!(host.is_guarded()?);

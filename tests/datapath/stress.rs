@@ -236,6 +236,7 @@ fn start(key: &FlowKey) -> FlowStart {
         side: 0,
         access: Flow::access_word(INTERFACE, vlan((number - 1) as u8), 0),
         state: 0,
+        packets: 1,
         bytes: 60,
     };
     FlowStart { update, initiator: INITIATOR_LOCAL, peer: DeviceId::NONE, opened: NOW }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bulkhead::datapath::{Attachment, Datapath, Mode};
+use bulkhead::datapath::{Attachment, Datapath, Hook, Mode};
 use bulkhead::reconcile::Reconciler;
 use bulkhead::tables::{Capacities, Tables};
 use bulkhead_common::abi::counter::Counters;
@@ -66,7 +66,8 @@ impl Core {
         for (name, _) in LINKS {
             let ifindex = self.ifindex(name)?;
             let (datapath, _) = self.datapath.as_mut().context("no agent")?;
-            let attached = self.lab.namespace("core")?.run(|| datapath.attach(name, ifindex, false))??;
+            let attached =
+                self.lab.namespace("core")?.run(|| datapath.attach(name, ifindex, Hook::NATIVE))??;
             let expected =
                 Attachment { interface: name.to_owned(), ifindex, mode: Mode::Native, defunct: false };
             assert_eq!(attached, expected);

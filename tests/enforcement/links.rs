@@ -3,8 +3,12 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use bulkhead::datapath::keep_vlan_tags;
+use bulkhead::datapath::{Hook, keep_vlan_tags};
+use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 use nix::net::if_::if_nametoindex;
+use tests::frame::eth;
+use tests::netns::Injector;
+use tests::small;
 
 use crate::core::Core;
 
@@ -30,12 +34,39 @@ fn an_interface_that_comes_and_goes_leaves_no_counters_behind() -> Result<()> {
         let (datapath, _) = core.datapath.as_mut().context("no agent")?;
         lab.namespace("core")?.run(|| -> Result<()> {
             ip("link add gone0 type veth peer name gone1")?;
-            datapath.attach("gone0", if_nametoindex("gone0")?, false)?;
+            datapath.attach("gone0", if_nametoindex("gone0")?, Hook::NATIVE)?;
             ip("link del gone0")
         })??;
     }
     // The last one is forgotten when the next interface is attached.
     assert!(core.datapath()?.counters()?.len() <= known + 1, "{:?}", core.datapath()?.counters()?.keys());
+    Ok(())
+}
+
+#[test]
+fn jumbo_frames_are_judged_natively_whole_also_after_the_mtu_was_raised() -> Result<()> {
+    const MTU: u32 = 9000;
+    let Some(core) = Core::start()? else { return Ok(()) };
+    for role in ["core", "ran"] {
+        core.lab.namespace(role)?.run(|| ip(&format!("link set acc1 mtu {MTU}")))??;
+    }
+    let injector = Injector::open(core.lab.namespace("ran")?, "acc1")?;
+    let payload = vec![0x5a; MTU as usize - 28];
+    let jumbo =
+        |port| eth().ip(small::address(31), small::REMOTE).udp(40_000, port).payload(&payload).build();
+    let before = core.counters("acc1")?;
+    core.expect("acc1", &injector, &jumbo(7000), Verdict::Pass(Pass::Opened))?;
+    core.expect("acc1", &injector, &jumbo(7001), Verdict::Drop(DropReason::NoRule))?;
+    let after = core.counters("acc1")?;
+    for verdict in [Verdict::Pass(Pass::Opened), Verdict::Drop(DropReason::NoRule)] {
+        let bytes = after.of(verdict).bytes - before.of(verdict).bytes;
+        ensure!(bytes == u64::from(MTU) + 14, "{verdict:?}: {bytes} bytes were counted");
+    }
+    let flows = core.datapath()?.flows();
+    ensure!(
+        flows.iter().any(|flow| flow.sent == [1, u64::from(MTU) + 14]),
+        "the flow counted something else"
+    );
     Ok(())
 }
 

@@ -123,7 +123,7 @@ pub(crate) fn apply_text(core: &mut Core, policy: &str) -> Result<()> {
     // As the lab's wiring numbers the links.
     for ((name, _), net) in LINKS.into_iter().zip(1..) {
         let addresses = vec![format!("10.99.{net}.1/30").parse()?, format!("fd00:99:{net}::1/64").parse()?];
-        let interface = HostInterface { ifindex: core.ifindex(name)?, addresses };
+        let interface = HostInterface { ifindex: core.ifindex(name)?, addresses, ..HostInterface::default() };
         host.interfaces.insert(name.to_owned(), interface);
     }
     let compiled = policy::compile(&loaded.policy, &agent, &host, &mut Ids::default()).map_err(readable)?;

@@ -34,7 +34,9 @@ fn compiled_policies_allow_what_the_text_says_and_nothing_else() {
         let agent = agent();
         let host = Host {
             interfaces: [("acc0", 3), ("core0", 4)]
-                .map(|(name, ifindex)| (name.to_owned(), HostInterface { ifindex, addresses: Vec::new() }))
+                .map(|(name, ifindex)| {
+                    (name.to_owned(), HostInterface { ifindex, ..HostInterface::default() })
+                })
                 .into(),
         };
         let Ok(compiled) = policy::compile(&loaded.policy, &agent, &host, &mut Ids::default()) else {

@@ -48,7 +48,7 @@ pub fn parse_frame(frame: &[u8]) {
 
 fn parsed(frame: &[u8], link: LinkType) -> Result<Case, DropReason> {
     let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-    let mut case = Case::new(Epoch::default(), Arrival { ifindex: 1, link, length });
+    let mut case = Case::new(Epoch::default(), Arrival::of(1, link, length));
     parse::link(frame, &mut case)?;
     if parse::is_ip(&case.packet) {
         parse::network(frame, &mut case)?;

@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 pub struct TunnelEnd {
     socket: Arc<UdpSocket>,
     peer: SocketAddr,
+    tun: Arc<Tun>,
     over: Arc<AtomicBool>,
     packets: Arc<AtomicU64>,
     echoes: Arc<AtomicU64>,
@@ -49,15 +50,17 @@ impl TunnelEnd {
         let end = Self {
             socket: Arc::new(socket),
             peer,
+            tun: Arc::new(tun),
             over: Arc::default(),
             packets: Arc::default(),
             echoes: Arc::default(),
             relays: Vec::new(),
         };
-        Ok(end.relaying(teid, Arc::new(tun)))
+        Ok(end.relaying(teid))
     }
 
-    fn relaying(mut self, teid: u32, tun: Arc<Tun>) -> Self {
+    fn relaying(mut self, teid: u32) -> Self {
+        let tun = Arc::clone(&self.tun);
         let (socket, over, peer, device) = (self.socket.clone(), self.over.clone(), self.peer, tun.clone());
         let outward = move || {
             let mut buffer = [0; 65_536];
@@ -98,6 +101,14 @@ impl TunnelEnd {
     pub fn send(&self, teid: u32, packet: &[u8]) -> Result<()> {
         self.socket.send_to(&wrap(teid, packet), self.peer).context("send a G-PDU")?;
         Ok(())
+    }
+
+    /// Hands a device's packet to this end's kernel, as if it had come through a tunnel.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn hand_over(&self, packet: &[u8]) -> Result<()> {
+        self.tun.write(packet)
     }
 
     /// Sends any bytes to the other end.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use bulkhead::datapath::{FlowRows, OBJECT, PROGRAM, Row};
+use bulkhead::datapath::{FRAGS, FlowRows, OBJECT, Row, has_frags, xdp_program};
 use bulkhead::tables::Layout;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::event::Event;
@@ -19,6 +19,7 @@ use bulkhead_common::abi::{
     AddressKey, DeviceId, DeviceState, Epoch, Flow, FlowGeometry, FlowKey, FlowSlot, Generation, ReplayInput,
     Subinterface, SubinterfaceKey, map,
 };
+use bulkhead_common::case::LinkType;
 use bulkhead_common::flow_table::{BUCKET, Memory as _};
 use bulkhead_common::fragment::{FragmentPlace, PLACES};
 use bytemuck::Zeroable as _;
@@ -63,13 +64,15 @@ impl Kernel {
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn load(flow_capacity: u32) -> Result<Self> {
+        let frags = u32::from(has_frags());
         let mut ebpf = EbpfLoader::new()
             .override_global("REPLAY", &1u32, true)
+            .override_global(FRAGS, &frags, true)
             .map_max_entries(map::FLOWS, flow_capacity)
             .map_max_entries(map::ADDRESSES, 1024)
             .load(OBJECT)
             .context("create the maps")?;
-        let program: &mut Xdp = ebpf.program_mut(PROGRAM).context("find the program")?.try_into()?;
+        let program: &mut Xdp = ebpf.program_mut(xdp_program()).context("find the program")?.try_into()?;
         program.load().context("load the program")?;
         let maps = Maps::taken(&mut ebpf, flow_capacity)?;
         let mut kernel = Self { ebpf, maps };
@@ -86,7 +89,9 @@ impl Kernel {
         let rows = devices.saturating_add(2).max(map::DEVICE_CAPACITY);
         // At a quarter of its places taken a bucket of the flow table is hardly ever full.
         let flows = rows.saturating_mul(4).next_power_of_two();
+        let frags = u32::from(has_frags());
         let mut loader = EbpfLoader::new();
+        loader.override_global(FRAGS, &frags, true);
         for (name, entries) in [
             (map::FLOWS, flows),
             (map::ADDRESSES, rows * 2),
@@ -100,7 +105,7 @@ impl Kernel {
             loader.map_max_entries(name, entries);
         }
         let mut ebpf = loader.load(OBJECT).context("create the maps")?;
-        let program: &mut Xdp = ebpf.program_mut(PROGRAM).context("find the program")?.try_into()?;
+        let program: &mut Xdp = ebpf.program_mut(xdp_program()).context("find the program")?.try_into()?;
         program.load().context("load the program")?;
         let maps = Maps::taken(&mut ebpf, flows)?;
         Ok(Self { ebpf, maps })
@@ -111,7 +116,7 @@ impl Kernel {
     /// # Errors
     /// It is not there.
     pub fn program_fd(&self) -> Result<OwnedFd> {
-        let program: &Xdp = self.ebpf.program(PROGRAM).context("find the program")?.try_into()?;
+        let program: &Xdp = self.ebpf.program(xdp_program()).context("find the program")?.try_into()?;
         Ok(program.fd()?.as_fd().try_clone_to_owned()?)
     }
 
@@ -176,7 +181,16 @@ impl Kernel {
     /// # Errors
     /// The kernel's.
     pub fn enter(&mut self, ifindex: u32, now: u64, boot: u64) -> Result<()> {
-        Ok(self.maps.replay.set(0, Raw(ReplayInput { now, boot, ifindex, ..ReplayInput::default() }), 0)?)
+        self.enter_by(LinkType::Ethernet, ifindex, now, boot)
+    }
+
+    /// As [`Self::enter`], by a link whose frames begin like this.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn enter_by(&mut self, link: LinkType, ifindex: u32, now: u64, boot: u64) -> Result<()> {
+        let input = ReplayInput { now, boot, ifindex, link: link as u32, ..ReplayInput::default() };
+        Ok(self.maps.replay.set(0, Raw(input), 0)?)
     }
 
     /// The program, for threads that run it side by side.
@@ -184,7 +198,7 @@ impl Kernel {
     /// # Errors
     /// It is not there.
     pub fn runner(&self) -> Result<Runner<'_>> {
-        Ok(Runner(self.ebpf.program(PROGRAM).context("find the program")?.try_into()?))
+        Ok(Runner(self.ebpf.program(xdp_program()).context("find the program")?.try_into()?))
     }
 
     /// This CPU's and all others' counters of an interface.

@@ -151,11 +151,14 @@ pub struct Fill {
 pub struct InterfaceStatus {
     /// Name.
     pub name: String,
-    /// Roles, `access` and `core`.
+    /// Roles: `access`, `core`, `witness`; `egress` alone for what leaves by the interface.
     pub roles: Vec<String>,
     /// `pass` or `drop`.
     pub transit: String,
-    /// How the program is attached; nothing if it is not.
+    /// What frames begin with, `ethernet` or `raw_ip`; nothing if there is no such interface, or it is neither.
+    #[serde(default)]
+    pub link: Option<String>,
+    /// How the program is attached: `native`, `generic`, or `tcx` for what leaves; nothing if it is not.
     pub mode: Option<String>,
     /// Packets since it was attached first.
     pub received: u64,

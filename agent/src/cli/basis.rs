@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use bulkhead_common::abi::DeviceId;
+use bulkhead_common::abi::key::EGRESS;
 
 use super::settings::Settings;
 use crate::api::client::Client;
@@ -51,7 +52,7 @@ impl Basis {
             client.get(path::ACCEPTED, &())?;
         let agent = policy::parse_agent(vec![source(agent)])?;
         let interfaces = interfaces.into_iter().map(|(name, AcceptedInterface { ifindex, addresses })| {
-            (name, HostInterface { ifindex, addresses })
+            (name, HostInterface { ifindex, addresses, ..HostInterface::default() })
         });
         let host = Host { interfaces: interfaces.collect() };
         let files = files.into_iter().map(source).collect();
@@ -109,7 +110,8 @@ impl Basis {
     /// The name of an interface by the kernel's number.
     pub(super) fn interface(&self, ifindex: u32) -> Option<&str> {
         let mut interfaces = self.host.interfaces.iter();
-        interfaces.find(|(_, interface)| interface.ifindex == ifindex).map(|(name, _)| name.as_str())
+        let number = ifindex & !EGRESS;
+        interfaces.find(|(_, interface)| interface.ifindex == number).map(|(name, _)| name.as_str())
     }
 }
 

@@ -104,7 +104,7 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
 
 fn print_interface(interface: &InterfaceStatus, out: &mut dyn Write) -> Result<()> {
     let InterfaceStatus { name, received, passed, dropped, packets_per_second, .. } = interface;
-    let mode = interface.mode.as_deref().unwrap_or("NOT ATTACHED");
+    let mode = mode(interface);
     let roles = interface.roles.join("+");
     let counts =
         format!("in {} = passed {} + dropped {}", grouped(*received), grouped(*passed), grouped(*dropped));
@@ -174,6 +174,16 @@ fn dropped(guard: &GuardStatus) -> String {
     match each.is_empty() {
         true => "0".to_owned(),
         false => format!("{} = {}", grouped(total), each.join(" + ")),
+    }
+}
+
+/// How the program is attached, and why it is not faster.
+fn mode(interface: &InterfaceStatus) -> String {
+    let mode = interface.mode.as_deref().unwrap_or("NOT ATTACHED");
+    match (mode, interface.link.as_deref()) {
+        ("generic", Some("raw_ip")) => "generic (a raw IP device has no native XDP)".to_owned(),
+        ("generic", _) => "generic (slower; attachMode: native where the driver can)".to_owned(),
+        _ => mode.to_owned(),
     }
 }
 

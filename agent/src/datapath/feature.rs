@@ -5,6 +5,7 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use anyhow::{Result, bail};
 use aya::maps::MapType;
@@ -65,6 +66,14 @@ pub fn require_features() -> Result<()> {
         return Ok(());
     }
     bail!(refusal(&release(), &missing))
+}
+
+/// True if XDP can be given frames of several buffers, and has the helpers that read them (Linux 5.18).
+///
+/// They came with one series; a program for one buffer is loaded where they are missing.
+pub fn has_frags() -> bool {
+    static FOUND: LazyLock<bool> = LazyLock::new(|| has_helper(BpfHelper::BPF_FUNC_xdp_load_bytes));
+    *FOUND
 }
 
 fn refusal(release: &str, missing: &[&Feature]) -> String {

@@ -12,7 +12,7 @@ use bulkhead_common::case::LinkType;
 
 use super::maps::{self, Loaded, Maps};
 use super::mmap::Mmap;
-use super::{load, xdp};
+use super::{load, programs};
 use crate::tables::Capacities;
 
 /// Shorter frames are refused by `BPF_PROG_TEST_RUN` itself: an Ethernet header (`bpf_test_init`, net/bpf/test_run.c).
@@ -79,7 +79,7 @@ impl Isolated {
     pub fn run(&mut self, shown: &[u8], entry: Entry) -> Result<Event> {
         self.enter(entry)?;
         let options = TestRunOptions { data_in: Some(shown), repeat: 1, ..TestRunOptions::new() };
-        xdp(&mut self.ebpf)?.test_run(options).context("run the XDP program on a frame")?;
+        programs::xdp(&mut self.ebpf)?.test_run(options).context("run the XDP program on a frame")?;
         let told = self.told()?;
         ensure!(self.ring.next().is_none(), "the XDP program told of one frame twice");
         told.context("the XDP program told nothing of a frame")

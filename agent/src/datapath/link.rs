@@ -1,4 +1,4 @@
-//! XDP links: pinned, adopted, and swapped only by link update, so that no packet meets an empty hook.
+//! Links: pinned, adopted, and swapped only by link update, so that no packet meets an empty hook.
 
 use std::ffi::CString;
 use std::fs;
@@ -6,10 +6,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::{XdpLink, XdpLinkId};
-use aya::programs::{Xdp, XdpMode};
+use bulkhead_common::abi::key::EGRESS;
 use serde::Serialize;
 
 use super::syscall::bpf;
@@ -22,24 +21,28 @@ pub enum Mode {
     Native,
     /// In the network stack, behind the driver: slower, and sees offloaded frames merged.
     Generic,
+    /// Where frames leave the interface.
+    Tcx,
 }
 
 impl Mode {
-    /// Both, fastest first.
-    pub const ALL: [Self; 2] = [Self::Native, Self::Generic];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Tcx];
 
     /// The label in text and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Generic => "generic",
+            Self::Tcx => "tcx",
         }
     }
 
-    const fn xdp(self) -> XdpMode {
+    /// The number under which the engine knows an interface, where this hook judges.
+    pub const fn point(self, ifindex: u32) -> u32 {
         match self {
-            Self::Native => XdpMode::Driver,
-            Self::Generic => XdpMode::Skb,
+            Self::Native | Self::Generic => ifindex,
+            Self::Tcx => ifindex | EGRESS,
         }
     }
 }
@@ -55,6 +58,13 @@ pub struct Attachment {
     pub mode: Mode,
     /// True if the interface is gone: the pin is left, but nothing runs.
     pub defunct: bool,
+}
+
+impl Attachment {
+    /// The number under which the engine knows it.
+    pub const fn point(&self) -> u32 {
+        self.mode.point(self.ifindex)
+    }
 }
 
 /// Where a link is pinned: the name tells interface and mode, which the kernel does not.
@@ -97,84 +107,16 @@ fn read_name(path: &Path) -> Option<Attachment> {
     Some(Attachment { interface: unescape(parts.next()?), ifindex, mode, defunct: false })
 }
 
-/// Attaches the program to an interface that has no link of ours; without a mode, natively or else generically.
-pub(super) fn attach_first(
-    program: &mut Xdp,
-    pins: &Path,
-    interface: &str,
-    ifindex: u32,
-    mode: Option<Mode>,
-) -> Result<(XdpLinkId, Attachment)> {
-    let at = |mode| Attachment { interface: interface.to_owned(), ifindex, mode, defunct: false };
-    let first = at(mode.unwrap_or(Mode::Native));
-    match attach(program, pins, &first) {
-        Err(_) if mode.is_none() => {
-            let second = at(Mode::Generic);
-            Ok((attach(program, pins, &second)?, second))
-        }
-        attached => Ok((attached?, first)),
-    }
-}
-
-/// Attaches the program and pins the link.
-fn attach(program: &mut Xdp, pins: &Path, wanted: &Attachment) -> Result<XdpLinkId> {
-    let Attachment { interface, ifindex, mode, .. } = wanted;
-    let act = || format!("attach the XDP program to {interface} ({})", mode.as_str());
-    let id = program.attach_to_if_index(*ifindex, mode.xdp());
-    let id = id.map_err(|error| explain(error, interface)).with_context(act)?;
-    pin_again(program, pins, id, wanted).with_context(act)
-}
-
-/// Pins a link that the program holds.
-pub(super) fn pin_again(
-    program: &mut Xdp,
-    pins: &Path,
-    id: XdpLinkId,
-    wanted: &Attachment,
-) -> Result<XdpLinkId> {
-    let link = program.take_link(id)?;
-    // aya falls back to a netlink attachment, which dies with the agent: worse than none that looks like one.
-    let link = FdLink::try_from(link)
-        .map_err(|_| anyhow!("the kernel has no BPF links for XDP, which Linux has since 5.9"))?;
+/// Pins a link; the descriptor is held as well as the pin: removing the pin alone then detaches nothing.
+pub(super) fn pin(link: FdLink, pins: &Path, wanted: &Attachment) -> Result<FdLink> {
     let path = pin_path(pins, wanted.ifindex, wanted.mode, &wanted.interface);
     let pinned = link.pin(&path).with_context(|| format!("pin its link at {}", path.display()))?;
-    // Hold the descriptor as well as the pin: removing the pin alone then detaches nothing.
-    keep(program, pinned)
+    Ok(pinned.into())
 }
 
-/// Takes over a pinned link and swaps its program in one step.
-pub(super) fn adopt(program: &mut Xdp, path: &Path, interface: &str) -> Result<XdpLinkId> {
-    let act = || format!("take over the pinned link of {interface} at {}", path.display());
-    let pinned = PinnedLink::from_pin(path).with_context(act)?;
-    keep(program, pinned).with_context(act)
-}
-
-fn keep(program: &mut Xdp, pinned: PinnedLink) -> Result<XdpLinkId> {
-    let link = XdpLink::try_from(FdLink::from(pinned))?;
-    Ok(program.attach_to_link(link)?)
-}
-
-/// What the kernel's refusal means.
-fn explain(error: aya::programs::ProgramError, interface: &str) -> anyhow::Error {
-    let code = if let aya::programs::ProgramError::SyscallError(call) = &error {
-        call.io_error.raw_os_error()
-    } else {
-        None
-    };
-    match code {
-        Some(libc::EBUSY | libc::EEXIST) => anyhow!(
-            "another XDP program is attached there (see `ip -d link show dev {interface}`); Bulkhead never replaces a \
-             program that is not its own: detach it first"
-        ),
-        Some(libc::EOPNOTSUPP) => anyhow!("the driver of {interface} has no native XDP"),
-        Some(libc::ERANGE | libc::EINVAL) => {
-            anyhow!(
-                "the MTU of {interface} is too large for native XDP with this driver: lower it to at most 3498 bytes"
-            )
-        }
-        Some(libc::EPERM) => anyhow!("not permitted: it takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"),
-        _ => anyhow::Error::new(error),
-    }
+/// Opens a pinned link.
+pub(super) fn pinned_link(path: &Path) -> Result<FdLink> {
+    Ok(PinnedLink::from_pin(path)?.into())
 }
 
 /// Removes a pin; the hook goes with the last descriptor.
@@ -247,7 +189,7 @@ struct InfoByFd {
     info: u64,
 }
 
-/// The start of `struct bpf_link_info`, as far as an XDP link fills it.
+/// The start of `struct bpf_link_info`, as far as XDP and tcx links fill it.
 #[repr(C)]
 #[derive(Default)]
 struct LinkInfo {

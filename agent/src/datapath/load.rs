@@ -5,13 +5,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{MapData, MapInfo};
-use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 use bulkhead_common::abi::map;
+use bulkhead_common::case::LinkType;
 use bulkhead_common::fragment;
 
-use super::require_features;
+use super::feature::{has_frags, require_features};
+use super::programs::{self, Variant};
 use crate::tables::Capacities;
 
 /// The XDP program and its maps, as built.
@@ -19,6 +20,20 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "bulkhead";
+/// Name of the XDP program for kernels where every frame lies in one buffer.
+pub const PLAIN_PROGRAM: &str = "bulkhead_plain";
+/// Name of the program for what leaves.
+pub const EGRESS_PROGRAM: &str = "bulkhead_egress";
+/// The constant that tells the XDP program what frames begin with.
+pub const LINK_TYPE: &str = "LINK_TYPE";
+
+/// The constant that tells the XDP program whether a frame may lie in several buffers.
+pub const FRAGS: &str = "FRAGS";
+
+/// Name of the XDP program for this kernel.
+pub fn xdp_program() -> &'static str {
+    if has_frags() { PROGRAM } else { PLAIN_PROGRAM }
+}
 
 /// Maps that outlive the agent, by name. The others are scratch of one program.
 pub const PINNED: [&str; 22] = [
@@ -64,17 +79,22 @@ fn entries(sizes: &Capacities) -> [(&'static str, u32); 11] {
     ]
 }
 
-/// Loads the program over the maps pinned below `pins`, which are created where they are missing.
+/// Loads a copy of the program over the maps pinned below `pins`, which are created where they are missing.
 ///
 /// # Errors
 /// A pinned map of another layout; whatever the kernel refuses, the verifier's log cut short.
-pub(super) fn load(pins: &Path, sizes: &Capacities) -> Result<Ebpf> {
+pub(super) fn load(pins: &Path, sizes: &Capacities, variant: Variant) -> Result<Ebpf> {
     check_pins(pins)?;
     let mut loader = EbpfLoader::new();
+    let link = match variant {
+        Variant::Ingress(link) => link as u32,
+        Variant::Egress => LinkType::RawIp as u32,
+    };
+    loader.override_global(LINK_TYPE, &link, true);
     for name in PINNED {
         loader.map_pin_path(name, pins.join(name));
     }
-    load_with(&mut loader, sizes)
+    load_with(&mut loader, sizes, variant)
 }
 
 /// Loads the program over maps of its own that nobody else sees, to be run on single frames.
@@ -84,22 +104,23 @@ pub(super) fn load(pins: &Path, sizes: &Capacities) -> Result<Ebpf> {
 pub(super) fn load_isolated(sizes: &Capacities) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     loader.override_global("REPLAY", &1u32, true).override_global("TELL_ALL", &1u32, true);
-    load_with(&mut loader, sizes)
+    load_with(&mut loader, sizes, Variant::Ingress(LinkType::Ethernet))
 }
 
-fn load_with(loader: &mut EbpfLoader<'_>, sizes: &Capacities) -> Result<Ebpf> {
+fn load_with(loader: &mut EbpfLoader<'_>, sizes: &Capacities, variant: Variant) -> Result<Ebpf> {
     require_features()?;
+    let frags = if has_frags() { &1u32 } else { &0 };
+    loader.override_global(FRAGS, frags, true);
     for (name, entries) in entries(sizes) {
         loader.map_max_entries(name, entries);
     }
-    let mut ebpf = loader.load(OBJECT).context("create the maps of the XDP program")?;
-    let program: &mut Xdp = ebpf
-        .program_mut(PROGRAM)
-        .with_context(|| format!("the object holds no program {PROGRAM}"))?
-        .try_into()
-        .context("the program is not an XDP program")?;
-    if let Err(error) = program.load() {
-        bail!("the kernel refuses the XDP program: {}", shortened(&error));
+    let mut ebpf = loader.load(OBJECT).context("create the maps of the program")?;
+    let loaded = match variant {
+        Variant::Ingress(_) => programs::xdp(&mut ebpf)?.load(),
+        Variant::Egress => programs::classifier(&mut ebpf)?.load(),
+    };
+    if let Err(error) = loaded {
+        bail!("the kernel refuses the program: {}", shortened(&error));
     }
     Ok(ebpf)
 }

@@ -9,12 +9,14 @@ mod feature;
 mod flows;
 mod grace;
 mod isolated;
+mod kind;
 mod link;
 mod load;
 mod maps;
 mod mmap;
 mod offload;
 mod pod;
+mod programs;
 mod rows;
 mod syscall;
 
@@ -24,36 +26,38 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
-use aya::programs::Xdp;
-use aya::programs::xdp::XdpLinkId;
+use aya::programs::links::FdLink;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::{Epoch, Flow};
+use bulkhead_common::case::LinkType;
 use bytemuck::Zeroable;
 
 pub use capability::require_capabilities;
-pub use feature::require_features;
+pub use feature::{has_frags, require_features};
 pub use flows::{FlowRows, Row};
 pub use grace::wait_for_packets;
 pub use isolated::{Entry, Isolated, SHORTEST, SHOWN};
+pub use kind::link_type;
 pub use link::{Attachment, Mode};
-pub use load::{OBJECT, PINNED, PROGRAM};
+pub use load::{EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PINNED, PLAIN_PROGRAM, PROGRAM, xdp_program};
 pub use maps::Maps;
 pub use offload::keep_vlan_tags;
+pub use programs::Hook;
 
 use crate::reconcile::Rows as _;
 use crate::tables::Capacities;
 use maps::Pinned;
 use pod::Abi;
+use programs::Programs;
 
 /// The kernel side of one agent.
 pub struct Datapath {
     pins: PathBuf,
-    ebpf: Ebpf,
+    programs: Programs,
     maps: Maps,
-    /// Links that this agent holds, by ifindex.
-    links: BTreeMap<u32, (XdpLinkId, Attachment)>,
+    /// Links that this agent holds, by [`Attachment::point`].
+    links: BTreeMap<u32, (FdLink, Attachment)>,
 }
 
 impl Datapath {
@@ -63,9 +67,9 @@ impl Datapath {
     /// No bpffs there, a map of another layout, a program that the kernel refuses.
     pub fn open(pins: &Path, sizes: &Capacities) -> Result<Self> {
         make_folder(&pins.join("links"))?;
-        let ebpf = load::load(pins, sizes)?;
+        let programs = Programs::load(pins, sizes)?;
         let maps = Maps::open(&mut Pinned(pins))?;
-        let mut datapath = Self { pins: pins.to_owned(), ebpf, maps, links: BTreeMap::new() };
+        let mut datapath = Self { pins: pins.to_owned(), programs, maps, links: BTreeMap::new() };
         datapath.count_on(0)?;
         Ok(datapath)
     }
@@ -77,36 +81,48 @@ impl Datapath {
 
     /// Attaches to an interface, or takes over the link that is pinned for it.
     ///
+    /// A pinned link keeps its mode: to change it would leave the interface open in between.
+    ///
     /// # Errors
     /// What stands in the way, and what to do about it.
-    pub fn attach(&mut self, interface: &str, ifindex: u32, generic_allowed: bool) -> Result<Attachment> {
+    pub fn attach(&mut self, interface: &str, ifindex: u32, hook: Hook) -> Result<Attachment> {
         // Before a link is let go of to be pinned: a pin that fails takes the link with it.
         make_folder(&self.pins.join("links"))?;
         self.drop_defunct()?;
-        self.count_on(ifindex)?;
-        let pinned = link::pinned(&self.pins)?.into_iter().find(|(_, a)| a.ifindex == ifindex);
-        let held = self.links.remove(&ifindex);
-        let program = xdp(&mut self.ebpf)?;
-        let (id, attachment) = match (pinned, held) {
+        let point = hook.mode.point(ifindex);
+        self.count_on(point)?;
+        let pinned = link::pinned(&self.pins)?.into_iter().find(|(_, a)| a.point() == point);
+        let (link, attachment) = match (pinned, self.links.remove(&point)) {
             // Somebody removed the pin; the link lives by our descriptor and is pinned again.
-            (None, Some((id, attachment))) => {
-                (link::pin_again(program, &self.pins, id, &attachment)?, attachment)
-            }
-            (Some((_, attachment)), Some((id, _))) => (id, attachment),
-            (Some((path, attachment)), None) => (link::adopt(program, &path, interface)?, attachment),
-            (None, None) => {
-                let mode = if generic_allowed { None } else { Some(Mode::Native) };
-                link::attach_first(program, &self.pins, interface, ifindex, mode)?
-            }
+            (None, Some((link, attachment))) => (link::pin(link, &self.pins, &attachment)?, attachment),
+            (Some((_, attachment)), Some((link, _))) => (link, attachment),
+            (Some((path, attachment)), None) => (self.adopt(&path, &attachment, hook.link)?, attachment),
+            (None, None) => self.attach_first(interface, ifindex, hook)?,
         };
-        self.links.insert(ifindex, (id, attachment.clone()));
+        self.links.insert(point, (link, attachment.clone()));
         Ok(attachment)
     }
 
-    /// True if this agent's program runs on an interface, held by a pin.
-    pub fn is_attached(&self, ifindex: u32) -> bool {
+    /// Attaches the program where it is not, and pins the link.
+    fn attach_first(&mut self, interface: &str, ifindex: u32, hook: Hook) -> Result<(FdLink, Attachment)> {
+        let wanted = Attachment { interface: interface.to_owned(), ifindex, mode: hook.mode, defunct: false };
+        let act = || format!("attach the program to {interface} ({})", hook.mode.as_str());
+        let link = self.programs.attach(interface, ifindex, hook).with_context(act)?;
+        let link = link::pin(link, &self.pins, &wanted).with_context(act)?;
+        Ok((link, wanted))
+    }
+
+    /// Takes over a pinned link and swaps its program in one step.
+    fn adopt(&mut self, path: &Path, pinned: &Attachment, link: LinkType) -> Result<FdLink> {
+        let act = || format!("take over the pinned link of {} at {}", pinned.interface, path.display());
+        let hook = Hook { link, mode: pinned.mode };
+        self.programs.replace(link::pinned_link(path).with_context(act)?, hook).with_context(act)
+    }
+
+    /// True if this agent's program runs at a point of an interface, held by a pin.
+    pub fn is_attached(&self, point: u32) -> bool {
         let pinned = || link::pinned(&self.pins).unwrap_or_default();
-        self.links.contains_key(&ifindex) && pinned().iter().any(|(_, a)| a.ifindex == ifindex && !a.defunct)
+        self.links.contains_key(&point) && pinned().iter().any(|(_, a)| a.point() == point && !a.defunct)
     }
 
     /// Every pinned link.
@@ -117,23 +133,19 @@ impl Datapath {
         attachments(&self.pins)
     }
 
-    /// Removes the link of one interface.
+    /// Removes the link at one point.
     ///
     /// # Errors
     /// The pin cannot be removed.
-    pub fn detach_interface(&mut self, ifindex: u32) -> Result<()> {
+    pub fn detach_point(&mut self, point: u32) -> Result<()> {
         for (path, attachment) in link::pinned(&self.pins)? {
-            if attachment.ifindex == ifindex {
+            if attachment.point() == point {
                 link::unpin(&path)?;
             }
         }
-        self.release(ifindex)
-    }
-
-    /// Lets go of the descriptor too: a link without pin and descriptor is gone.
-    fn release(&mut self, ifindex: u32) -> Result<()> {
-        let Some((id, _)) = self.links.remove(&ifindex) else { return Ok(()) };
-        xdp(&mut self.ebpf)?.detach(id).context("detach the XDP program")
+        // The descriptor goes too: a link without pin and descriptor is gone.
+        self.links.remove(&point);
+        Ok(())
     }
 
     /// Removes every link and then every map below `pins`; names the interfaces that nothing guards now.
@@ -165,7 +177,7 @@ impl Datapath {
         self.maps.epoch()
     }
 
-    /// Counters by ifindex, summed over the CPUs; 0 counts for interfaces without an entry.
+    /// Counters by [`Attachment::point`], summed over the CPUs; 0 counts for interfaces without an entry.
     ///
     /// # Errors
     /// The map cannot be read.
@@ -221,15 +233,15 @@ impl Datapath {
         clock.map_or(0, |now| now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned())
     }
 
-    /// Makes sure that an interface has counters before a packet can enter.
-    fn count_on(&mut self, ifindex: u32) -> Result<()> {
-        if self.maps.counters.get(&ifindex, 0).is_ok() {
+    /// Makes sure that a point has counters before a packet can enter.
+    fn count_on(&mut self, point: u32) -> Result<()> {
+        if self.maps.counters.get(&point, 0).is_ok() {
             return Ok(());
         }
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("read {file}: {error}"))?;
         let zero = aya::maps::PerCpuValues::try_from(vec![Abi(Counters::zeroed()); cpus])
             .context("make room for an interface's counters")?;
-        self.maps.counters.insert(ifindex, zero, 0).context("make room for an interface's counters")
+        self.maps.counters.insert(point, zero, 0).context("make room for an interface's counters")
     }
 
     /// Removes pins of links whose interface is gone: a new interface of that number could not be pinned.
@@ -240,8 +252,8 @@ impl Datapath {
         for (path, attachment) in link::pinned(&self.pins)? {
             if attachment.defunct {
                 link::unpin(&path)?;
-                self.release(attachment.ifindex)?;
-                match self.maps.counters.remove(&attachment.ifindex) {
+                self.links.remove(&attachment.point());
+                match self.maps.counters.remove(&attachment.point()) {
                     Err(error) if !maps::is_absent(&error) => {
                         return Err(error).context("forget the counters of an interface that is gone");
                     }
@@ -271,11 +283,6 @@ impl EventRing {
             each(&item);
         }
     }
-}
-
-fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    let program = ebpf.program_mut(PROGRAM).context("the XDP program was not loaded")?;
-    program.try_into().context("the program is not an XDP program")
 }
 
 /// Makes the pin directory, readable by root alone, and makes sure that it is on a bpffs.

@@ -1,10 +1,12 @@
 //! VLAN tags must be in the frame: a driver that takes them off hides from XDP which network a frame belongs to.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use super::kind;
 
 /// Of linux/ethtool.h.
 const GET_FLAGS: u32 = 0x25;
@@ -45,15 +47,11 @@ pub fn keep_vlan_tags(interface: &str) -> Result<bool> {
 
 fn call(socket: &OwnedFd, interface: &str, command: u32, data: u32) -> io::Result<u32> {
     let mut value = Value { command, data };
-    // SAFETY: `ifreq` is plain old data of C; all zeroes is a valid value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // One byte stays zero: the name is a C string.
-    let name = request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1);
-    name.zip(interface.bytes()).for_each(|(to, from)| *to = from.cast_signed());
+    let mut request = kind::request(interface);
+    // Both commands read and write as much as `value` has.
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    // SAFETY: `request` names `value`, which outlives the call and is as long as both commands read and write.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(value.data) }
+    kind::ioctl(socket, libc::SIOCETHTOOL, &mut request)?;
+    Ok(value.data)
 }
 
 /// `struct ethtool_value` of linux/ethtool.h.

@@ -198,7 +198,8 @@ mod tests {
             [("n6", 4, "192.0.2.1/24"), ("n6.100", 5, "198.51.100.1/24"), ("mgmt", 6, "10.0.0.1/8")]
         {
             let addresses = vec![address.parse().unwrap()];
-            host.interfaces.insert(name.to_owned(), HostInterface { ifindex, addresses });
+            host.interfaces
+                .insert(name.to_owned(), HostInterface { ifindex, addresses, ..HostInterface::default() });
         }
         let route = |network: &str, interface: &str| Route {
             network: network.parse().unwrap(),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bulkhead_common::abi::key::EGRESS;
 use ipnet::IpNet;
 
 use super::location::{Located, Location};
@@ -155,6 +156,38 @@ pub struct Interface {
     pub transit: Transit,
     /// The GTP-U tunnels that end here; packets inside are judged.
     pub gtpu: Option<Gtpu>,
+    /// How the program is hooked in, where there is a choice; native.
+    pub attach_mode: AttachMode,
+    /// What the packet core behind it does with packets from device to device, if that was said.
+    pub hairpin: Option<Hairpin>,
+    /// Where what devices receive by it is judged; where it enters the host.
+    pub downlink: Downlink,
+}
+
+impl Interface {
+    /// An interface with roles and everything else by default.
+    pub fn new(name: Located<String>, roles: Vec<Role>, transit: Transit) -> Self {
+        Self {
+            name,
+            roles,
+            transit,
+            gtpu: None,
+            attach_mode: AttachMode::Native,
+            hairpin: None,
+            downlink: Downlink::Ingress,
+        }
+    }
+
+    /// True if it has the role.
+    pub fn plays(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// The number under which the engine knows the interface where it judges in a role, given the kernel's.
+    pub fn point(&self, role: Role, ifindex: u32) -> Option<u32> {
+        let leaves = role == Role::Core && self.downlink != Downlink::Ingress;
+        if self.plays(role) { Some(ifindex) } else { leaves.then_some(ifindex | EGRESS) }
+    }
 }
 
 /// This host's end of GTP-U tunnels (TS 29.281), on an access interface.
@@ -175,6 +208,47 @@ pub enum Role {
     Access,
     /// The data network: downlink is judged here.
     Core,
+    /// Devices, whose uplink is judged elsewhere on this host: nothing is dropped here, what was not judged is told.
+    Witness,
+}
+
+/// How the program is hooked in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver.
+    Native,
+    /// Behind the driver: slower, and works with every driver.
+    Generic,
+}
+
+/// What a packet core does with a packet from one of its devices to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hairpin {
+    /// It may switch it itself, and this host never sees it.
+    Inside,
+    /// It sends every packet out.
+    Never,
+}
+
+/// Where what devices receive is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Downlink {
+    /// Where it enters the host: on interfaces with role `core`.
+    Ingress,
+    /// Where it leaves towards the devices, behind the host's own address translation.
+    Egress {
+        /// What becomes of packets that the host itself sends to devices.
+        from_host: FromHost,
+    },
+}
+
+/// What becomes of packets that the host itself sends to devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FromHost {
+    /// They are judged like anybody's.
+    Judge,
+    /// They pass, and open nothing.
+    Pass,
 }
 
 /// What happens to traffic that belongs to no device.

@@ -38,10 +38,14 @@ use std::sync::Arc;
 
 pub use crate::tables::Capacities;
 pub use address::{AddressRange, IPV4, address, plain};
-pub use agent::{AgentConfig, Anchors, Gtpu, Guard, Interface, LocalOutput, PIN_DIR, Percent, Role, Transit};
+pub use agent::{
+    AgentConfig, Anchors, AttachMode, Downlink, FromHost, Gtpu, Guard, Hairpin, Interface, LocalOutput,
+    PIN_DIR, Percent, Role, Transit,
+};
 pub use attribute::{Attribute, AttributeKey, Attributes, Source, UNKNOWN_AGE};
 pub use compile::{
-    Catalogue, Compiled, Confinement, Ids, ProfileName, RuleName, compile, device_ranges, merged,
+    CLOSE_THE_GAP, Catalogue, Compiled, Confinement, Ids, LateralGap, ProfileName, RuleName, compile,
+    device_ranges, lateral_gaps, merged,
 };
 pub(crate) use condition::ago;
 pub use condition::{

@@ -23,6 +23,7 @@ use super::pending::not_applicable;
 use super::plan::Issued;
 use super::quarantine;
 use super::surroundings::Surroundings;
+use super::translation::Translation;
 use crate::api::types::{Accepted, AcceptedInterface, NamedText, Pending};
 use crate::datapath::Datapath;
 use crate::impact::Activity;
@@ -55,6 +56,7 @@ pub struct Engine {
     pub(super) closed: Option<Host>,
     /// What the last tick could not put right.
     pub(super) faults: Vec<String>,
+    pub(super) translation: Translation,
     /// What nobody confirmed and could not be given up.
     pub(super) stuck: Option<String>,
     pub(super) pending: Option<Pending>,
@@ -106,6 +108,7 @@ impl Engine {
             held: None,
             closed: None,
             faults: Vec::new(),
+            translation: Translation::default(),
             stuck: None,
             pending: None,
             refused_folder: None,
@@ -310,6 +313,7 @@ impl Engine {
     pub fn tick(&mut self) {
         self.ticks = self.ticks.wrapping_add(1);
         self.look_at_host();
+        self.look_for_translation();
         if self.ticks.is_multiple_of(DRIFT_EVERY)
             && let Err(error) = self.repair_drift()
         {
@@ -439,7 +443,8 @@ mod tests {
         let mut host = Host::default();
         for (name, ifindex, address) in [("acc0", 3, "10.45.0.1/16"), ("n6", 4, "192.0.2.1/24")] {
             let addresses = vec![address.parse().unwrap()];
-            host.interfaces.insert(name.to_owned(), HostInterface { ifindex, addresses });
+            host.interfaces
+                .insert(name.to_owned(), HostInterface { ifindex, addresses, ..HostInterface::default() });
         }
         let image = Image::new(&closed_tables(&agent, &host).unwrap());
         let ssh = |source: [u8; 4], destination: [u8; 4], ifindex| {

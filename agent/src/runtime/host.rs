@@ -8,6 +8,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nameindex;
 use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage};
 
+use crate::datapath;
 use crate::tables::{Host, HostInterface};
 
 /// Asks the kernel for every interface of this network namespace.
@@ -18,7 +19,10 @@ pub(super) fn observe() -> Result<Host> {
     let mut host = Host::default();
     for interface in &if_nameindex().context("list the network interfaces")? {
         let name = interface.name().to_string_lossy().into_owned();
-        host.interfaces.insert(name, HostInterface { ifindex: interface.index(), addresses: Vec::new() });
+        // What cannot be read cannot be attached to either, and that is told there.
+        let link = datapath::link_type(&name).unwrap_or_default();
+        let found = HostInterface { ifindex: interface.index(), link, ..HostInterface::default() };
+        host.interfaces.insert(name, found);
     }
     for entry in getifaddrs().context("list the addresses of the network interfaces")? {
         let prefix = entry.address.as_ref().zip(entry.netmask.as_ref()).and_then(|(a, m)| prefix(a, m));

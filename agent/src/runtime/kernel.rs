@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
+use bulkhead_common::case::LinkType;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::datapath::{self, Attachment, Datapath, EventRing};
-use crate::policy::AgentConfig;
+use crate::datapath::{self, Attachment, Datapath, EventRing, Hook, Mode};
+use crate::policy::{AgentConfig, AttachMode, Downlink, Interface};
 use crate::reconcile::{Applied, Reconciler};
 use crate::tables::{Host, Tables};
 
@@ -92,11 +93,7 @@ impl Kernel {
         for interface in &agent.interfaces {
             let name = &interface.name.value;
             let attached = match host.interfaces.get(name) {
-                Some(found) => {
-                    // Before the first packet; and a link that cannot do it is guarded all the same.
-                    let tags = keep_vlan_tags(name);
-                    guard(&mut datapath, name, found.ifindex).and(tags)
-                }
+                Some(found) => guard_all(&mut datapath, interface, found.ifindex),
                 None => {
                     Err(anyhow::anyhow!("the interface does not exist; it is guarded as soon as it does"))
                 }
@@ -109,12 +106,33 @@ impl Kernel {
     }
 }
 
+/// Guards every point of an interface.
+fn guard_all(datapath: &mut Datapath, interface: &Interface, ifindex: u32) -> Result<()> {
+    let name = &interface.name.value;
+    let link = datapath::link_type(name)?;
+    // Before the first packet; and a link that cannot do it is guarded all the same.
+    let tags = if link == LinkType::Ethernet { keep_vlan_tags(name) } else { Ok(()) };
+    let modes = modes(interface, link);
+    let guarded = modes.into_iter().try_for_each(|mode| guard(datapath, name, ifindex, Hook { link, mode }));
+    guarded.and(tags)
+}
+
+/// How the program is to be hooked in; the driver has no say where there is no Ethernet header.
+fn modes(interface: &Interface, link: LinkType) -> Vec<Mode> {
+    let entering = match (link, interface.attach_mode) {
+        (LinkType::Ethernet, AttachMode::Native) => Mode::Native,
+        (LinkType::Ethernet, AttachMode::Generic) | (LinkType::RawIp, _) => Mode::Generic,
+    };
+    let leaving = (interface.downlink != Downlink::Ingress).then_some(Mode::Tcx);
+    std::iter::once(entering).chain(leaving).collect()
+}
+
 /// Attaches unless the program of this agent runs there already.
-fn guard(datapath: &mut Datapath, name: &str, ifindex: u32) -> Result<()> {
-    if datapath.is_attached(ifindex) {
+fn guard(datapath: &mut Datapath, name: &str, ifindex: u32, hook: Hook) -> Result<()> {
+    if datapath.is_attached(hook.mode.point(ifindex)) {
         return Ok(());
     }
-    let attachment = datapath.attach(name, ifindex, false)?;
+    let attachment = datapath.attach(name, ifindex, hook)?;
     tracing::info!("attached to {name} (ifindex {ifindex}, {})", attachment.mode.as_str());
     Ok(())
 }
@@ -134,7 +152,7 @@ fn release_others(datapath: &mut Datapath, agent: &AgentConfig, host: &Host) -> 
         if is_configured(&attachment, agent, host) {
             continue;
         }
-        datapath.detach_interface(attachment.ifindex)?;
+        datapath.detach_point(attachment.point())?;
         tracing::warn!("{} is no longer configured and no longer guarded", attachment.interface);
     }
     Ok(())
@@ -142,9 +160,11 @@ fn release_others(datapath: &mut Datapath, agent: &AgentConfig, host: &Host) -> 
 
 /// By name, and by number too: an interface that was renamed is still pinned under its old name.
 fn is_configured(attachment: &Attachment, agent: &AgentConfig, host: &Host) -> bool {
-    agent.interfaces.iter().map(|interface| &interface.name.value).any(|name| {
-        *name == attachment.interface
-            || host.interfaces.get(name).is_some_and(|found| found.ifindex == attachment.ifindex)
+    agent.interfaces.iter().any(|interface| {
+        let name = &interface.name.value;
+        let same = *name == attachment.interface
+            || host.interfaces.get(name).is_some_and(|found| found.ifindex == attachment.ifindex);
+        same && (attachment.mode != Mode::Tcx || interface.downlink != Downlink::Ingress)
     })
 }
 
@@ -156,7 +176,6 @@ pub fn pins(folder: &Path) -> std::path::PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datapath::Mode;
     use crate::policy::{SourceFile, parse_agent};
     use crate::tables::HostInterface;
 

@@ -23,8 +23,10 @@ mod pending;
 mod plan;
 mod quarantine;
 mod report;
+mod seldom;
 mod session;
 mod surroundings;
+mod translation;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

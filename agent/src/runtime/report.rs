@@ -1,10 +1,12 @@
 //! What the engine says of itself: status, objects, devices.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bulkhead_common::abi::counter::Counters;
-use bulkhead_common::verdict::{DropReason, Verdict};
+use bulkhead_common::abi::key::EGRESS;
+use bulkhead_common::case::LinkType;
+use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 
 use super::attributes::sentences;
 use super::engine::Engine;
@@ -12,15 +14,20 @@ use super::surroundings;
 use crate::api::types::{
     DeviceReport, EventsStatus, Fill, GuardState, GuardStatus, Health, InterfaceStatus, Object, Status,
 };
-use crate::datapath::{Attachment, Datapath};
+use crate::datapath::{self, Attachment, Datapath};
 use crate::guard::Found;
-use crate::policy::{Device, Interface, Role, Transit};
+use crate::policy::{CLOSE_THE_GAP, Device, Downlink, Interface, Role, Transit, lateral_gaps};
 use crate::telemetry::{Clock, Filter, Label};
+
+/// How long status tells of an alarm after the last packet.
+const ALARM_LASTS: Duration = Duration::from_secs(600);
 
 /// Packets per second by ifindex, between the last two looks.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
     last: BTreeMap<u32, (Instant, u64)>,
+    /// Alarms of witnesses, and when the last one rang.
+    alarms: BTreeMap<u32, (u64, Instant)>,
     per_second: BTreeMap<u32, f64>,
 }
 
@@ -33,6 +40,10 @@ impl Rates {
                 let seconds = now.duration_since(then).as_secs_f64();
                 let rate = packets.saturating_sub(before) as f64 / seconds.max(f64::EPSILON);
                 self.per_second.insert(*ifindex, rate);
+            }
+            let alarms = counters.of(Verdict::Pass(Pass::WitnessAlarm)).packets;
+            if alarms > self.alarms.get(ifindex).map_or(0, |(known, _)| *known) {
+                self.alarms.insert(*ifindex, (alarms, now));
             }
         }
     }
@@ -53,7 +64,8 @@ impl Engine {
     /// How agent and datapath are.
     pub fn status(&self) -> Status {
         let seen = self.look();
-        let interfaces: Vec<_> = self.agent.interfaces.iter().map(|i| self.interface(i, &seen)).collect();
+        let configured = self.agent.interfaces.iter();
+        let interfaces: Vec<_> = configured.flat_map(|i| self.points(i, &seen)).collect();
         let problems = self.problems(&seen, &interfaces);
         Status {
             health: health(&interfaces, &problems),
@@ -104,17 +116,35 @@ impl Engine {
         GuardStatus { repairs, repaired, ..told }
     }
 
-    fn interface(&self, interface: &Interface, seen: &Seen) -> InterfaceStatus {
-        let name = &interface.name.value;
+    /// What enters by an interface, and what leaves by it where that is judged.
+    fn points(&self, interface: &Interface, seen: &Seen) -> Vec<InterfaceStatus> {
+        let name = interface.name.value.as_str();
         // By number: a link stays on an interface that gets another name.
-        let ifindex = nix::net::if_::if_nametoindex(name.as_str()).ok();
-        let attached = seen.attachments.iter().find(|a| Some(a.ifindex) == ifindex && !a.defunct);
-        let counters = attached.and_then(|a| seen.counters.get(&a.ifindex));
-        let rate = attached.and_then(|a| self.rates.per_second.get(&a.ifindex));
+        let ifindex = nix::net::if_::if_nametoindex(name).ok();
+        let roles: Vec<&str> = interface.roles.iter().map(|role| role_label(*role)).collect();
+        let entering = self.point(interface, ifindex, &roles, seen);
+        let leaves = interface.downlink != Downlink::Ingress;
+        let leaving = leaves.then(|| self.point(interface, ifindex.map(|i| i | EGRESS), &["egress"], seen));
+        let link = ifindex.and_then(|_| datapath::link_type(name).ok()).map(link_label);
+        let described = |point| InterfaceStatus { link: link.map(str::to_owned), ..point };
+        std::iter::once(entering).chain(leaving).map(described).collect()
+    }
+
+    fn point(
+        &self,
+        interface: &Interface,
+        point: Option<u32>,
+        roles: &[&str],
+        seen: &Seen,
+    ) -> InterfaceStatus {
+        let attached = seen.attachments.iter().find(|a| Some(a.point()) == point && !a.defunct);
+        let counters = attached.and_then(|a| seen.counters.get(&a.point()));
+        let rate = attached.and_then(|a| self.rates.per_second.get(&a.point()));
         InterfaceStatus {
-            name: name.clone(),
-            roles: interface.roles.iter().map(|role| role_label(*role).to_owned()).collect(),
+            name: interface.name.value.clone(),
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
             transit: transit_label(interface.transit).to_owned(),
+            link: None,
             mode: attached.map(|a| a.mode.as_str().to_owned()),
             received: counters.map_or(0, |c| c.received.packets),
             passed: counters.map_or(0, |c| c.passed_total().packets),
@@ -130,6 +160,14 @@ impl Engine {
             problems.push("no policy was accepted yet: run `bulkhead apply -f DIR`".to_owned());
         }
         problems.extend(self.second_guard.problem.iter().cloned());
+        problems.extend(self.lateral_gaps());
+        problems.extend(self.translation.hidden.iter().map(|(network, device)| {
+            format!(
+                "this host translates addresses of devices of {network} ({device} was seen), so their downlink is NOT \
+                 JUDGED where it enters: judge it where it leaves, by downlink: egress at their interface"
+            )
+        }));
+        problems.extend(self.alarms());
         problems.extend(self.failed_tests());
         problems.extend(self.faults.iter().cloned());
         problems.extend(self.stuck.iter().cloned().chain(self.anchoring.fault()));
@@ -177,6 +215,27 @@ impl Engine {
         let seconds = super::TICK.as_secs();
         (interface.mode.is_none() && !is_told)
             .then(|| format!("{told}: it has just changed, and is looked at every {seconds} s"))
+    }
+
+    /// Networks whose devices may reach each other past this host.
+    fn lateral_gaps(&self) -> Vec<String> {
+        let gaps = self.in_force.iter().flat_map(|now| lateral_gaps(&now.policy, &self.agent, &now.host));
+        gaps.map(|gap| format!("{gap}: {CLOSE_THE_GAP}")).collect()
+    }
+
+    /// What witnesses have seen lately that nobody had let through.
+    fn alarms(&self) -> Vec<String> {
+        let ringing = |name: &str| {
+            let ifindex = nix::net::if_::if_nametoindex(name).ok()?;
+            let (count, last) = self.rates.alarms.get(&ifindex)?;
+            (last.elapsed() < ALARM_LASTS).then(|| {
+                format!(
+                    "{name}: {count} packets of devices passed that no interface of this host had let through; \
+                     `bulkhead drops` tells which"
+                )
+            })
+        };
+        self.agent.interfaces.iter().filter_map(|interface| ringing(&interface.name.value)).collect()
     }
 
     fn failed_tests(&self) -> Option<String> {
@@ -298,6 +357,14 @@ const fn role_label(role: Role) -> &'static str {
     match role {
         Role::Access => "access",
         Role::Core => "core",
+        Role::Witness => "witness",
+    }
+}
+
+const fn link_label(link: LinkType) -> &'static str {
+    match link {
+        LinkType::Ethernet => "ethernet",
+        LinkType::RawIp => "raw_ip",
     }
 }
 

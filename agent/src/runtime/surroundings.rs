@@ -1,12 +1,13 @@
 //! What the agent cannot see or does not guard, and what to do about it: one line each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 
 use super::engine::Engine;
 use super::guard::with_vlans;
+use super::seldom::Seldom;
 use crate::guard::{Found, Guard, Layer, Pools};
 use crate::netlink::{Link, Protocol, Route, Socket, links, routes};
 use crate::policy::AddressRange;
@@ -17,12 +18,9 @@ use crate::tables::Host;
 pub(super) struct Surroundings {
     links: Vec<Link>,
     routes: Vec<Route>,
-    /// Listing every route of a router takes a while: it is not done more than one part in this many of the time.
-    next: Option<Instant>,
+    /// Listing every route of a router takes a while.
+    routing: Seldom,
 }
-
-/// Share of the time that is spent on listing routes.
-const ONE_IN: u32 = 50;
 
 /// Interfaces in which other packets travel.
 const TUNNELS: [&str; 16] = [
@@ -80,9 +78,9 @@ impl Surroundings {
         let socket = Socket::open(Protocol::Route)?;
         self.links = links(&socket)?;
         let now = Instant::now();
-        if changed || self.next.is_none_or(|next| next <= now) {
+        if changed || self.routing.is_due(now) {
             self.routes = routes(&socket)?;
-            self.next = Some(now + (now.elapsed() * ONE_IN).min(Duration::from_secs(300)));
+            self.routing.done(now, Instant::now());
         }
         Ok(())
     }
@@ -218,7 +216,7 @@ mod tests {
             refused: &refused,
             is_on: true,
         };
-        view.notes(&Surroundings { links, routes, next: None })
+        view.notes(&Surroundings { links, routes, ..Surroundings::default() })
     }
 
     fn route(to: &str, ifindex: u32) -> Route {

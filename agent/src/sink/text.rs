@@ -81,6 +81,7 @@ impl Text {
     fn verdict(&self, record: &Record) -> impl Display + use<> {
         let (word, colour) = match (record.event, record.verdict) {
             (EventKind::Gap, _) => ("----", AnsiColor::Yellow),
+            (EventKind::Witness, _) => ("SEEN", AnsiColor::Yellow),
             (_, Some(Outcome::Drop)) => ("DROP", AnsiColor::Red),
             (EventKind::FlowEnd, _) => ("END ", AnsiColor::Cyan),
             (EventKind::Flow, _) => ("LIVE", AnsiColor::Green),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bulkhead_common::case::LinkType;
 use ipnet::IpNet;
 
 /// The host's interfaces by name.
@@ -18,4 +19,6 @@ pub struct HostInterface {
     pub ifindex: u32,
     /// Addresses with the prefix of their link.
     pub addresses: Vec<IpNet>,
+    /// What its frames begin with.
+    pub link: LinkType,
 }

@@ -227,7 +227,7 @@ impl Image {
 
     /// Judges a packet that was never a frame, for `explain` and in-file tests.
     pub fn judge_packet(&self, packet: bulkhead_common::parse::Packet, ifindex: u32) -> (Verdict, Case) {
-        let arrival = Arrival { ifindex, link: LinkType::Ethernet, length: packet.length };
+        let arrival = Arrival::of(ifindex, LinkType::Ethernet, packet.length);
         let mut case = Case::new(bulkhead_common::decide::Tables::epoch(self), arrival);
         case.packet = packet;
         (bulkhead_common::judge_parsed(self, &mut case), case)

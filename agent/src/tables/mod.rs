@@ -268,6 +268,6 @@ where
     T: State,
     F: Frame + ?Sized,
 {
-    let mut case = Case::new(tables.epoch(), Arrival { ifindex, link, length: frame.len() });
+    let mut case = Case::new(tables.epoch(), Arrival::of(ifindex, link, frame.len()));
     (bulkhead_common::judge(frame, tables, &mut case), case)
 }

@@ -34,7 +34,11 @@ impl Composer<'_> {
     /// A drop with its id, or the first packet of a flow.
     pub fn event(&self, judged: &Judged, id: Option<EventId>) -> Record {
         let Judged { event, verdict, direction, .. } = judged;
-        let kind = if verdict.passes() { EventKind::FlowOpen } else { EventKind::Drop };
+        let kind = match verdict {
+            Verdict::Pass(Pass::WitnessAlarm) => EventKind::Witness,
+            Verdict::Pass(_) => EventKind::FlowOpen,
+            Verdict::Drop(_) => EventKind::Drop,
+        };
         let mut record = Record {
             id,
             verdict: Some(if verdict.passes() { Outcome::Pass } else { Outcome::Drop }),

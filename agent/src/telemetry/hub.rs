@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bulkhead_common::abi::Flow;
+use bulkhead_common::verdict::{Pass, Verdict};
 use tokio::sync::broadcast;
 
 use super::clock::Clock;
@@ -100,7 +101,7 @@ impl Telemetry {
         drain(&mut |bytes| {
             let composer = Composer { names: &*names, clock, nearest: drops < NEAREST_PER_POLL };
             for record in state.take(bytes, &composer) {
-                drops += u32::from(record.event == EventKind::Drop);
+                drops += u32::from(matches!(record.event, EventKind::Drop | EventKind::Witness));
                 self.send(record);
             }
         });
@@ -169,7 +170,7 @@ impl State {
     }
 
     fn tell(&mut self, judged: &Judged, composer: &Composer<'_>) -> Vec<Arc<Record>> {
-        if judged.verdict.passes() {
+        if judged.verdict.passes() && judged.verdict != Verdict::Pass(Pass::WitnessAlarm) {
             return vec![Arc::new(composer.event(judged, None))];
         }
         let event = &judged.event;
@@ -193,7 +194,6 @@ mod tests {
 
     use bulkhead_common::abi::event::Event;
     use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId, Timeouts};
-    use bulkhead_common::verdict::{Pass, Verdict};
 
     use super::super::label::Label;
     use super::super::names::DeviceName;

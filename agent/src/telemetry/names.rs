@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bulkhead_common::abi::event::Event;
+use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId, Timeouts};
 
 use super::label::Label;
@@ -108,7 +109,7 @@ impl Names for NameTable {
     }
 
     fn interface(&self, ifindex: u32) -> Option<Label> {
-        self.interfaces.get(&ifindex).cloned()
+        self.interfaces.get(&(ifindex & !EGRESS)).cloned()
     }
 
     fn revision(&self, generation: Generation) -> Option<u64> {

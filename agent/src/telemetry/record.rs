@@ -17,6 +17,8 @@ use super::label::Label;
 pub enum EventKind {
     /// A packet was dropped.
     Drop,
+    /// A packet passed a witness that no interface of this host had let through.
+    Witness,
     /// A packet opened a flow.
     FlowOpen,
     /// A flow ended.

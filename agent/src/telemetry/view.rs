@@ -152,7 +152,7 @@ spec:
     fn view() -> (View, Compiled) {
         let agent: AgentConfig = parse_agent(vec![SourceFile::new("agent.yaml", AGENT)]).unwrap();
         let policy = parse(vec![SourceFile::new("ev.yaml", POLICY)], Some(&agent)).unwrap().policy;
-        let interface = |ifindex| HostInterface { ifindex, addresses: Vec::new() };
+        let interface = |ifindex| HostInterface { ifindex, ..HostInterface::default() };
         let host =
             Host { interfaces: [("n3".to_owned(), interface(4)), ("n6".to_owned(), interface(5))].into() };
         let compiled = compile(&policy, &agent, &host, &mut Ids::default()).unwrap();

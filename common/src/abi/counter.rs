@@ -17,7 +17,7 @@ pub struct Count {
 /// Room for every reason to come; a power of two, because the program masks its index.
 pub const REASON_CAPACITY: usize = 128;
 /// Room for every way to pass; a power of two.
-pub const PASS_CAPACITY: usize = 8;
+pub const PASS_CAPACITY: usize = 16;
 
 /// One interface's counters, one copy per CPU.
 ///

@@ -8,6 +8,11 @@ use super::id::{DeviceId, NetworkId};
 /// VLAN number in a [`SubinterfaceKey`] that stands for "whatever no other row names".
 pub const VLAN_OTHER: u16 = 0xffff;
 
+/// Bit of an interface's number that stands for what leaves by it; the kernel's own numbers are below.
+///
+/// What enters and what leaves are two points of one interface, each with rows and counters of its own.
+pub const EGRESS: u32 = 1 << 31;
+
 /// One interface with one stack of VLAN tags; finds the network.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Pod, Zeroable)]
 #[repr(C)]

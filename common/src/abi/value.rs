@@ -105,6 +105,10 @@ impl Span {
 pub const ROLE_ACCESS: u8 = 1;
 /// Role bit: frames from the data network enter here.
 pub const ROLE_CORE: u8 = 2;
+/// Role bit: devices' packets pass here that were judged elsewhere; nothing is dropped.
+pub const ROLE_WITNESS: u8 = 4;
+/// Role bit: what the host itself sends passes, where what leaves is judged.
+pub const ROLE_HOST_PASSES: u8 = 8;
 
 /// Traffic of no device is dropped.
 pub const TRANSIT_DROP: u8 = 0;

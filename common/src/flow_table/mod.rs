@@ -155,7 +155,7 @@ pub fn update<M: Memory>(memory: &M, handle: Handle<M::Row>, update: &FlowUpdate
         memory.exchange(row, word::ACCESS + (update.side & 1), unknown, tag.guarded(update.access));
     }
     if redate(memory, row, tag, update.deadline) {
-        slot::count(memory, row, update.side, update.bytes);
+        slot::count(memory, row, update);
     }
 }
 

@@ -134,6 +134,7 @@ fn change(key: &FlowKey, now: u64) -> FlowUpdate {
         side: 0,
         access: u64::from(number),
         state: u64::from(number) << 32,
+        packets: 1,
         bytes: 1,
     }
 }

@@ -22,7 +22,7 @@ pub fn open<M: Memory>(memory: &M, key: &FlowKey, start: &FlowStart) -> Result<(
         if chosen & KNOWN != 0 {
             // Another CPU was faster: the packet is one of its flow.
             let row = memory.slot(chosen as u32).ok_or(DropReason::InternalTable)?;
-            slot::count(memory, row, start.update.side, start.update.bytes);
+            slot::count(memory, row, &start.update);
             return Ok(());
         }
         if memory.take(chosen as u32, key, start) {

@@ -4,7 +4,7 @@ use super::tag::{GUARD, Tag};
 use super::{Handle, Memory};
 use crate::abi::value::{FLOWS_BY_DEVICE, FLOWS_BY_OTHERS, INITIATOR_LOCAL, INITIATOR_REMOTE};
 use crate::abi::{DeviceId, Flow, FlowKey};
-use crate::decide::FlowStart;
+use crate::decide::{FlowStart, FlowUpdate};
 
 /// Which word is what.
 pub(super) mod word {
@@ -114,15 +114,15 @@ pub(super) fn fill<M: Memory + ?Sized>(memory: &M, row: M::Row, tag: Tag, key: &
     for at in [word::SENT, word::SENT + 1, word::RECEIVED, word::RECEIVED + 1] {
         memory.store(row, at, 0);
     }
-    count(memory, row, side, update.bytes);
+    count(memory, row, update);
 }
 
-/// Counts a packet.
+/// Counts a packet, or all of one buffer.
 #[inline(always)]
-pub(super) fn count<M: Memory + ?Sized>(memory: &M, row: M::Row, side: usize, bytes: u32) {
-    let at = if side == 0 { word::SENT } else { word::RECEIVED };
-    memory.add(row, at, 1);
-    memory.add(row, at + 1, bytes as u64);
+pub(super) fn count<M: Memory + ?Sized>(memory: &M, row: M::Row, update: &FlowUpdate) {
+    let at = if update.side == 0 { word::SENT } else { word::RECEIVED };
+    memory.add(row, at, update.packets as u64);
+    memory.add(row, at + 1, update.bytes as u64);
 }
 
 /// Adds what a slot has counted to another one.

@@ -189,6 +189,7 @@ fn host() -> Host {
     let interface = |ifindex, addresses: &[&str]| HostInterface {
         ifindex,
         addresses: addresses.iter().map(|net| net.parse().expect("a prefix")).collect(),
+        ..HostInterface::default()
     };
     let all = INTERFACES.iter();
     let interfaces =

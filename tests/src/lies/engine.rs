@@ -92,7 +92,7 @@ impl<'i> LyingEngine<'i> {
     /// As [`Image::judge`].
     pub fn judge(&self, frame: &[u8], ifindex: u32) -> (Verdict, Case) {
         let length = frame.len() as u32;
-        let mut case = Case::new(self.epoch(), Arrival { ifindex, link: LinkType::Ethernet, length });
+        let mut case = Case::new(self.epoch(), Arrival::of(ifindex, LinkType::Ethernet, length));
         (bulkhead_common::judge(frame, self, &mut case), case)
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bulkhead_common::verdict::DropReason;
+use bulkhead_common::verdict::{Direction, DropReason};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use crate::api::types::{Refusal, path};
 use crate::cli::basis::Basis;
 use crate::cli::settings::Settings;
 use crate::cli::{Format, REFUSED};
-use crate::policy::{Name, Subinterface};
+use crate::policy::{Name, Role, Subinterface};
 use crate::sink::Text;
 use crate::telemetry::{EventId, Record};
 
@@ -81,8 +81,17 @@ fn print(told: &Told, out: &mut dyn Write) -> Result<()> {
 
 /// Judges the packet again, alone and with an empty flow table.
 fn again(basis: &Basis, record: &Record) -> Option<Explanation> {
-    let interface = basis.host.interfaces.get(record.interface.as_deref()?)?;
-    Some(Explanation::of(basis, &judge(basis, packet(record)?, interface.ifindex)))
+    Some(Explanation::of(basis, &judge(basis, packet(record)?, point(basis, record)?)))
+}
+
+/// The engine's number of where the packet was judged.
+fn point(basis: &Basis, record: &Record) -> Option<u32> {
+    let name = record.interface.as_deref()?;
+    let found = basis.host.interfaces.get(name)?;
+    let interface = basis.agent.interfaces.iter().find(|interface| interface.name.value == name)?;
+    let downlink = record.direction.as_deref() == Some(Direction::Downlink.as_str());
+    let leaving = interface.point(Role::Core, found.ifindex).filter(|_| downlink);
+    Some(leaving.unwrap_or(found.ifindex))
 }
 
 fn comparison(basis: &Basis, record: &Record, now: Option<&Explanation>) -> String {

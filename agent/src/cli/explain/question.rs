@@ -148,13 +148,11 @@ pub(super) fn pool(basis: &Basis, address: IpAddr) -> Option<&Network> {
 
 /// Where a network's frames enter from one side.
 fn entrance(basis: &Basis, network: &Network, role: Role) -> Option<(u32, [u16; 2])> {
-    let plays = |name: &str| {
+    network.seen_on.iter().map(|seen| &seen.value).find_map(|seen| {
         let mut interfaces = basis.agent.interfaces.iter();
-        interfaces.any(|interface| interface.name.value == name && interface.roles.contains(&role))
-    };
-    network.seen_on.iter().map(|seen| &seen.value).filter(|seen| plays(&seen.interface)).find_map(|seen| {
+        let interface = interfaces.find(|interface| interface.name.value == seen.interface)?;
         let found = basis.host.interfaces.get(&seen.interface)?;
-        Some((found.ifindex, [seen.vlan, seen.inner_vlan]))
+        Some((interface.point(role, found.ifindex)?, [seen.vlan, seen.inner_vlan]))
     })
 }
 
@@ -162,5 +160,6 @@ fn word(role: Role) -> &'static str {
     match role {
         Role::Access => "access",
         Role::Core => "core",
+        Role::Witness => "witness",
     }
 }

@@ -297,7 +297,7 @@ fn transit(basis: &Basis, scene: &Scene<'_>) -> String {
 
 fn plays(basis: &Basis, interface: &str, role: Role) -> bool {
     let mut interfaces = basis.agent.interfaces.iter();
-    interfaces.any(|known| known.name.value == interface && known.roles.contains(&role))
+    interfaces.any(|known| known.name.value == interface && known.point(role, 0).is_some())
 }
 
 /// Where a network's frames enter from one side.

@@ -17,6 +17,7 @@ mod confine;
 mod cuts;
 pub(in crate::policy) mod ground;
 mod ids;
+mod judging;
 mod outside;
 mod peers;
 pub(in crate::policy) mod places;
@@ -40,6 +41,7 @@ pub use catalogue::{Catalogue, ProfileName, RuleName};
 pub use confine::Confinement;
 pub use ground::device_ranges;
 pub use ids::Ids;
+pub use judging::{CLOSE_THE_GAP, LateralGap, lateral_gaps};
 pub use ranges::merged;
 
 use super::address::AddressRange;
@@ -87,6 +89,7 @@ pub fn compile(
     let ground = Ground::of(policy, agent, host);
     cuts::report(policy, &ground, &mut problems);
     unlisted::warn(policy, agent, host, &mut problems);
+    judging::check(policy, agent, host, &mut problems);
     let subinterfaces = places::compile(&ground, agent, host, |name| catalogue.network(name), &mut problems);
     let roles = Roles::of(policy);
     let grouped = Grouped::of(policy, &roles, &mut book, &mut problems);

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use bulkhead_common::abi::key::VLAN_OTHER;
+use bulkhead_common::abi::key::{EGRESS, VLAN_OTHER};
 use bulkhead_common::abi::value::{
-    OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, SCOPE_ENDPOINT, SCOPE_LINK, TRANSIT_DROP, TRANSIT_PASS,
+    OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, ROLE_HOST_PASSES, ROLE_WITNESS, SCOPE_ENDPOINT, SCOPE_LINK,
+    TRANSIT_DROP, TRANSIT_PASS,
 };
 use bulkhead_common::abi::{Addr, NetworkId};
 
 use super::ground::{Ground, scoped};
 use super::ranges::RangeSet;
 use crate::policy::address::AddressRange;
-use crate::policy::agent::{AgentConfig, Gtpu, Interface, Role, Transit};
+use crate::policy::agent::{AgentConfig, Downlink, FromHost, Gtpu, Interface, Role, Transit};
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::model::{Network, Subinterface, TeidRange};
 use crate::policy::name::Name;
@@ -30,12 +31,11 @@ pub(in crate::policy) fn compile(
         warn_of_open_access(interface, problems);
         match host.interfaces.get(&interface.name.value) {
             Some(found) => {
-                let other = Place { ifindex: found.ifindex, outer_vlan: VLAN_OTHER, inner_vlan: VLAN_OTHER };
-                let untagged = Place { outer_vlan: 0, inner_vlan: 0, ..other };
                 let facts = facts(interface, link(host, &interface.name.value));
                 places.extend(own_vlans(host, interface, found.ifindex));
-                places.insert(untagged, facts.clone());
-                places.insert(other, PlaceFacts { link: Vec::new(), ..facts });
+                both(&mut places, interface, Place { ifindex: found.ifindex, ..Place::default() }, &facts);
+                let other = Place { ifindex: found.ifindex, outer_vlan: VLAN_OTHER, inner_vlan: VLAN_OTHER };
+                both(&mut places, interface, other, &PlaceFacts { link: Vec::new(), ..facts });
             }
             None => {
                 let problem = format!("there is no interface {} on this host", interface.name.value);
@@ -53,7 +53,8 @@ pub(in crate::policy) fn compile(
         };
         if let Some(place) = place(host, &seen.value) {
             let facts = facts(interface, link(host, &link_name(&seen.value)));
-            places.insert(place, with_networks(facts, &networks, &seen.value, ground, &number));
+            let facts = with_networks(facts, &networks, &seen.value, ground, &number);
+            both(&mut places, interface, place, &facts);
         }
     }
     places
@@ -99,6 +100,18 @@ const fn of_teids(range: TeidRange, network: u32) -> Scoped {
     }
 }
 
+/// A row for what enters, and one for what leaves where that is judged too.
+fn both(places: &mut BTreeMap<Place, PlaceFacts>, interface: &Interface, place: Place, facts: &PlaceFacts) {
+    places.insert(place, facts.clone());
+    let Downlink::Egress { from_host } = interface.downlink else { return };
+    let leaving = Place { ifindex: place.ifindex | EGRESS, ..place };
+    let host = match from_host {
+        FromHost::Judge => 0,
+        FromHost::Pass => ROLE_HOST_PASSES,
+    };
+    places.insert(leaving, PlaceFacts { roles: ROLE_CORE | host, ..facts.clone() });
+}
+
 /// Transit is judged by address alone: where only devices are, it lets through what no device may send.
 fn warn_of_open_access(interface: &Interface, problems: &mut Diagnostics) {
     if interface.roles == [Role::Access] && interface.transit == Transit::Pass {
@@ -134,6 +147,7 @@ fn facts(interface: &Interface, link: Vec<Scoped>) -> PlaceFacts {
     let role = |role: &Role| match role {
         Role::Access => ROLE_ACCESS,
         Role::Core => ROLE_CORE,
+        Role::Witness => ROLE_WITNESS,
     };
     PlaceFacts {
         network: NetworkId::NONE,

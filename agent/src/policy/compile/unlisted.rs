@@ -53,7 +53,8 @@ mod tests {
         let mut host = Host::default();
         for (name, ifindex) in [("n6", 2), ("n6.100", 3), ("eth1", 4)] {
             let addresses = vec![link.parse().unwrap()];
-            host.interfaces.insert(name.to_owned(), HostInterface { ifindex, addresses });
+            host.interfaces
+                .insert(name.to_owned(), HostInterface { ifindex, addresses, ..HostInterface::default() });
         }
         let mut problems = Diagnostics::default();
         warn(&policy, &agent, &host, &mut problems);

@@ -1,19 +1,17 @@
 //! `kind: Agent`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::control;
-use crate::policy::agent::{AgentConfig, Gtpu, Interface, LocalOutput, Role, Transit};
+use super::interface::interface;
+use crate::policy::agent::{AgentConfig, Interface, LocalOutput};
 use crate::policy::location::Located;
 use crate::policy::node::Node;
-use crate::policy::reader::{Reader, not_yet};
+use crate::policy::reader::Reader;
 use crate::tables::Capacities;
 use bulkhead_common::abi::map::FLOW_CAPACITY_MAX;
 use bulkhead_common::flow_table::BUCKET;
 
-/// A device that moves to a new session has been silent for longer, one that is being impersonated has not.
-const TUNNEL_IDLE: Duration = Duration::from_secs(30);
 /// The kernel's longest interface name.
 const IFNAMSIZ: usize = 15;
 
@@ -61,48 +59,6 @@ pub(super) fn path(reader: &mut Reader<'_>, key: &str, node: &Node) -> Option<Pa
         true => Some(PathBuf::from(text)),
         false => reader.refuse(node.span, format!("`{key}` is not an absolute path"), "begin it with /"),
     }
-}
-
-fn interface(reader: &mut Reader<'_>, node: &Node) -> Option<Interface> {
-    let mut fields = reader.fields(node, "the interface")?;
-    let name = fields.required(reader, "name").and_then(|node| reader.interface(node));
-    let roles = fields.required(reader, "roles").and_then(|node| reader.some(node, "`roles`", role));
-    let transit = fields
-        .required(reader, "transit")
-        .and_then(|node| reader.choice(node, "transit", &[("pass", Transit::Pass), ("drop", Transit::Drop)]));
-    let gtpu = fields.optional(reader, "gtpu").map(|node| gtpu(reader, node));
-    let gtpu_span = fields.key_span("gtpu");
-    fields.later(reader, &["hairpin"]);
-    fields.finish(reader);
-    let mut roles = roles?;
-    roles.sort();
-    roles.dedup();
-    if let (Some(span), false) = (gtpu_span, roles.contains(&Role::Access)) {
-        let problem = "`gtpu` on an interface that is not `access`";
-        reader.refuse::<()>(span, problem, "add access to its roles: tunnels bring what devices send");
-    }
-    let gtpu = gtpu.map_or(Some(None), |gtpu| gtpu.map(Some))?;
-    Some(Interface { name: name?, roles, transit: transit?, gtpu })
-}
-
-fn gtpu(reader: &mut Reader<'_>, node: &Node) -> Option<Gtpu> {
-    let mut fields = reader.fields(node, "`gtpu`")?;
-    let local = fields
-        .required(reader, "local")
-        .and_then(|node| reader.some(node, "`local`", |reader, node| reader.address(node)));
-    let peers = fields
-        .required(reader, "peers")
-        .and_then(|node| reader.some(node, "`peers`", |reader, node| reader.prefix(node)));
-    let idle = fields.optional(reader, "idle").map(|node| reader.duration(node, "`idle`"));
-    fields.finish(reader);
-    Some(Gtpu { local: local?, peers: peers?, idle: idle.unwrap_or(Some(TUNNEL_IDLE))? })
-}
-
-fn role(reader: &mut Reader<'_>, node: &Node) -> Option<Role> {
-    if reader.word(node, "a role")? == "witness" {
-        return not_yet(reader, node.span, "role `witness`");
-    }
-    reader.choice(node, "role", &[("access", Role::Access), ("core", Role::Core)])
 }
 
 fn unique(reader: &mut Reader<'_>, found: Vec<Interface>) -> Vec<Interface> {

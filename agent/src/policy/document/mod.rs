@@ -4,6 +4,7 @@ mod agent;
 mod control;
 mod destination;
 mod device;
+mod interface;
 mod network;
 mod rule;
 mod rules;

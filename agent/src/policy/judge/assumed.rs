@@ -22,11 +22,9 @@ pub fn assumed_agent(policy: &Policy) -> AgentConfig {
     let places = policy.networks().values().flat_map(|network| &network.seen_on);
     let names: BTreeMap<&str, &Location> =
         places.map(|place| (place.value.interface.as_str(), &place.at)).collect();
-    let interfaces = names.into_iter().map(|(name, at)| Interface {
-        name: Located::new(name.to_owned(), at.clone()),
-        roles: vec![Role::Access, Role::Core],
-        transit: Transit::Drop,
-        gtpu: None,
+    let interfaces = names.into_iter().map(|(name, at)| {
+        let name = Located::new(name.to_owned(), at.clone());
+        Interface::new(name, vec![Role::Access, Role::Core], Transit::Drop)
     });
     AgentConfig { interfaces: interfaces.collect(), ..AgentConfig::with_defaults(nowhere) }
 }
@@ -38,7 +36,7 @@ pub(super) fn completed(host: &Host, agent: &AgentConfig) -> Host {
     for interface in &agent.interfaces {
         complete.interfaces.entry(interface.name.value.clone()).or_insert_with(|| {
             free = free.saturating_add(1);
-            HostInterface { ifindex: free, addresses: Vec::new() }
+            HostInterface { ifindex: free, ..HostInterface::default() }
         });
     }
     complete

@@ -224,7 +224,9 @@ impl<'a> Bench<'a> {
         role: Role,
         fits: impl Fn(&super::Subinterface) -> bool,
     ) -> Option<Place> {
-        self.seen(device, role, fits).and_then(|(seen, _)| places::place(self.host, seen))
+        let (seen, interface) = self.seen(device, role, fits)?;
+        let place = places::place(self.host, seen)?;
+        Some(Place { ifindex: interface.point(role, place.ifindex)?, ..place })
     }
 
     /// The first place of the device's network with this role that exists.
@@ -237,7 +239,7 @@ impl<'a> Bench<'a> {
         let seen_on = &self.policy.networks().get(&device.network.value)?.seen_on;
         seen_on.iter().map(|seen| &seen.value).find_map(|seen| {
             let interface = self.agent.interface(&seen.interface)?;
-            let found = interface.roles.contains(&role) && fits(seen);
+            let found = interface.point(role, 0).is_some() && fits(seen);
             (found && places::place(self.host, seen).is_some()).then_some((seen, interface))
         })
     }

@@ -1,0 +1,61 @@
+//! What an interface is: what its frames begin with, and where a program can be hooked in.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use bulkhead_common::case::LinkType;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+/// What the frames of an interface of this thread's network namespace begin with.
+///
+/// # Errors
+/// A kind of interface whose frames the program cannot read.
+pub fn link_type(interface: &str) -> Result<LinkType> {
+    let number = hardware_type(interface).with_context(|| format!("ask what {interface} is"))?;
+    match number {
+        libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Ok(LinkType::Ethernet),
+        libc::ARPHRD_NONE | ARPHRD_RAWIP | libc::ARPHRD_PPP | libc::ARPHRD_TUNNEL | libc::ARPHRD_TUNNEL6 => {
+            Ok(LinkType::RawIp)
+        }
+        // Their receive paths leave the MAC header at the outer IP header (skb_pop_mac_header, net/ipv4/ip_gre.c),
+        // so XDP sees the tunnel and not what is in it.
+        libc::ARPHRD_IPGRE | ARPHRD_IP6GRE | libc::ARPHRD_SIT => bail!(
+            "{interface} is a GRE or 6in4 tunnel (ARPHRD {number}), where the kernel shows a program the outer packet: \
+             use gretap or IPIP, or attach behind it"
+        ),
+        _ => bail!(
+            "{interface} is neither Ethernet nor raw IP (ARPHRD {number}), and its frames cannot be read"
+        ),
+    }
+}
+
+/// Of linux/if_arp.h; libc has no names for these.
+const ARPHRD_RAWIP: u16 = 519;
+/// As above.
+const ARPHRD_IP6GRE: u16 = 823;
+
+fn hardware_type(interface: &str) -> io::Result<u16> {
+    let opened = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let mut request = request(interface);
+    ioctl(&opened, libc::SIOCGIFHWADDR, &mut request)?;
+    // SAFETY: the kernel filled this variant of the union; all its bits are valid anyway.
+    Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
+/// A request about an interface, with nothing else in it.
+pub(super) fn request(interface: &str) -> libc::ifreq {
+    // SAFETY: `ifreq` is plain old data of C; all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte stays zero: the name is a C string.
+    let name = request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1);
+    name.zip(interface.bytes()).for_each(|(to, from)| *to = from.cast_signed());
+    request
+}
+
+/// Asks the kernel about an interface; what the request points to must outlive the call.
+pub(super) fn ioctl(socket: &OwnedFd, command: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
+    // SAFETY: the commands of this crate read and write `request` and what it points to, no more.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), command, std::ptr::from_mut(request)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,64 @@
+//! A packet on an interface where devices' packets pass that another interface of this host has judged.
+//!
+//! Nothing is dropped, and no flow, limit or counter of a device is charged. What no judging point
+//! can have let through is told: from a pool, and no live flow of it is known. Fragments and ICMP
+//! errors have no flow of their own, and are not looked at.
+
+use crate::abi::value::SCOPE_POOL;
+use crate::case::{Case, Party};
+use crate::decide::{Flows, Tables};
+use crate::ends::Ends;
+use crate::identify::party;
+use crate::parse::Kind;
+use crate::search;
+use crate::verdict::{Direction, DropReason, Pass};
+
+/// Says whether somebody let the packet through; an error is a table that is not as it must be.
+#[inline(always)]
+pub fn look<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, DropReason> {
+    let scopes = case.place.network.scopes;
+    let addressed = !matches!(case.packet.kind, Kind::Arp | Kind::Neighbour | Kind::LinkControl);
+    let known = !case.place.subinterface.network.is_none();
+    if !known || !addressed || search::scope(tables, scopes, case.packet.source)? != SCOPE_POOL {
+        return Ok(Pass::Witness);
+    }
+    case.evidence.direction = Direction::Uplink;
+    let Some((sender, ..)) = party(tables, case, case.packet.source)? else {
+        return Ok(Pass::WitnessAlarm);
+    };
+    case.evidence.device = sender.device;
+    Ok(if was_judged(tables, case, sender)? { Pass::Witness } else { Pass::WitnessAlarm })
+}
+
+#[inline(always)]
+fn was_judged<T: Tables + Flows>(tables: &T, case: &mut Case, sender: Party) -> Result<bool, DropReason> {
+    match case.packet.kind {
+        Kind::Ports | Kind::EchoRequest | Kind::EchoReply | Kind::Portless => {}
+        Kind::Fragment | Kind::IcmpError => return Ok(true),
+        Kind::IcmpOther
+        | Kind::OtherProtocol
+        | Kind::Arp
+        | Kind::Neighbour
+        | Kind::RouterSolicitation
+        | Kind::RouterOnly
+        | Kind::LinkControl => return Ok(false),
+    }
+    if is_live(tables, case, sender, true) {
+        return Ok(true);
+    }
+    let scopes = case.place.network.scopes;
+    if search::scope(tables, scopes, case.packet.destination)? != SCOPE_POOL {
+        return Ok(false);
+    }
+    let Some((peer, ..)) = party(tables, case, case.packet.destination)? else { return Ok(false) };
+    case.evidence.peer = peer.device;
+    Ok(is_live(tables, case, peer, false))
+}
+
+/// True if a flow of `local` lives that the packet belongs to.
+#[inline(always)]
+fn is_live<T: Tables + Flows>(tables: &T, case: &mut Case, local: Party, outgoing: bool) -> bool {
+    case.key = Ends::of(&case.packet).key(case.evidence.network, local.device, outgoing);
+    let flow = tables.flow(&case.key);
+    flow.is_some_and(|(_, flow)| flow.is_live_at(tables.now()))
+}
