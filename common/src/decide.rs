@@ -4,7 +4,7 @@
 //! that its deciding packet read before any policy: whatever changed since about either end makes
 //! the next packet be judged again, in the initiator's direction, whichever way it goes itself.
 
-use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, STATE_TIMED};
+use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, PORT_AGES, STATE_TIMED};
 use crate::abi::{
     Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Network, Peer, PortRange, ProfileId, Range,
     RuleId, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
@@ -494,7 +494,8 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         if let Some(reason) = entry.closed_by() {
             return Err(reason);
         }
-        Ok(Permission { rule: entry.rule, idle: entry.idle, ends: FOREVER, timed: 0 })
+        let timed = if entry.closed == PORT_AGES { STATE_TIMED } else { 0 };
+        Ok(Permission { rule: entry.rule, idle: entry.idle, ends: FOREVER, timed })
     }
 
     #[inline(always)]

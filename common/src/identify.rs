@@ -11,7 +11,7 @@ use crate::abi::value::{
     SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST, TRANSIT_PASS,
 };
 use crate::abi::{
-    Addr, AddressKey, Device, Epoch, Generation, Network, NetworkId, Subinterface, SubinterfaceKey,
+    Addr, AddressKey, Device, Epoch, Generation, Network, NetworkId, ProfileId, Subinterface, SubinterfaceKey,
 };
 use crate::case::{Case, Confined, Course, Party};
 use crate::decide::Tables;
@@ -323,15 +323,18 @@ pub fn party<'t, T: Tables>(
         return Ok(None);
     }
     let device = tables.device(row).ok_or(DropReason::InternalTable)?;
-    let profile = tables.profile(device.profile.0).ok_or(DropReason::InternalTable)?;
-    let (since, rule_set) = profile.at(case.epoch.generation);
+    let profile = profile(tables, device);
+    let versions = tables.profile(profile.0).ok_or(DropReason::InternalTable)?;
+    let (since, rule_set) = versions.at(case.epoch.generation);
     case.identity.latest = newest(case.identity.latest, since);
     let confined = confined(tables, device);
-    Ok(Some((
-        Party { device: device.device, profile: device.profile, rule_set, behind, confined },
-        device,
-        slot,
-    )))
+    Ok(Some((Party { device: device.device, profile, rule_set, behind, confined }, device, slot)))
+}
+
+/// What applies to a device now; the clock is read for those only of which something known gets too old.
+#[inline(always)]
+fn profile<T: Tables>(tables: &T, device: &Device) -> ProfileId {
+    if device.aged_at == 0 || tables.boot_now() < device.aged_at { device.profile } else { device.aged }
 }
 
 /// Whether a device is in quarantine now; the clock is read for those only that were put into one.

@@ -170,6 +170,25 @@ fn what_is_too_old_closes_a_rule_without_a_packet() -> Result<()> {
 }
 
 #[test]
+fn what_is_too_old_closes_a_rule_with_the_agent_dead() -> Result<()> {
+    let Some(mut host) = Host::enforcing()? else { return Ok(()) };
+    assert!(
+        host.apply_text(&demanding("labels: {firmware: {atLeast: \"2.4\", maxAge: 4s}}"))?.status.success()
+    );
+    done(&host, &["device", "set", "charger-1", "firmware=2.5"])?;
+    let (mut live, mut other) = (host.connection("charger-1", 443)?, host.connection("charger-1", 8443)?);
+    let cut = cut_after(&mut live, || host.kill())?;
+    // What it may be, and the time that an agent would have to do it.
+    assert!((Duration::from_secs(6)..Duration::from_secs(10)).contains(&cut), "it was cut after {cut:?}");
+    assert!(!host.allows()? && other.is_alive()?, "and what does not age goes on");
+    host.start()?;
+    assert!(!host.allows()?);
+    done(&host, &["device", "set", "charger-1", "firmware=2.5"])?;
+    assert!(host.allows()?, "until somebody says it anew");
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_said_of_a_device_is_refused() -> Result<()> {
     let Some(mut host) = Host::enforcing()? else { return Ok(()) };
     for (arguments, told) in [

@@ -72,6 +72,7 @@ impl AttributeReport {
             value: self.value.clone(),
             source: self.source,
             age: self.age_ms.map(Duration::from_millis),
+            said_ms: None,
         }
     }
 }

@@ -203,12 +203,15 @@ pub struct Attribute {
     pub source: Source,
     /// How old it is. `None` does not age: a Device document, or what is assumed.
     pub age: Option<Duration>,
+    /// When it was said by the clock of this boot, in milliseconds, negative before the boot. Without it the kernel does
+    /// not know when it gets too old.
+    pub said_ms: Option<i64>,
 }
 
 impl Attribute {
     /// What a test or a question assumes.
     pub fn given(value: String) -> Self {
-        Self { value, source: Source::Given, age: None }
+        Self { value, source: Source::Given, age: None, said_ms: None }
     }
 }
 

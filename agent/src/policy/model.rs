@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::attribute::{AttributeKey, Attributes, Source};
-use super::condition::{Conditions, Plmn, Seen, Unmet};
+use super::attribute::{Attribute, AttributeKey, Attributes, Source};
+use super::condition::{Conditions, Knowledge, Plmn, Seen, Unmet};
 use super::location::{Located, Location};
 use super::name::Name;
 use super::ports::Port;
@@ -71,6 +71,15 @@ impl Policy {
             self.demanding(device).filter_map(|(_, rule)| rule.conditions.ages_in(device))
         });
         ages.min()
+    }
+
+    /// Boot time in nanoseconds at which the kernel itself takes for too old what is known of a device; nothing if no rule
+    /// holds by something that ages.
+    pub(crate) fn aged_at(&self, device: &Device) -> Option<u64> {
+        let holding = self.demanding(device).filter(|(_, rule)| {
+            !device.observed.is_empty() && rule.conditions.closed_by(device, Knowledge::Fresh).is_none()
+        });
+        holding.filter_map(|(_, rule)| rule.conditions.aged_at(device)).min()
     }
 
     /// The rules that demand something of a device, with the policies that they stand in.
@@ -301,7 +310,8 @@ impl Device {
     /// The network follows from the tracking area or the cell where nobody names it.
     pub fn attribute(&self, key: &AttributeKey) -> Option<Seen<'_>> {
         if let Some(observed) = self.observed.get(key) {
-            return Some(Seen { value: &observed.value, source: observed.source, age: observed.age });
+            let Attribute { value, source, age, said_ms } = observed;
+            return Some(Seen { value, source: *source, age: *age, said_ms: *said_ms });
         }
         let written = match key {
             AttributeKey::Label(name) => self.labels.get(name),
@@ -313,7 +323,7 @@ impl Device {
             }
             AttributeKey::TrackingArea | AttributeKey::Cell | AttributeKey::Rat => None,
         };
-        written.map(|value| Seen { value, source: Source::Policy, age: None })
+        written.map(|value| Seen { value, source: Source::Policy, age: None, said_ms: None })
     }
 
     /// What its document says of it.

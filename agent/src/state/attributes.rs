@@ -40,7 +40,10 @@ impl Saying {
     }
 
     fn attribute(&self, now: &Moment, trusted: bool) -> Attribute {
-        Attribute { value: self.value.clone(), source: self.source, age: Some(self.age(now, trusted)) }
+        let age = self.age(now, trusted);
+        let ago = i64::try_from(age.as_millis()).ok().filter(|_| age < UNKNOWN_AGE);
+        let said_ms = ago.and_then(|ago| i64::try_from(now.boot_ms).ok()?.checked_sub(ago));
+        Attribute { value: self.value.clone(), source: self.source, age: Some(age), said_ms }
     }
 }
 

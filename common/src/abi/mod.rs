@@ -22,7 +22,7 @@ pub use value::{
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Asserts sizes at compile time: a changed layout must bump [`ABI_VERSION`].
 const _: () = {
@@ -34,7 +34,7 @@ const _: () = {
     assert!(size_of::<Network>() == 56);
     assert!(size_of::<ScopeRange>() == 36);
     assert!(size_of::<Versioned>() == 16);
-    assert!(size_of::<Device>() == 40);
+    assert!(size_of::<Device>() == 56);
     assert!(size_of::<RuleSet>() == 48);
     assert!(size_of::<Range>() == 40);
     assert!(size_of::<Peer>() == 20);

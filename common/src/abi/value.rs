@@ -289,6 +289,12 @@ pub struct Device {
     pub teid: u32,
     /// Boot time in nanoseconds until which it is in quarantine; 0 if it is not.
     pub quarantine: u64,
+    /// Boot time in nanoseconds from which [`Device::aged`] applies to it instead; 0 if `profile` stays.
+    pub aged_at: u64,
+    /// What applies to it when what is known of it is too old, and nobody said anything new.
+    pub aged: ProfileId,
+    /// Zero.
+    pub _pad: u32,
 }
 
 impl Device {
@@ -305,6 +311,9 @@ impl Device {
             flags: 0,
             teid: 0,
             quarantine: 0,
+            aged_at: 0,
+            aged: ProfileId::NONE,
+            _pad: 0,
         }
     }
 }
@@ -375,6 +384,8 @@ pub struct PortRange {
 
 /// [`PortRange::closed`]: the rule allows it.
 pub const PORT_OPEN: u8 = 0;
+/// [`PortRange::closed`]: the rule allows it, by something that gets too old: every packet of its flows is judged.
+pub const PORT_AGES: u8 = 3;
 /// [`PortRange::closed`]: the rule demands a posture that the devices do not have.
 pub const PORT_CLOSED_BY_POSTURE: u8 = 1;
 /// [`PortRange::closed`]: the rule demands that the devices be elsewhere, or connected otherwise.
@@ -385,7 +396,7 @@ impl PortRange {
     #[inline(always)]
     pub const fn closed_by(&self) -> Option<DropReason> {
         match self.closed {
-            PORT_OPEN => None,
+            PORT_OPEN | PORT_AGES => None,
             PORT_CLOSED_BY_POSTURE => Some(DropReason::ConditionPosture),
             PORT_CLOSED_BY_PLACE => Some(DropReason::ConditionPlace),
             _ => Some(DropReason::InternalTable),

@@ -70,11 +70,15 @@ pub enum TableLie {
     ClosedIsGone,
     /// Every condition is about posture.
     PlaceIsPosture,
+    /// Nothing that is known gets too old.
+    NothingAges,
+    /// What is known is too old from the beginning.
+    AllIsAged,
 }
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -103,6 +107,8 @@ impl TableLie {
         Self::ClosedIsOpen,
         Self::ClosedIsGone,
         Self::PlaceIsPosture,
+        Self::NothingAges,
+        Self::AllIsAged,
     ];
 
     /// The tables with this mistake in them.
@@ -136,6 +142,8 @@ impl TableLie {
                     (device.ifindex, device.outer_vlan, device.inner_vlan) = (0, VLAN_OTHER, VLAN_OTHER);
                 }
                 Self::NoMac => device.flags = 0,
+                Self::NothingAges => device.aged_at = 0,
+                Self::AllIsAged if device.aged_at != 0 => device.aged_at = 1,
                 _ => {}
             }
         }
@@ -202,7 +210,7 @@ impl TableLie {
 
     fn in_ports(self, ports: &mut Vec<PortRange>) {
         if self == Self::ClosedIsGone {
-            ports.retain(|port| port.closed == PORT_OPEN);
+            ports.retain(|port| port.closed_by().is_none());
         }
         ports.iter_mut().for_each(|port| self.in_port(port));
     }
@@ -213,7 +221,7 @@ impl TableLie {
             Self::PortsBeginEarly => port.first = port.first.saturating_sub(1),
             Self::IdleForgotten => port.idle = 7200,
             Self::RulesMixedUp => port.rule.0 = 1,
-            Self::ClosedIsOpen => port.closed = PORT_OPEN,
+            Self::ClosedIsOpen if port.closed_by().is_some() => port.closed = PORT_OPEN,
             Self::PlaceIsPosture if port.closed == PORT_CLOSED_BY_PLACE => {
                 port.closed = PORT_CLOSED_BY_POSTURE
             }

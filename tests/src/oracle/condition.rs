@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bulkhead::policy::{AttributeKey, Condition, Demand, Device, Rule};
+use bulkhead::policy::{Attribute, AttributeKey, Condition, Demand, Device, Rule, Subject};
 
-use super::intent::Intent;
+use super::intent::{Intent, chooses};
 use super::{Flaw, Refusal};
 
 /// Numbers, padded, and what comes before the release.
@@ -12,12 +12,13 @@ type Version = ([u64; 8], Option<String>);
 
 impl Intent<'_> {
     /// Why the rule is not there for the device, if it is not.
-    pub(super) fn closed(&self, rule: &Rule, device: &Device) -> Option<Refusal> {
+    pub(super) fn closed(&self, rule: &Rule, device: &Device, now: u64) -> Option<Refusal> {
         if self.flaw == Some(Flaw::ForgetsConditions) {
             return None;
         }
+        let aged = self.aged_at(device).is_some_and(|at| now >= at) && self.flaw != Some(Flaw::NeverAges);
         let failed: Vec<&Condition> =
-            rule.conditions.iter().filter(|condition| !self.is_true(condition, device)).collect();
+            rule.conditions.iter().filter(|condition| !self.is_true(condition, device, aged)).collect();
         let what_it_is =
             |condition: &&&Condition| matches!(condition.key, AttributeKey::Label(_) | AttributeKey::Imei);
         match (failed.is_empty(), failed.iter().find(what_it_is)) {
@@ -27,10 +28,42 @@ impl Intent<'_> {
         }
     }
 
-    fn is_true(&self, condition: &Condition, device: &Device) -> bool {
+    /// When the first of what a rule holds by is five seconds older than it may be: nobody said anything new, so from
+    /// then on all that ages is too old. In nanoseconds since the traffic's clock began.
+    fn aged_at(&self, device: &Device) -> Option<u64> {
+        let mut first = None;
+        for rules in self.policy.policies().values() {
+            let about = match &rules.subject {
+                Subject::Devices(selector) => chooses(selector, device),
+                Subject::Between(ends) => chooses(&ends.initiator, device),
+            };
+            let holds = |rule: &&Rule| rule.conditions.iter().all(|one| self.is_true(one, device, false));
+            for rule in rules.rules.iter().filter(|_| about).filter(holds) {
+                let left = rule.conditions.iter().filter_map(|one| self.left(one, device));
+                first = first.into_iter().chain(left).min();
+            }
+        }
+        first
+    }
+
+    fn left(&self, condition: &Condition, device: &Device) -> Option<u64> {
+        let bound = condition.max_age?;
+        let seen = self.source(device, &condition.key)?;
+        seen.said_ms?;
+        Some((bound + Duration::from_secs(5)).saturating_sub(seen.age?).as_nanos() as u64)
+    }
+
+    /// Where what is known of an attribute comes from, if it was seen.
+    fn source<'d>(&self, device: &'d Device, key: &AttributeKey) -> Option<&'d Attribute> {
+        let follows = [AttributeKey::TrackingArea, AttributeKey::Cell];
+        let others = follows.iter().filter(|_| *key == AttributeKey::Plmn);
+        [key].into_iter().chain(others).find_map(|key| device.observed.get(key))
+    }
+
+    fn is_true(&self, condition: &Condition, device: &Device, aged: bool) -> bool {
         let Some((value, age)) = self.known(device, &condition.key) else { return false };
         let too_old = match (age, condition.max_age) {
-            (Some(age), Some(bound)) => age > bound && self.flaw != Some(Flaw::ForgetsAges),
+            (Some(age), Some(bound)) => (aged || age > bound) && self.flaw != Some(Flaw::ForgetsAges),
             _ => false,
         };
         !too_old && self.meets(&condition.demand, &value)

@@ -323,9 +323,9 @@ impl<'p> Oracle<'p> {
             };
         }
         match peer {
-            None if local_called => intent.outbound(device, remote, called),
-            None => intent.inbound(device, [local, remote], called),
-            Some(peer) => intent.between(device, (peer, remote), called),
+            None if local_called => intent.outbound(device, remote, called, now),
+            None => intent.inbound(device, [local, remote], called, now),
+            Some(peer) => intent.between(device, (peer, remote), called, now),
         }
     }
 

@@ -133,11 +133,13 @@ pub enum Flaw {
     BelievesDocuments,
     /// Lets a closed rule keep a wider one from opening.
     ClosesWhatIsOpen,
+    /// Lets nothing get too old while nobody says anything.
+    NeverAges,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 65] = [
+    pub const ALL: [Self; 66] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -203,5 +205,6 @@ impl Flaw {
         Self::ComparesVersionsAsText,
         Self::BelievesDocuments,
         Self::ClosesWhatIsOpen,
+        Self::NeverAges,
     ];
 }

@@ -187,11 +187,12 @@ impl<'p> Intent<'p> {
         device: &Device,
         remote: IpAddr,
         called: Called,
+        now: u64,
     ) -> Result<Permission, Refusal> {
         let mut best = Best::default();
         for (rules, rule) in self.rules_about(device) {
             let Direction::Outbound(remotes) = &rule.direction else { continue };
-            let closed = self.closed(rule, device);
+            let closed = self.closed(rule, device, now);
             if rule.ports.iter().any(|port| self.names(*port, called)) {
                 best.improve(self.reach(remotes, device, remote), closed, rules, rule);
             }
@@ -217,6 +218,7 @@ impl<'p> Intent<'p> {
         device: &Device,
         [local, remote]: [IpAddr; 2],
         called: Called,
+        now: u64,
     ) -> Result<Permission, Refusal> {
         let mut best = Best::default();
         if self.flaw == Some(Flaw::ForgetsInbound) {
@@ -228,7 +230,12 @@ impl<'p> Intent<'p> {
                 continue;
             }
             if rule.ports.iter().any(|port| self.names(*port, called)) {
-                best.improve(self.reach(remotes, device, remote), self.closed(rule, device), rules, rule);
+                best.improve(
+                    self.reach(remotes, device, remote),
+                    self.closed(rule, device, now),
+                    rules,
+                    rule,
+                );
             }
         }
         best.answer(self.flaw, "unsolicited")
@@ -240,6 +247,7 @@ impl<'p> Intent<'p> {
         caller: &Device,
         called: (&Device, IpAddr),
         what: Called,
+        now: u64,
     ) -> Result<Permission, Refusal> {
         let (called, address) = called;
         let mut best = Best::default();
@@ -253,7 +261,7 @@ impl<'p> Intent<'p> {
                 self.concerns(rule, called, address) && rule.ports.iter().any(|port| self.names(*port, what))
             };
             for rule in rules.rules.iter().filter(open) {
-                best.improve(Some(0), self.closed(rule, caller), rules, rule);
+                best.improve(Some(0), self.closed(rule, caller, now), rules, rule);
             }
         }
         best.answer(self.flaw, "segment_denied")
@@ -434,7 +442,7 @@ pub(super) fn is_transit(interface: &Interface) -> bool {
     interface.transit == Transit::Pass
 }
 
-fn chooses(selector: &Selector, device: &Device) -> bool {
+pub(super) fn chooses(selector: &Selector, device: &Device) -> bool {
     match selector {
         Selector::Segment(name) => device.segment.as_ref() == Some(&name.value),
         Selector::Device(name) => device.name == name.value,

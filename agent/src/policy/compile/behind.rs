@@ -60,13 +60,14 @@ fn push(pieces: &mut Vec<Behind>, from: u128, edge: u128, callers: Vec<crate::ta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::compile::profiles::State;
     use bulkhead_common::abi::RuleId;
 
     #[test]
     fn each_piece_has_the_rules_that_cover_it() {
         let ports = ["tcp/22".parse().unwrap()];
         let openings =
-            [1, 2].map(|rule| Opening { rule: RuleId(rule), ports: &ports, idle: 0, closed: None });
+            [1, 2].map(|rule| Opening { rule: RuleId(rule), ports: &ports, idle: 0, state: State::Open });
         let range = |first, last| AddressRange { first, last };
         let claim = |opening| Claim {
             range: range(100 + 100 * opening as u128, 199 + 100 * opening as u128),

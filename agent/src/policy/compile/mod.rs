@@ -46,6 +46,7 @@ pub use ranges::merged;
 
 use super::address::AddressRange;
 use super::agent::AgentConfig;
+use super::condition::Knowledge;
 use super::diagnostic::Diagnostics;
 use super::model::{Binding, Policy};
 use super::ports::Port;
@@ -116,26 +117,42 @@ pub fn compile(
 struct Grouped<'a> {
     profiles: BTreeMap<ProfileId, Signature<'a>>,
     members: BTreeMap<&'a super::Name, ProfileId>,
+    /// What applies to a device when what is known of it is too old, and from when.
+    aged: BTreeMap<&'a super::Name, (ProfileId, u64)>,
 }
 
 impl<'a> Grouped<'a> {
     fn of(policy: &'a Policy, roles: &Roles<'a>, ids: &mut Ids, problems: &mut Diagnostics) -> Self {
-        let mut known: BTreeMap<Signature<'a>, ProfileId> = BTreeMap::new();
-        let mut members = BTreeMap::new();
+        let mut profiles = Profiles { known: BTreeMap::new(), ids, problems };
+        let (mut members, mut aged) = (BTreeMap::new(), BTreeMap::new());
         for device in policy.devices.values() {
-            let signature = roles.signature(device);
-            let profile = match known.get(&signature) {
-                Some(profile) => *profile,
-                None => {
-                    let number = ids.profiles.number(&signature.name());
-                    let profile = ProfileId(catalogue::numbered(number, "profiles", problems));
-                    known.insert(signature, profile);
-                    profile
-                }
-            };
-            members.insert(&device.name, profile);
+            members.insert(&device.name, profiles.number(roles.signature(device, Knowledge::Fresh)));
+            if let Some(at) = policy.aged_at(device) {
+                let profile = profiles.number(roles.signature(device, Knowledge::Aged));
+                aged.insert(&device.name, (profile, at));
+            }
         }
-        Self { profiles: known.into_iter().map(|(signature, id)| (id, signature)).collect(), members }
+        let profiles = profiles.known.into_iter().map(|(signature, id)| (id, signature)).collect();
+        Self { profiles, members, aged }
+    }
+}
+
+/// Numbers of signatures.
+struct Profiles<'a, 'p> {
+    known: BTreeMap<Signature<'a>, ProfileId>,
+    ids: &'p mut Ids,
+    problems: &'p mut Diagnostics,
+}
+
+impl<'a> Profiles<'a, '_> {
+    fn number(&mut self, signature: Signature<'a>) -> ProfileId {
+        if let Some(profile) = self.known.get(&signature) {
+            return *profile;
+        }
+        let number = self.ids.profiles.number(&signature.name());
+        let profile = ProfileId(catalogue::numbered(number, "profiles", self.problems));
+        self.known.insert(signature, profile);
+        profile
     }
 }
 
@@ -198,7 +215,8 @@ fn add_devices(
         let network = catalogue.network(&device.network.value);
         let profile = grouped.members.get(&device.name).copied().unwrap_or_default();
         let teid = device.teid.as_ref().map_or(0, |teid| teid.value);
-        let row = Row { teid, ..Row::unbound(number, network, profile) };
+        let (aged, aged_at) = grouped.aged.get(&device.name).copied().unwrap_or_default();
+        let row = Row { teid, aged, aged_at, ..Row::unbound(number, network, profile) };
         let row = device.binding.as_ref().map_or(row, |binding| bound(row, binding, host));
         tables.devices.insert(number, row);
         // Own addresses last: a device's own word about an address counts.

@@ -10,10 +10,9 @@ use super::behind;
 use super::catalogue::Catalogue;
 use super::ground::{Ground, meant};
 use super::ports::Opening;
-use super::profiles::{Closed, Signature};
+use super::profiles::{Closed, Signature, State};
 use super::remotes::{Claim, resolve};
 use crate::policy::address::AddressRange;
-use crate::policy::condition::About;
 use crate::policy::model::{Destination, Direction, Policy, Remotes, Rule};
 use crate::policy::name::Name;
 use crate::tables::{Behind, Remote};
@@ -61,7 +60,7 @@ impl<'a> Outside<'a> {
             let Some(rules) = self.policy.policies.get(*name) else { continue };
             for rule in &rules.rules {
                 let number = self.catalogue.rule(&rules.name, &rule.name);
-                let number = (number, signature.closes(&rules.name, &rule.name));
+                let number = (number, signature.state(&rules.name, rule));
                 match &rule.direction {
                     Direction::Outbound(remotes) => self.claim(&mut out, key.0, number, rule, remotes),
                     Direction::Inbound(remotes) if rule.behind.is_empty() => {
@@ -90,7 +89,7 @@ impl<'a> Outside<'a> {
         };
         let mut claims = Claims::default();
         if let Direction::Outbound(remotes) = &rule.direction {
-            let number = (self.catalogue.repair(&segment.name), None);
+            let number = (self.catalogue.repair(&segment.name), State::Open);
             self.claim(&mut claims, network, number, rule, remotes);
         }
         resolve(&claims.claims, &claims.openings)
@@ -100,12 +99,12 @@ impl<'a> Outside<'a> {
         &mut self,
         to: &mut Claims<'a>,
         network: &'a Name,
-        (number, closed): (RuleId, Option<About>),
+        (number, state): (RuleId, State),
         rule: &'a Rule,
         remotes: &'a Remotes,
     ) {
         let idle = rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX));
-        let opening = to.open(Opening { rule: number, ports: &rule.ports, idle, closed });
+        let opening = to.open(Opening { rule: number, ports: &rule.ports, idle, state });
         for prefix in &rule.behind {
             to.local.extend(meant(prefix.value).ranges().iter().map(|range| (*range, opening)));
         }
@@ -120,7 +119,7 @@ impl<'a> Outside<'a> {
         let services = self.policy.networks.get(network).map(|network| &network.services);
         for service in &remotes.services {
             let Some(service) = services.and_then(|services| services.get(&service.value)) else { continue };
-            let opening = to.open(Opening { rule: number, ports: &service.ports, idle, closed });
+            let opening = to.open(Opening { rule: number, ports: &service.ports, idle, state });
             for address in &service.addresses {
                 let prefix = IpNet::from(address.value);
                 to.add(opening, &pieces(self.ground.open_inside(prefix, network).ranges(), prefix));

@@ -93,7 +93,7 @@ impl<'a> Peers<'a> {
             rule: self.catalogue.rule(policy, &rule.name),
             ports: &rule.ports,
             idle: rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)),
-            closed: signature.closes(policy, &rule.name),
+            state: signature.state(policy, rule),
         };
         let ports: Vec<Opening<'_>> = own.iter().map(opening).collect();
         let openings: Vec<Opening<'_>> = behind.iter().map(opening).collect();

@@ -1,11 +1,10 @@
 //! Port lists: what several rules open, as sorted and disjoint entries that each name one rule.
 
-use bulkhead_common::abi::value::{PORT_CLOSED_BY_PLACE, PORT_CLOSED_BY_POSTURE, PORT_OPEN};
 use bulkhead_common::abi::{PortRange, RuleId};
 use bulkhead_common::wire::icmp::{ECHO_REQUEST_V4, ECHO_REQUEST_V6};
 use bulkhead_common::wire::ip_proto;
 
-use crate::policy::condition::About;
+use super::profiles::State;
 use crate::policy::ports::{Port, Portless, Protocol, TUNNEL_PORTS};
 
 /// One rule's ports, as far as one kind of remote is concerned.
@@ -15,18 +14,8 @@ pub(super) struct Opening<'a> {
     pub(super) ports: &'a [Port],
     /// Idle time in seconds, 0 for the protocol's default.
     pub(super) idle: u32,
-    /// What closes the rule; what no other rule opens is then refused for that.
-    pub(super) closed: Option<About>,
-}
-
-impl Opening<'_> {
-    fn closed(&self) -> u8 {
-        match self.closed {
-            None => PORT_OPEN,
-            Some(About::Posture) => PORT_CLOSED_BY_POSTURE,
-            Some(About::Place) => PORT_CLOSED_BY_PLACE,
-        }
-    }
+    /// Whether the rule is there; what no other rule opens is refused for what closes it.
+    pub(super) state: State,
 }
 
 /// Which addresses the remotes have; echo has another protocol number in each family.
@@ -48,7 +37,7 @@ pub(super) fn list<'a>(
 
 /// What `never` lists forbid together: tunnels too, where they are not named.
 pub(super) fn forbidden(ports: &[Port]) -> Vec<PortRange> {
-    listed([&Opening { rule: RuleId::NONE, ports, idle: 0, closed: None }], |port| {
+    listed([&Opening { rule: RuleId::NONE, ports, idle: 0, state: State::Open }], |port| {
         entries(port, Family::Both)
     })
 }
@@ -59,7 +48,7 @@ fn listed<'a>(
 ) -> Vec<PortRange> {
     let mut list: Vec<PortRange> = Vec::new();
     let mut openings: Vec<&Opening<'_>> = openings.into_iter().collect();
-    openings.sort_by_key(|opening| opening.closed.is_some());
+    openings.sort_by_key(|opening| opening.state.is_closed());
     for opening in openings {
         for wanted in opening.ports.iter().flat_map(|port| runs(*port)) {
             claim(&mut list, wanted, opening);
@@ -123,7 +112,7 @@ fn entries(port: Port, family: Family) -> Vec<Run> {
 fn claim(list: &mut Vec<PortRange>, (protocol, first, last): Run, opening: &Opening<'_>) {
     let entry = |first, last| PortRange {
         protocol,
-        closed: opening.closed(),
+        closed: opening.state.number(),
         _pad: [0; 2],
         first,
         last,
@@ -172,7 +161,10 @@ fn merge(list: Vec<PortRange>) -> Vec<PortRange> {
 
 #[cfg(test)]
 mod tests {
+    use bulkhead_common::abi::value::{PORT_CLOSED_BY_PLACE, PORT_CLOSED_BY_POSTURE, PORT_OPEN};
+
     use super::*;
+    use crate::policy::condition::About;
 
     fn lists(openings: &[(&str, u32)], family: Family) -> Vec<(u8, u16, u16, u32)> {
         let ports: Vec<Vec<Port>> = openings
@@ -182,7 +174,7 @@ mod tests {
         let openings: Vec<Opening<'_>> = ports
             .iter()
             .zip(openings)
-            .map(|(ports, (_, rule))| Opening { rule: RuleId(*rule), ports, idle: 0, closed: None })
+            .map(|(ports, (_, rule))| Opening { rule: RuleId(*rule), ports, idle: 0, state: State::Open })
             .collect();
         list(&openings, family).into_iter().map(|p| (p.protocol, p.first, p.last, p.rule.0)).collect()
     }
@@ -198,10 +190,10 @@ mod tests {
     #[test]
     fn what_is_closed_is_so_only_where_nothing_opens_it() {
         let ports = ["tcp/1-9", "tcp/5-20", "tcp/8-30"].map(|port| vec![port.parse().unwrap()]);
-        let closed = [Some(About::Place), None, Some(About::Posture)];
+        let states = [State::Closed(About::Place), State::Open, State::Closed(About::Posture)];
         let openings: Vec<Opening<'_>> = (1..)
-            .zip(ports.iter().zip(closed))
-            .map(|(rule, (ports, closed))| Opening { rule: RuleId(rule), ports, idle: 0, closed })
+            .zip(ports.iter().zip(states))
+            .map(|(rule, (ports, state))| Opening { rule: RuleId(rule), ports, idle: 0, state })
             .collect();
         let listed = list(&openings, Family::V4);
         let listed: Vec<_> = listed.iter().map(|p| (p.first, p.last, p.rule.0, p.closed)).collect();

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::policy::condition::About;
+use bulkhead_common::abi::value::{PORT_AGES, PORT_CLOSED_BY_PLACE, PORT_CLOSED_BY_POSTURE, PORT_OPEN};
+
+use crate::policy::condition::{About, Knowledge};
 use crate::policy::model::{Device, Policy, PolicyRules, Rule, Selector, Subject};
 use crate::policy::name::Name;
 use crate::policy::selectors::Selectors;
@@ -24,6 +26,34 @@ pub(super) struct Role<'a> {
     pub(super) policy: &'a Name,
     pub(super) part: Part,
     pub(super) same: Vec<&'a str>,
+}
+
+/// Whether a rule is there for a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is.
+    Open,
+    /// It is, by something that may get too old.
+    Ages,
+    /// A condition closes it.
+    Closed(About),
+}
+
+impl State {
+    /// As a row says it.
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Self::Open => PORT_OPEN,
+            Self::Ages => PORT_AGES,
+            Self::Closed(About::Posture) => PORT_CLOSED_BY_POSTURE,
+            Self::Closed(About::Place) => PORT_CLOSED_BY_PLACE,
+        }
+    }
+
+    /// True if the rule opens nothing.
+    pub(super) const fn is_closed(self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
 }
 
 /// Everything that decides how a device is treated; devices with equal ones share a profile.
@@ -58,10 +88,14 @@ impl<'a> Signature<'a> {
         format!("{} {segment} {}{}", self.network, roles.join(" "), closed.collect::<String>())
     }
 
-    /// What closes a rule to it.
-    pub(super) fn closes(&self, policy: &Name, rule: &Name) -> Option<About> {
+    /// Whether a rule is there for it.
+    pub(super) fn state(&self, policy: &Name, rule: &Rule) -> State {
         let mut closed = self.closed.iter();
-        closed.find(|closed| closed.policy == policy && closed.rule == rule).map(|closed| closed.by)
+        match closed.find(|closed| closed.policy == policy && *closed.rule == rule.name) {
+            Some(closed) => State::Closed(closed.by),
+            None if rule.conditions.bound_ages() => State::Ages,
+            None => State::Open,
+        }
     }
 
     /// What is closed of policies.
@@ -103,7 +137,7 @@ impl<'a> Roles<'a> {
     }
 
     /// How a device is treated.
-    pub(super) fn signature(&self, device: &'a Device) -> Signature<'a> {
+    pub(super) fn signature(&self, device: &'a Device, knowledge: Knowledge) -> Signature<'a> {
         let segment = device.segment.as_ref();
         let by_segment = segment.and_then(|segment| self.by_segment.get(segment));
         let by_device = self.by_device.get(&device.name);
@@ -114,17 +148,17 @@ impl<'a> Roles<'a> {
         chosen.dedup();
         let roles: Vec<Role<'_>> =
             chosen.into_iter().filter_map(|chosen| self.role(chosen, device)).collect();
-        let closed = roles.iter().flat_map(|role| self.closed(role, device)).collect();
+        let closed = roles.iter().flat_map(|role| self.closed(role, device, knowledge)).collect();
         Signature { network: &device.network.value, segment, roles, closed }
     }
 
     /// The rules of a policy that conditions close to a device. The one that is called meets none of its own.
-    fn closed(&self, role: &Role<'a>, device: &'a Device) -> Vec<Closed<'a>> {
+    fn closed(&self, role: &Role<'a>, device: &'a Device, knowledge: Knowledge) -> Vec<Closed<'a>> {
         let rules = self.policies.get(role.policy).filter(|_| role.part != Part::Responder);
         let rules =
             rules.into_iter().flat_map(|rules| &rules.rules).filter(|rule| !rule.conditions.is_empty());
         let closed = |rule: &'a Rule| {
-            let by = rule.conditions.closed_by(device)?;
+            let by = rule.conditions.closed_by(device, knowledge)?;
             Some(Closed { policy: role.policy, rule: &rule.name, by })
         };
         rules.filter_map(closed).collect()

@@ -123,7 +123,21 @@ pub struct Seen<'a> {
     pub source: Source,
     /// How long ago; `None` does not age.
     pub age: Option<Duration>,
+    /// As [`super::Attribute::said_ms`].
+    pub said_ms: Option<i64>,
 }
+
+/// What is known of a device: now, or when all of it that ages has become too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Knowledge {
+    /// As it is.
+    Fresh,
+    /// Without what ages.
+    Aged,
+}
+
+/// How long the agent has to close what is too old, before the kernel does it.
+const GRACE: Duration = Duration::from_secs(5);
 
 impl Conditions {
     /// From what was read.
@@ -147,8 +161,21 @@ impl Conditions {
     }
 
     /// What closes the rule to a device; nothing if all of it holds. Of several the posture is named.
-    pub fn closed_by(&self, device: &Device) -> Option<About> {
-        self.0.iter().filter(|condition| !condition.holds(device)).map(Condition::about).min()
+    pub(crate) fn closed_by(&self, device: &Device, knowledge: Knowledge) -> Option<About> {
+        let holds = |condition: &Condition| {
+            condition.holds(device) && (knowledge == Knowledge::Fresh || !condition.ages(device))
+        };
+        self.0.iter().filter(|condition| !holds(condition)).map(Condition::about).min()
+    }
+
+    /// True if something bears no age beyond a bound.
+    pub fn bound_ages(&self) -> bool {
+        self.0.iter().any(|condition| condition.max_age.is_some())
+    }
+
+    /// Boot time in nanoseconds at which the kernel takes something for too old that holds of a device.
+    pub(crate) fn aged_at(&self, device: &Device) -> Option<u64> {
+        self.0.iter().filter_map(|condition| condition.aged_at(device)).min()
     }
 
     /// How long until something that holds of a device is too old to.
@@ -186,16 +213,28 @@ impl Condition {
             .filter(|_| self.demand.accepts(seen.value))
     }
 
+    /// True if it gets too old some time.
+    fn ages(&self, device: &Device) -> bool {
+        self.max_age.is_some() && device.attribute(&self.key).is_some_and(|seen| seen.age.is_some())
+    }
+
+    fn aged_at(&self, device: &Device) -> Option<u64> {
+        let said = device.attribute(&self.key).filter(|_| self.holds(device))?.said_ms?;
+        let bears = i64::try_from((self.max_age? + GRACE).as_millis()).ok()?;
+        let at = u64::try_from(said.checked_add(bears)?).unwrap_or_default();
+        Some(at.saturating_mul(1_000_000).max(1))
+    }
+
     fn unmet(&self, device: &Device) -> Option<Unmet> {
         if self.holds(device) {
             return None;
         }
         let found = match (device.attribute(&self.key), self.max_age) {
             (None, _) => Found::Nothing,
-            (Some(Seen { value, source, age: Some(age) }), Some(max_age)) if age > max_age => {
+            (Some(Seen { value, source, age: Some(age), .. }), Some(max_age)) if age > max_age => {
                 Found::Old { value: self.key.shown(value), source, age, max_age }
             }
-            (Some(Seen { value, source, age }), _) => {
+            (Some(Seen { value, source, age, .. }), _) => {
                 Found::Other { value: self.demand.told(&self.key, value), source, age }
             }
         };
@@ -245,7 +284,7 @@ mod tests {
     fn observed(mut device: Device, assigned: &str, age: Option<u64>) -> Device {
         let (key, value) = AttributeKey::assigned(assigned).unwrap();
         let age = age.map(Duration::from_secs);
-        device.observed.insert(key, Attribute { value, source: Source::Cli, age });
+        device.observed.insert(key, Attribute { value, source: Source::Cli, age, said_ms: None });
         device
     }
 
@@ -326,9 +365,9 @@ mod tests {
         let both =
             Conditions::new(vec![condition("rat", Demand::Rat(vec![Rat::Nr]), None), at_least("2", None)]);
         let plain = device("");
-        assert_eq!(both.closed_by(&plain), Some(About::Posture));
+        assert_eq!(both.closed_by(&plain, Knowledge::Fresh), Some(About::Posture));
         let labelled = observed(plain, "firmware=2", None);
-        assert_eq!(both.closed_by(&labelled), Some(About::Place));
-        assert_eq!(both.closed_by(&observed(labelled, "rat=nr", None)), None);
+        assert_eq!(both.closed_by(&labelled, Knowledge::Fresh), Some(About::Place));
+        assert_eq!(both.closed_by(&observed(labelled, "rat=nr", None), Knowledge::Fresh), None);
     }
 }
