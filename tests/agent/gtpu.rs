@@ -31,20 +31,30 @@ struct N3 {
     upf: TunnelEnd,
 }
 
+/// The demo's network, shown on the UPF's own device too.
+fn seen_on_ogstun() -> Result<String> {
+    let network = std::fs::read_to_string(format!("{POLICIES_OF_THE_DEMO}/10-network.yaml"))?;
+    Ok(network.replacen("seenOn: [", "seenOn: [{interface: ogstun}, ", 1))
+}
+
 impl N3 {
+    /// The UPF's own device is a witness.
     fn start() -> Result<Option<Self>> {
-        Self::with(String::new(), "")
+        let Some(n3) = Self::with("{name: ogstun, roles: [witness]}", &seen_on_ogstun()?)? else {
+            return Ok(None);
+        };
+        n3.host.await_status(REPAIR, |status| status.mode("ogstun") == Some("generic"))?;
+        Ok(Some(n3))
     }
 
-    /// As [`Self::start`], with more interfaces, and a policy applied before there is a TUN device.
-    fn with(interfaces: String, policy: &str) -> Result<Option<Self>> {
+    /// With this interface of the UPF, and this policy, applied before there is a TUN device.
+    fn with(upf: &str, policy: &str) -> Result<Option<Self>> {
         let n3 = format!(
             "{{name: acc1, roles: [access], transit: pass, gtpu: {{local: [{UPF}], peers: [{GNB}]}}}}"
         );
         let plain = "{name: acc1, roles: [access], transit: drop}";
-        // An interface of the UPF that is not listed would be closed.
-        let guard = if interfaces.is_empty() { "  secondGuard: off\n" } else { "" };
-        let settings = |text: String| text.replace(plain, &(n3.clone() + &interfaces)) + guard;
+        let both = format!("{n3}\n    - {upf}");
+        let settings = |text: String| text.replace(plain, &both);
         let Some(mut host) = Host::with_settings(settings)? else {
             return Ok(None);
         };
@@ -156,13 +166,7 @@ fn tunnels_are_judged_while_the_agent_is_dead_and_their_pieces_are_named() -> Re
 
 #[test]
 fn a_witness_drops_nothing_and_tells_what_n3_never_let_through() -> Result<()> {
-    let network = std::fs::read_to_string(format!("{POLICIES_OF_THE_DEMO}/10-network.yaml"))?;
-    let seen = network.replacen("seenOn: [", "seenOn: [{interface: ogstun}, ", 1);
-    let Some(n3) = N3::with("\n    - {name: ogstun, roles: [witness]}".to_owned(), &seen)? else {
-        return Ok(());
-    };
-    let generic = |status: &Status| status.mode("ogstun") == Some("generic");
-    n3.host.await_status(REPAIR, generic)?;
+    let Some(n3) = N3::start()? else { return Ok(()) };
     ensure!(n3.reaches(SERVER.v4.into())?, "{}", n3.host.log()?);
     let status = n3.host.status()?;
     ensure!(!status.text.contains("had let through"), "what N3 let through rings the alarm: {}", status.text);
@@ -192,11 +196,9 @@ fn a_witness_drops_nothing_and_tells_what_n3_never_let_through() -> Result<()> {
 
 #[test]
 fn two_judging_points_of_one_uplink_are_refused() -> Result<()> {
-    let tun = "\n    - {name: ogstun, roles: [access], transit: drop, hairpin: none}".to_owned();
-    let network = std::fs::read_to_string(format!("{POLICIES_OF_THE_DEMO}/10-network.yaml"))?;
-    let seen = network.replacen("seenOn: [", "seenOn: [{interface: ogstun}, ", 1);
+    let tun = "{name: ogstun, roles: [access], transit: drop, hairpin: none}";
     let Some(n3) = N3::with(tun, "")? else { return Ok(()) };
-    let refused = words(&n3.host.apply_text(&seen)?);
+    let refused = words(&n3.host.apply_text(&seen_on_ogstun()?)?);
     ensure!(refused.contains("would be judged twice") && refused.contains("roles: [witness]"), "{refused}");
     Ok(())
 }
