@@ -9,7 +9,7 @@ use bulkhead::tables::Capacities;
 use nix::net::if_::if_nametoindex;
 use tests::netns::{FORBIDDEN, SERVER};
 
-use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, REPAIR};
+use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, REPAIR, Status};
 
 const SMALL: Capacities =
     Capacities { devices: 8, addresses: 8, profiles: 8, ranges: 8, ports: 8, flows: 64 };
@@ -58,6 +58,28 @@ fn an_interface_that_is_made_anew_is_guarded_again() -> Result<()> {
     assert!(live.is_alive()? && host.is_guarded()?, "the others never noticed");
     assert_eq!(host.attachments()?.len(), 3, "the pin of the old one is gone");
     Ok(())
+}
+
+#[test]
+fn an_interface_keeps_its_mode_until_it_is_let_go_of_and_the_status_says_so() -> Result<()> {
+    let Some(mut host) = Host::enforcing()? else { return Ok(()) };
+    host.kill()?;
+    let settings = fs::read_to_string(&host.config)?;
+    let generic = settings.replace("{name: acc1,", "{name: acc1, attachMode: generic,");
+    assert_ne!(settings, generic);
+    fs::write(&host.config, generic)?;
+    host.start()?;
+    let told = |status: &Status| status.text.contains("acc1 is not guarded as it should be");
+    let status = host.await_status(REPAIR, told)?;
+    assert!(status.text.contains("it is judged in native mode"), "{}", status.text);
+    assert_eq!((status.code, status.mode("acc1")), (DEGRADED, Some("native")), "{}", status.text);
+    host.await_camera()?;
+    host.kill()?;
+    assert!(host.bulkhead(&["detach"])?.status.success());
+    host.start()?;
+    let status = host.await_status(REPAIR, |status| status.code == ENFORCING)?;
+    assert_eq!(status.mode("acc1"), Some("generic"), "{}", status.text);
+    host.await_camera()
 }
 
 #[test]

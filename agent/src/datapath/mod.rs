@@ -125,6 +125,11 @@ impl Datapath {
         self.links.contains_key(&point) && pinned().iter().any(|(_, a)| a.point() == point && !a.defunct)
     }
 
+    /// How the program that this agent holds is hooked in at a point.
+    pub fn mode(&self, point: u32) -> Option<Mode> {
+        self.links.get(&point).map(|(_, attachment)| attachment.mode)
+    }
+
     /// Every pinned link.
     ///
     /// # Errors

@@ -129,12 +129,24 @@ fn modes(interface: &Interface, link: LinkType) -> Vec<Mode> {
 
 /// Attaches unless the program of this agent runs there already.
 fn guard(datapath: &mut Datapath, name: &str, ifindex: u32, hook: Hook) -> Result<()> {
-    if datapath.is_attached(hook.mode.point(ifindex)) {
-        return Ok(());
+    let point = hook.mode.point(ifindex);
+    if !datapath.is_attached(point) {
+        let attachment = datapath.attach(name, ifindex, hook)?;
+        tracing::info!("attached to {name} (ifindex {ifindex}, {})", attachment.mode.as_str());
     }
-    let attachment = datapath.attach(name, ifindex, hook)?;
-    tracing::info!("attached to {name} (ifindex {ifindex}, {})", attachment.mode.as_str());
-    Ok(())
+    match datapath.mode(point) {
+        Some(mode) if mode != hook.mode => Err(keeps_its_mode(mode, hook.mode)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// To change it, the program must be let go of first.
+fn keeps_its_mode(mode: Mode, wanted: Mode) -> anyhow::Error {
+    let (mode, wanted) = (mode.as_str(), wanted.as_str());
+    anyhow!(
+        "it is judged in {mode} mode, as it was before agent.yaml asked for {wanted}: a change would leave the interface \
+         open for a moment. When that may be, stop the agent, run `bulkhead detach` and start it again"
+    )
 }
 
 /// Looked at on every tick: a driver may bring its offloads back with a reset.
