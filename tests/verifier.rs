@@ -21,7 +21,7 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::fragment::FragmentPlace;
-use tests::kernel::privilege;
+use tests::kernel::{privilege, stack};
 
 /// Instructions that the verifier may look at: a quarter of its limit, so that there is room to grow.
 const BUDGET: u32 = 250_000;
@@ -53,6 +53,16 @@ fn every_program_loads_within_its_budget() -> Result<()> {
             ensure!(cost <= BUDGET, "{name} ({build}) costs {cost} instructions, the budget is {BUDGET}");
         }
     }
+    Ok(())
+}
+
+/// Needs no privilege; and the kernel that runs it might be content with more.
+#[test]
+fn every_chain_of_calls_fits_the_stack_of_the_strictest_kernel() -> Result<()> {
+    let deepest = stack::deepest(OBJECT, PROGRAM)?;
+    eprintln!("the deepest chain of calls takes {deepest} of {} bytes of stack", stack::LIMIT);
+    ensure!(deepest <= stack::LIMIT, "older kernels refuse the program: see the frames of its subprograms");
+    ensure!(deepest > 256, "{deepest} is less than its largest stage takes: the frames are not seen");
     Ok(())
 }
 

@@ -28,6 +28,7 @@ use crate::generate::Random;
 
 pub mod privilege;
 mod raw;
+pub mod stack;
 
 pub use raw::Raw;
 
