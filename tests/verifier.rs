@@ -88,7 +88,7 @@ fn a_kernel_is_refused_by_the_name_of_what_it_lacks() -> Result<()> {
     }
     if let Some(refusal) = refusal {
         eprintln!("{refusal}");
-        ensure!(refusal.lines().count() == 1 && refusal.ends_with(": run Linux 5.15 or newer"), "{refusal}");
+        ensure!(refusal.lines().count() == 1 && refusal.ends_with(": run Linux 6.1 or newer"), "{refusal}");
         ensure!(start_an_agent()? == refusal, "the agent does not say so");
     }
     Ok(())

@@ -24,8 +24,8 @@ struct Feature {
     present: fn() -> bool,
 }
 
-/// The version that all of them are in, and the oldest that this program was loaded on.
-const NEWER: &str = "run Linux 5.15 or newer";
+/// All of them are in 5.12; this is the oldest that the program is tried on.
+const NEWER: &str = "run Linux 6.1 or newer";
 
 const NEEDED: [Feature; 6] = [
     Feature { name: "the BPF ring buffer (Linux 5.8)", remedy: NEWER, present: has_ring_buffer },
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(
             refusal("5.10.0-32-amd64", &all_but(&[true, true, false, false, true, true])),
             "the kernel 5.10.0-32-amd64 lacks the BPF helper bpf_ktime_get_coarse_ns (Linux 5.11) and atomic \
-             compare-and-exchange in BPF programs (Linux 5.12): run Linux 5.15 or newer"
+             compare-and-exchange in BPF programs (Linux 5.12): run Linux 6.1 or newer"
         );
     }
 
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(
             refusal("5.10.0", &all_but(&[true, true, true, false, false, true])),
             "the kernel 5.10.0 lacks atomic compare-and-exchange in BPF programs (Linux 5.12) and the description of \
-             its own types (/sys/kernel/btf/vmlinux, Linux 5.4): run Linux 5.15 or newer; run one that is built with \
+             its own types (/sys/kernel/btf/vmlinux, Linux 5.4): run Linux 6.1 or newer; run one that is built with \
              CONFIG_DEBUG_INFO_BTF"
         );
     }

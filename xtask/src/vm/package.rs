@@ -23,8 +23,8 @@ pub(super) struct Kernel {
 /// What `--kernels` calls the newest kernel that Debian has, whichever its release.
 const NEWEST: &str = "newest";
 
-/// The oldest series that the program is made for; what is older has to refuse it.
-const OLDEST: [u64; 2] = [5, 15];
+/// The first series with all that the program asks for; what is older has to be refused.
+const OLDEST: [u64; 2] = [5, 12];
 
 impl Kernel {
     /// Fetches the newest kernel of a series that the machine's package lists know, or those of other releases;
