@@ -59,10 +59,12 @@ fn every_program_loads_within_its_budget() -> Result<()> {
 /// Needs no privilege; and the kernel that runs it might be content with more.
 #[test]
 fn every_chain_of_calls_fits_the_stack_of_the_strictest_kernel() -> Result<()> {
-    let deepest = stack::deepest(OBJECT, PROGRAM)?;
-    eprintln!("the deepest chain of calls takes {deepest} of {} bytes of stack", stack::LIMIT);
-    ensure!(deepest <= stack::LIMIT, "older kernels refuse the program: see the frames of its subprograms");
-    ensure!(deepest > 256, "{deepest} is less than its largest stage takes: the frames are not seen");
+    for program in [PROGRAM, PLAIN_PROGRAM, EGRESS_PROGRAM] {
+        let deepest = stack::deepest(OBJECT, program)?;
+        eprintln!("{program}: the deepest chain of calls takes {deepest} of {} bytes of stack", stack::LIMIT);
+        ensure!(deepest <= stack::LIMIT, "older kernels refuse {program}: see the frames of its subprograms");
+        ensure!(deepest > 256, "{program}: {deepest} is less than its largest stage takes: frames are not seen");
+    }
     Ok(())
 }
 
