@@ -63,7 +63,10 @@ fn every_chain_of_calls_fits_the_stack_of_the_strictest_kernel() -> Result<()> {
         let deepest = stack::deepest(OBJECT, program)?;
         eprintln!("{program}: the deepest chain of calls takes {deepest} of {} bytes of stack", stack::LIMIT);
         ensure!(deepest <= stack::LIMIT, "older kernels refuse {program}: see the frames of its subprograms");
-        ensure!(deepest > 256, "{program}: {deepest} is less than its largest stage takes: frames are not seen");
+        ensure!(
+            deepest > 256,
+            "{program}: {deepest} is less than its largest stage takes: frames are not seen"
+        );
     }
     Ok(())
 }
