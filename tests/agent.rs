@@ -20,6 +20,8 @@ mod interfaces;
 mod kills;
 #[path = "agent/limits.rs"]
 mod limits;
+#[path = "agent/observe.rs"]
+mod observe;
 #[path = "agent/plan.rs"]
 mod plan;
 #[path = "agent/quarantine.rs"]

@@ -189,7 +189,8 @@ impl Pair {
         ensure!(answer == wanted, "XDP answers {answer}");
         self.agree_on_counters(shot, expected.verdict)?;
         let after = self.kernel.event_counters()?;
-        let reported = matches!(expected.verdict, Verdict::Drop(_) | Verdict::Pass(Pass::Opened));
+        let refused = expected.verdict.refusal().is_some();
+        let reported = refused || expected.verdict == Verdict::Pass(Pass::Opened);
         let told = after.sent + after.suppressed - before.sent - before.suppressed;
         ensure!(
             told == u64::from(reported) && after.lost == before.lost,
@@ -214,6 +215,7 @@ impl Pair {
         let cell = match verdict {
             Verdict::Pass(pass) => &mut counters.passed[pass as usize],
             Verdict::Drop(reason) => &mut counters.dropped[reason as usize],
+            Verdict::Observe(reason) => &mut counters.observed[reason as usize],
         };
         for count in [cell, &mut counters.received] {
             *count = Count { packets: count.packets + 1, bytes: count.bytes + bytes };

@@ -16,7 +16,7 @@ use bulkhead::tables::Image;
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::Tables as _;
 use bulkhead_common::parse::Kind;
-use bulkhead_common::verdict::{DropReason, Pass, Verdict};
+use bulkhead_common::verdict::{DropReason, Pass, RefusedBy, Verdict};
 use tests::compare::{difference, in_words};
 use tests::generate::{Random, Shot, Traffic, World, seed, volume};
 use tests::lies::{EngineLie, FrameLie, LyingEngine, LyingFrame, TableLie};
@@ -26,19 +26,22 @@ use tests::oracle::{Flaw, Oracle};
 const VOLUME: usize = 70_000;
 const FRAMES: usize = 400;
 /// Worlds in which a wrong one must have been noticed.
-const PATIENCE: u64 = 200;
+const PATIENCE: u64 = 300;
 
 type Judge<'a> = &'a dyn Fn(&Image, &Shot) -> (Verdict, Case);
 
 /// Runs engine and oracle side by side until they differ, and says on which frame.
 fn run(world: &World, image: &Image, mut oracle: Oracle<'_>, seed: u64, judge: Judge<'_>) -> Run {
-    let mut run = Run { reasons: BTreeMap::new(), kinds: BTreeSet::new(), difference: None };
+    let mut run = Run::default();
     for shot in Traffic::new(world, seed).take(FRAMES) {
         image.set_now(shot.now, shot.boot());
         let (verdict, case) = judge(image, &shot);
         let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
         let theirs = oracle.judge(&shot.bytes, shot.ifindex, shot.now);
         *run.reasons.entry(ours.reason).or_default() += 1;
+        if let Verdict::Observe(reason) = verdict {
+            *run.observed.entry(reason.as_str()).or_default() += 1;
+        }
         run.kinds.insert(case.packet.kind as u8);
         if ours != theirs {
             run.difference = Some(difference(&shot, &ours, &theirs));
@@ -49,8 +52,11 @@ fn run(world: &World, image: &Image, mut oracle: Oracle<'_>, seed: u64, judge: J
     run
 }
 
+#[derive(Default)]
 struct Run {
     reasons: BTreeMap<&'static str, u32>,
+    /// Of these, what passed because nobody enforced it.
+    observed: BTreeMap<&'static str, u32>,
     kinds: BTreeSet<u8>,
     difference: Option<String>,
 }
@@ -71,6 +77,7 @@ fn honest(image: &Image, shot: &Shot) -> (Verdict, Case) {
 fn engine_and_oracle_agree() {
     let mut random = Random::new(seed(1));
     let mut reasons = BTreeMap::<&str, u32>::new();
+    let mut observed = BTreeMap::<&str, u32>::new();
     let mut kinds = BTreeSet::new();
     let worlds = volume(VOLUME).div_ceil(FRAMES);
     for _ in 0..worlds {
@@ -82,10 +89,15 @@ fn engine_and_oracle_agree() {
             panic!("they differ {difference}\n{}", world.text);
         }
         run.reasons.into_iter().for_each(|(reason, count)| *reasons.entry(reason).or_default() += count);
+        run.observed.into_iter().for_each(|(reason, count)| *observed.entry(reason).or_default() += count);
         kinds.extend(run.kinds);
     }
     let frames: u32 = reasons.values().sum();
-    eprintln!("{frames} frames, {worlds} policies: {reasons:?}");
+    eprintln!("{frames} frames, {worlds} policies: {reasons:?}; observed {observed:?}");
+    let refused = |reason: &&DropReason| reason.refused_by() != RefusedBy::Engine;
+    let refusals = DropReason::ALL.iter().filter(refused).map(|reason| reason.as_str());
+    let unseen = refusals.filter(|reason| !observed.contains_key(reason) && *reason != "flow_table_full");
+    assert_eq!(unseen.collect::<Vec<_>>(), [""; 0], "never only observed");
     assert!(frames >= 20_000, "too few to be sure");
     let unheard = REASONS.iter().filter(|reason| !reasons.contains_key(*reason)).collect::<Vec<_>>();
     assert!(unheard.is_empty(), "never seen, so never compared: {unheard:?}");

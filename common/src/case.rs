@@ -4,10 +4,11 @@
 //! bytes, and the verifier forgets what was stored in a map, so that the paths of one stage do not
 //! multiply with those of the next.
 
+use crate::abi::value::NETWORK_OBSERVES;
 use crate::abi::{DeviceId, Epoch, FlowKey, Generation, ProfileId};
 use crate::identify::Place;
 use crate::parse::Packet;
-use crate::verdict::Evidence;
+use crate::verdict::{DropReason, Evidence, RefusedBy};
 use crate::wire::embedded::Embedded;
 
 /// What the first byte of a frame is (linux/if_arp.h).
@@ -83,6 +84,8 @@ pub struct Case {
     pub key: FlowKey,
     /// What the verdict's record will say.
     pub evidence: Evidence,
+    /// Number of the [`DropReason`] for which it would be dropped if nobody only observed; 0 if for none.
+    pub would: u32,
 }
 
 impl Case {
@@ -101,6 +104,39 @@ impl Case {
             identity: Identity { device: Party::NOBODY, peer: Party::NOBODY, latest: Generation::NONE },
             key: FlowKey::NONE,
             evidence: Evidence::NONE,
+            would: 0,
+        }
+    }
+
+    /// True if everybody who refuses the packet for this reason only observes.
+    ///
+    /// Of a device in quarantine nothing is only observed: it was put there by name.
+    #[inline(always)]
+    pub const fn observes(&self, reason: DropReason) -> bool {
+        let Identity { device, peer, .. } = &self.identity;
+        let one_end = match reason.refused_by() {
+            RefusedBy::Engine => false,
+            RefusedBy::Network => self.place.network.flags & NETWORK_OBSERVES != 0,
+            RefusedBy::Ends => device.only_observes(),
+        };
+        one_end && (peer.device.is_none() || peer.only_observes())
+    }
+
+    /// Refuses the packet, or notes why it would be: of several reasons the first one.
+    #[inline(always)]
+    pub const fn refuse(&mut self, reason: DropReason) -> Result<(), DropReason> {
+        if !self.observes(reason) {
+            return Err(reason);
+        }
+        self.note(reason);
+        Ok(())
+    }
+
+    /// Notes why it would be dropped.
+    #[inline(always)]
+    pub(crate) const fn note(&mut self, reason: DropReason) {
+        if self.would == 0 {
+            self.would = reason as u32;
         }
     }
 }
@@ -119,6 +155,8 @@ pub struct Party {
     pub behind: u32,
     /// How far it is shut in by quarantine.
     pub confined: Confined,
+    /// Not 0 if its policy is tried out only: what it refuses passes.
+    pub observes: u32,
 }
 
 /// What quarantine leaves of a device's rules.
@@ -168,11 +206,17 @@ impl Party {
         rule_set: 0,
         behind: 0,
         confined: Confined::No,
+        observes: 0,
     };
 
     /// True while it is in quarantine.
     #[inline(always)]
     pub const fn is_confined(&self) -> bool {
         !matches!(self.confined, Confined::No)
+    }
+
+    #[inline(always)]
+    const fn only_observes(&self) -> bool {
+        self.observes != 0 && !self.is_confined()
     }
 }

@@ -3,6 +3,10 @@
 //! Rules only allow. State is opened by the initiator alone, and a flow remembers the generation
 //! that its deciding packet read before any policy: whatever changed since about either end makes
 //! the next packet be judged again, in the initiator's direction, whichever way it goes itself.
+//!
+//! What is refused by those only who observe passes, and has a flow of its own if it tells who began. Such a
+//! flow has no rule, so every packet of it is judged again: it becomes another as soon as a rule allows it,
+//! and ends as soon as somebody enforces that none does.
 
 use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, PORT_AGES, STATE_TIMED};
 use crate::abi::{
@@ -108,11 +112,12 @@ impl FlowWords {
     }
 
     /// True if its rule holds without asking the policy: nothing about either end is newer than its stamp, the
-    /// packet's generation is not older, and nothing in it ends by the clock alone.
+    /// packet's generation is not older, and nothing in it ends by the clock alone. Without a rule nothing holds.
     #[inline(always)]
     pub const fn holds(&self, case: &Case) -> bool {
         let stamp = self.stamp();
-        stamp >= case.identity.latest.0 && stamp <= case.epoch.generation.0 && self.state & STATE_TIMED == 0
+        let known = stamp >= case.identity.latest.0 && stamp <= case.epoch.generation.0;
+        known && self.state & STATE_TIMED == 0 && !self.rule().is_none()
     }
 }
 
@@ -180,12 +185,8 @@ pub fn hold<T: Tables + Flows>(tables: &T, case: &mut Case) -> Step {
 #[inline(always)]
 pub fn open<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, DropReason> {
     let now = tables.now();
-    let pass = if case.packet.piece.is_later() {
-        // The flow of its first fragment is gone: a later one says too little to begin it again.
-        Err(DropReason::FragmentEarly)
-    } else {
-        Deciding { tables, case, now }.open()
-    };
+    let mut deciding = Deciding { tables, case, now };
+    let pass = if deciding.case.packet.piece.is_later() { deciding.open_late() } else { deciding.open() };
     quarantine_told(case, pass)
 }
 
@@ -200,7 +201,8 @@ fn quarantine_told<T>(case: &Case, judged: Result<T, DropReason>) -> Result<T, D
     }
 }
 
-/// The rule that allows the flow of `case.key` under the packet's generation; none if there is none any more.
+/// The rule that allows the flow of `case.key` under the packet's generation; nothing if none does and not only
+/// observers refuse it.
 ///
 /// `by_sender` says that the flow is charged to the device that the packet is about.
 #[inline(always)]
@@ -210,13 +212,14 @@ pub fn rule_today<T: Tables + Flows>(
     by_sender: bool,
     initiator: u32,
 ) -> Option<RuleId> {
-    let deciding = Deciding { tables, case, now: tables.now() };
-    deciding.judge_again(&deciding.case.key, by_sender, initiator).ok().map(|entry| entry.rule)
+    let mut deciding = Deciding { tables, case, now: tables.now() };
+    let judged = deciding.judge_again(&deciding.case.key, by_sender, initiator);
+    deciding.or_observed(judged).ok().map(|entry| entry.rule)
 }
 
 /// What is not a conversation cannot be decided; named here, one by one.
 #[inline(always)]
-const fn decidable(kind: Kind) -> Result<(), DropReason> {
+pub(crate) const fn decidable(kind: Kind) -> Result<(), DropReason> {
     match kind {
         Kind::Ports | Kind::EchoRequest | Kind::EchoReply | Kind::Portless => Ok(()),
         Kind::Fragment => Err(DropReason::FragmentEarly),
@@ -245,6 +248,9 @@ struct Permission {
 const FOREVER: u64 = u64::MAX;
 
 impl Permission {
+    /// Of what everybody who refuses it only observes: no rule.
+    const OBSERVED: Self = Self { rule: RuleId::NONE, idle: 0, ends: FOREVER, timed: 0 };
+
     /// Its part of [`Flow::state`].
     #[inline(always)]
     const fn state(self) -> u64 {
@@ -276,10 +282,16 @@ impl Service {
     /// (TS 29.281), GTP' (TS 32.295) and PFCP (TS 29.244).
     #[inline(always)]
     const fn not_control(self) -> Result<(), DropReason> {
-        match (self.protocol, self.port) {
-            (ip_proto::UDP, 2123 | gtpu::PORT | 3386 | 8805) => Err(DropReason::ControlProtocol),
-            _ => Ok(()),
-        }
+        not_control(self.protocol, self.port)
+    }
+}
+
+/// As [`Service::not_control`].
+#[inline(always)]
+pub(crate) const fn not_control(protocol: u8, port: u16) -> Result<(), DropReason> {
+    match (protocol, port) {
+        (ip_proto::UDP, 2123 | gtpu::PORT | 3386 | 8805) => Err(DropReason::ControlProtocol),
+        _ => Ok(()),
     }
 }
 
@@ -317,32 +329,25 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         if !flow.is_live_at(self.now) {
             return Ok(None);
         }
-        let side = usize::from(!outgoing);
-        let access = self.access();
-        let bound = if outgoing { flow.access[0] } else { flow.access[1] };
-        if access != 0 && bound != 0 && bound != access {
+        if self.enters_elsewhere(&flow, outgoing) {
             return Err(DropReason::SpoofedSource);
         }
         let from_initiator = outgoing == (flow.initiator == INITIATOR_LOCAL);
         if self.is_syn() && !from_initiator {
-            return Err(DropReason::Unsolicited);
+            return self.case.refuse(DropReason::Unsolicited).map(|()| Some(Pass::Established));
         }
-        let mut update = FlowUpdate {
-            decision: flow.decision,
-            deadline: 0,
-            side,
-            access: if bound == 0 { access } else { 0 },
-            state: flow.state,
-            bytes: self.case.packet.length,
-            packets: self.case.arrival.packets,
-        };
-        let mut ends = FOREVER;
+        let (mut decision, mut state, mut ends) = (flow.decision, flow.state, FOREVER);
         if !flow.holds(self.case) {
             match self.judge_again(&self.case.key, outgoing, flow.initiator) {
                 Ok(permission) => {
                     ends = permission.ends;
-                    update.decision = Flow::decision_word(self.case.epoch.generation, permission.rule);
-                    update.state = flow.state & 0xffff_ffff & !STATE_TIMED | permission.state();
+                    decision = Flow::decision_word(self.case.epoch.generation, permission.rule);
+                    state = flow.state & 0xffff_ffff & !STATE_TIMED | permission.state();
+                }
+                Err(reason) if self.case.observes(reason) => {
+                    self.case.note(reason);
+                    decision = Flow::decision_word(self.case.epoch.generation, RuleId::NONE);
+                    state = flow.state & 0xffff_ffff & !STATE_TIMED;
                 }
                 Err(reason) => {
                     // A packet of an older generation must not end what a newer one allowed.
@@ -353,21 +358,39 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
                 }
             }
         }
-        self.case.evidence.rule.0 = update.decision as u32;
+        self.case.evidence.rule.0 = decision as u32;
         if matches!(self.case.course, Course::Returning) {
             // Counted at the sender's access interface; what the core claims must not keep a flow alive or close it.
             return Ok(Some(Pass::Established));
         }
-        update.state = next_state(update.state, from_initiator, self.tcp_flags());
+        let state = next_state(state, from_initiator, self.tcp_flags());
+        let access = self.access();
         let deadline = if access == 0 {
             // Not the device's own packet: the time runs on from its last one, at the state's own pace.
-            (flow.deadline + self.timeout(update.state)).saturating_sub(self.timeout(flow.state))
+            (flow.deadline + self.timeout(state)).saturating_sub(self.timeout(flow.state))
         } else {
-            self.now + self.timeout(update.state)
+            self.now + self.timeout(state)
         };
-        update.deadline = deadline.min(ends);
+        let bound = if outgoing { flow.access[0] } else { flow.access[1] };
+        let update = FlowUpdate {
+            decision,
+            deadline: deadline.min(ends),
+            side: usize::from(!outgoing),
+            access: if bound == 0 { access } else { 0 },
+            state,
+            bytes: self.case.packet.length,
+            packets: self.case.arrival.packets,
+        };
         self.tables.update(handle, &self.case.key, &update);
         Ok(Some(Pass::Established))
+    }
+
+    /// True if the sender is a device, and its packets of this flow entered somewhere else before.
+    #[inline(always)]
+    fn enters_elsewhere(&self, flow: &FlowWords, outgoing: bool) -> bool {
+        let access = self.access();
+        let bound = if outgoing { flow.access[0] } else { flow.access[1] };
+        access != 0 && bound != 0 && bound != access
     }
 
     /// Judges the flow's first packet again, under today's policy.
@@ -382,6 +405,30 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         if lateral { self.between(local, other, key) } else { self.outbound(local, key) }
     }
 
+    /// What is judged, or no rule at all if everybody who refuses it only observes.
+    #[inline(always)]
+    fn or_observed(&mut self, judged: Result<Permission, DropReason>) -> Result<Permission, DropReason> {
+        match judged {
+            Ok(permission) => Ok(permission),
+            Err(reason) => self.case.refuse(reason).map(|()| Permission::OBSERVED),
+        }
+    }
+
+    /// A later fragment says too little to begin the flow again that its first one had.
+    #[inline(always)]
+    fn open_late(&mut self) -> Result<Pass, DropReason> {
+        if matches!(self.case.course, Course::Returning) {
+            return Err(DropReason::FragmentEarly);
+        }
+        let outgoing = self.is_outgoing();
+        self.case.key = self.key(self.case.identity.device, outgoing);
+        match self.judge_first(outgoing) {
+            // Nor had the first one a flow: it was observed, and did not tell who began.
+            Err(reason) if self.case.observes(reason) => self.case.refuse(reason).map(|()| Pass::Opened),
+            Ok(_) | Err(_) => Err(DropReason::FragmentEarly),
+        }
+    }
+
     /// Judges a packet that may be a flow's first.
     #[inline(always)]
     fn open(&mut self) -> Result<Pass, DropReason> {
@@ -390,22 +437,11 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         }
         let outgoing = self.is_outgoing();
         self.case.key = self.key(self.case.identity.device, outgoing);
-        let key = &self.case.key;
-        if matches!(self.case.packet.kind, Kind::EchoReply) {
-            return Err(DropReason::Unsolicited);
+        let judged = self.judge_first(outgoing);
+        let permission = self.or_observed(judged)?;
+        if permission.rule.is_none() && !self.tells_who_began(outgoing) {
+            return Ok(Pass::Opened);
         }
-        let device = self.case.identity.device;
-        let permission = if !outgoing {
-            // A mid-stream packet from the core never creates state; one from a device does.
-            if self.case.packet.protocol == ip_proto::TCP && !self.is_syn() {
-                return Err(DropReason::Unsolicited);
-            }
-            self.inbound(device, key)?
-        } else if self.case.identity.peer.device.is_none() {
-            self.outbound(device, key)?
-        } else {
-            self.between(device, self.case.identity.peer, key)?
-        };
         self.case.evidence.rule = permission.rule;
         let state = next_state(permission.state(), true, self.tcp_flags());
         let start = FlowStart {
@@ -422,7 +458,55 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             peer: self.case.identity.peer.device,
             opened: self.now,
         };
-        self.tables.open(key, &start).map(|()| Pass::Opened)
+        match self.tables.open(&self.case.key, &start) {
+            Err(DropReason::FlowTableFull) => self.case.refuse(DropReason::FlowTableFull),
+            opened => opened,
+        }
+        .map(|()| Pass::Opened)
+    }
+
+    /// Judges a packet as the first of a flow.
+    #[inline(always)]
+    fn judge_first(&self, outgoing: bool) -> Result<Permission, DropReason> {
+        let Case { identity, key, packet, .. } = &*self.case;
+        if matches!(packet.kind, Kind::EchoReply) {
+            return Err(DropReason::Unsolicited);
+        }
+        if !outgoing {
+            // A mid-stream packet from the core never creates state; one from a device does.
+            if packet.protocol == ip_proto::TCP && !self.is_syn() {
+                return Err(DropReason::Unsolicited);
+            }
+            return self.inbound(identity.device, key);
+        }
+        if identity.peer.device.is_none() {
+            self.outbound(identity.device, key)
+        } else {
+            self.between(identity.device, identity.peer, key)
+        }
+    }
+
+    /// False for a packet that may as well be an answer.
+    ///
+    /// A flow that no rule allows is kept in the direction in which it began, and judged in no other: on a
+    /// guess, what a device has begun before anybody watched would be its server's, and cut when it is enforced.
+    #[inline(always)]
+    fn tells_who_began(&self, outgoing: bool) -> bool {
+        match self.case.packet.kind {
+            Kind::EchoRequest => true,
+            Kind::EchoReply => false,
+            Kind::Ports
+            | Kind::Portless
+            | Kind::IcmpError
+            | Kind::IcmpOther
+            | Kind::Fragment
+            | Kind::OtherProtocol
+            | Kind::Arp
+            | Kind::Neighbour
+            | Kind::RouterSolicitation
+            | Kind::RouterOnly
+            | Kind::LinkControl => outgoing || self.is_syn(),
+        }
     }
 
     /// Device to the outside.

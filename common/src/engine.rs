@@ -107,12 +107,14 @@ pub trait Engine {
 #[inline(always)]
 pub fn run<E: Engine>(engine: &E, case: &mut Case) -> Verdict {
     let step = frame_steps(engine, case);
-    verdict(leniently(engine, case, step))
+    let step = leniently(engine, case, step);
+    verdict(case, step)
 }
 
 /// Judges a packet that was never a frame, for `explain` and in-file tests.
 pub fn run_parsed<E: Engine>(engine: &E, case: &mut Case) -> Verdict {
-    verdict(packet_steps(engine, case))
+    let step = packet_steps(engine, case);
+    verdict(case, step)
 }
 
 #[inline(always)]
@@ -190,16 +192,19 @@ fn packet_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
 
 /// A packet that no stage has ended is one that nobody decided on.
 #[inline(always)]
-fn verdict(step: Step) -> Verdict {
+fn verdict(case: &Case, step: Step) -> Verdict {
     match step {
-        Ok(Some(pass)) => Verdict::Pass(pass),
+        Ok(Some(pass)) => match DropReason::from_number(case.would as u8) {
+            Some(reason) => Verdict::Observe(reason),
+            None => Verdict::Pass(pass),
+        },
         Ok(None) => Verdict::Drop(DropReason::InternalTable),
         Err(reason) => Verdict::Drop(reason),
     }
 }
 
 /// [`Verdict::code`] has no such number: the stage says neither pass nor drop.
-const GO_ON: u32 = 0x200;
+const GO_ON: u32 = 0x400;
 
 /// A step as one number, for a subprogram to return.
 #[inline(always)]
@@ -220,7 +225,8 @@ pub const fn step_from_number(number: u32) -> Step {
     match Verdict::from_code(number as u16) {
         Some(Verdict::Pass(pass)) => Ok(Some(pass)),
         Some(Verdict::Drop(reason)) => Err(reason),
-        None => Err(DropReason::InternalTable),
+        // Stages say neither; what they let through they have noted in the case.
+        Some(Verdict::Observe(_)) | None => Err(DropReason::InternalTable),
     }
 }
 

@@ -254,12 +254,7 @@ struct Found<P> {
 /// Judges a fragment by those before it; a later one takes on what the first one said.
 #[inline(always)]
 pub fn gather<T: Tables + Fragments>(tables: &T, case: &mut Case) -> Result<(), DropReason> {
-    if case.place.network.flags & NETWORK_DROPS_FRAGMENTS != 0 {
-        return Err(DropReason::FragmentDenied);
-    }
-    if is_unfit(case) {
-        return Err(DropReason::FragmentTiny);
-    }
+    refuse_unfit(case.place.network.flags, &case.packet)?;
     let now_ms = milliseconds(tables);
     let found = find(tables, case, now_ms);
     if case.packet.piece.is_later() {
@@ -279,11 +274,23 @@ pub fn gather<T: Tables + Fragments>(tables: &T, case: &mut Case) -> Result<(), 
     }
 }
 
+/// Refuses what takes no other fragment to be seen as wrong, in a network with these flags.
+#[inline(always)]
+pub(crate) const fn refuse_unfit(flags: u32, packet: &Packet) -> Result<(), DropReason> {
+    if flags & NETWORK_DROPS_FRAGMENTS != 0 {
+        Err(DropReason::FragmentDenied)
+    } else if is_unfit(packet) {
+        Err(DropReason::FragmentTiny)
+    } else {
+        Ok(())
+    }
+}
+
 /// True for a first fragment whose transport header is cut off, or lies where a later one may reach it.
 #[inline(always)]
-const fn is_unfit(case: &Case) -> bool {
-    let piece = &case.packet.piece;
-    piece.tiny != 0 || !piece.is_later() && piece.protocol != case.packet.protocol
+const fn is_unfit(packet: &Packet) -> bool {
+    let piece = &packet.piece;
+    piece.tiny != 0 || !piece.is_later() && piece.protocol != packet.protocol
 }
 
 /// Remembers a first fragment that has passed.

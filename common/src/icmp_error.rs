@@ -58,7 +58,8 @@ pub fn meet<T: Tables>(tables: &T, case: &mut Case) -> Result<(), DropReason> {
         case.identity.peer = receiver;
     } else if receiver.device.0 == case.identity.device.device.0 {
         // The same device, and perhaps an address behind it: what rules it is the receiver's.
-        case.identity.device = receiver;
+        let observes = case.identity.device.observes & receiver.observes;
+        case.identity.device = Party { observes, ..receiver };
     } else {
         return Err(DropReason::IcmpErrorUnrelated);
     }
@@ -75,19 +76,27 @@ where
     let (device, peer) = (case.identity.device.device, case.identity.peer.device);
     // On the way down the device is told about what it sent; on the way up it tells about what it was sent.
     case.key = key(case, device, !sender_told);
-    if !is_live(tables, case, true)? {
-        if peer.is_none() {
-            return Err(DropReason::IcmpErrorUnrelated);
-        }
+    let mut related = is_live(tables, case, true)?;
+    if !related && !peer.is_none() {
         case.key = key(case, peer, sender_told);
-        if !is_live(tables, case, false)? {
-            return Err(DropReason::IcmpErrorUnrelated);
-        }
+        related = is_live(tables, case, false)?;
+    }
+    if !related {
+        refuse_unrelated(case)?;
     }
     if !matches!(case.course, Course::Returning) && !is_within_budget(tables, device) {
         return Err(DropReason::IcmpErrorRate);
     }
     Ok(Pass::IcmpError)
+}
+
+/// About no flow that is known. What comes back from the core was let through at an access interface, or never was.
+#[inline(always)]
+const fn refuse_unrelated(case: &mut Case) -> Result<(), DropReason> {
+    if matches!(case.course, Course::Returning) {
+        return Err(DropReason::IcmpErrorUnrelated);
+    }
+    case.refuse(DropReason::IcmpErrorUnrelated)
 }
 
 /// The key of the flow that the packet inside belongs to, as `local` sees it.

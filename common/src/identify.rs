@@ -6,16 +6,17 @@
 use crate::abi::key::VLAN_OTHER;
 use crate::abi::map::NETWORK_CAPACITY;
 use crate::abi::value::{
-    DEVICE_MAC_BOUND, DEVICE_REPAIR, IDENTITY_BEHIND, IDENTITY_NESTED, IDENTITY_ROW, NETWORK_PASSES_OPTIONS,
-    OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, ROLE_HOST_PASSES, ROLE_WITNESS, SCOPE_ENDPOINT,
-    SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST, TRANSIT_PASS,
+    DEVICE_MAC_BOUND, DEVICE_OBSERVES, DEVICE_REPAIR, IDENTITY_BEHIND, IDENTITY_NESTED, IDENTITY_ROW,
+    NETWORK_PASSES_OPTIONS, OWNER_BY_TEID, ROLE_ACCESS, ROLE_CORE, ROLE_HOST_PASSES, ROLE_WITNESS,
+    SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_HOST, TRANSIT_PASS,
 };
 use crate::abi::{
     Addr, AddressKey, Device, Epoch, Generation, Network, NetworkId, ProfileId, Subinterface, SubinterfaceKey,
 };
 use crate::case::{Case, Confined, Course, Party};
-use crate::decide::Tables;
+use crate::decide::{self, Tables};
 use crate::engine::Step;
+use crate::fragment;
 use crate::neighbour;
 use crate::parse::{Kind, Packet};
 use crate::search;
@@ -157,15 +158,22 @@ impl Place {
         }
         if from_pool {
             case.evidence.direction = Direction::Uplink;
-            case.course = self.sent_by_device(tables, case, to_pool)?;
-            return self.refuse_options(&case.packet).map(|()| None);
+            case.course = self.sent_by_device(tables, case, destination)?;
+            return self.go_on(case);
         }
         if to_pool {
             case.evidence.direction = Direction::Downlink;
             case.course = self.sent_to_device(tables, case, source)?;
-            return self.refuse_options(&case.packet).map(|()| None);
+            return self.go_on(case);
         }
         self.transit(tables, case, source, destination).map(Some)
+    }
+
+    /// What is of a device is decided on next; of nobody there is nothing more to ask.
+    #[inline(always)]
+    fn go_on(&self, case: &Case) -> Step {
+        self.refuse_options(&case.packet)?;
+        Ok(if case.would == 0 { None } else { Some(Pass::Transit) })
     }
 
     /// Options steer routers and firewalls on the way; devices have no use for them unless their network says so.
@@ -180,12 +188,16 @@ impl Place {
         &self,
         tables: &T,
         case: &mut Case,
-        to_pool: bool,
+        destination: u32,
     ) -> Result<Course, DropReason> {
-        let sender = party(tables, case, case.packet.source)?;
-        // A pool address that comes in from the core is somebody else's claim to it.
-        let nobody = if self.is_access() { DropReason::UnknownDevice } else { DropReason::SpoofedSource };
-        let (device, row, slot) = sender.ok_or(nobody)?;
+        let Some((device, row, slot)) = party(tables, case, case.packet.source)? else {
+            // A pool address that comes in from the core is somebody else's claim to it.
+            return if self.is_access() {
+                self.sent_by_nobody(tables, case, destination)
+            } else {
+                Err(DropReason::SpoofedSource)
+            };
+        };
         case.identity.device = device;
         case.evidence.device = device.device;
         if self.is_access() {
@@ -199,10 +211,18 @@ impl Place {
         if let Some(reason) = unreachable(case.packet.destination) {
             return Err(reason);
         }
-        if !to_pool {
+        if destination != SCOPE_POOL {
+            self.stay_in_network(tables, case, destination)?;
             return if self.is_access() { Ok(Course::Uplink) } else { Err(DropReason::SpoofedSource) };
         }
-        let (peer, ..) = party(tables, case, case.packet.destination)?.ok_or(DropReason::UnknownPeer)?;
+        let Some((peer, ..)) = party(tables, case, case.packet.destination)? else {
+            // What comes back from the core takes a flow to tell that a device has sent it.
+            return if self.is_access() {
+                self.sent_to_nobody(case, DropReason::UnknownPeer).map(|()| Course::Lateral)
+            } else {
+                Err(DropReason::UnknownPeer)
+            };
+        };
         case.identity.peer = peer;
         case.evidence.peer = peer.device;
         Ok(if self.is_access() { Course::Lateral } else { Course::Returning })
@@ -225,10 +245,82 @@ impl Place {
         if host_scope(tables, case.epoch, source, case.packet.source)? == SCOPE_POOL {
             return Err(DropReason::SpoofedSource);
         }
-        let (device, ..) = party(tables, case, case.packet.destination)?.ok_or(DropReason::UnknownDevice)?;
+        let Some((device, ..)) = party(tables, case, case.packet.destination)? else {
+            return self.sent_to_nobody(case, DropReason::UnknownDevice).map(|()| Course::Downlink);
+        };
         case.identity.device = device;
         case.evidence.device = device.device;
         Ok(Course::Downlink)
+    }
+
+    /// Into another network nothing is only observed.
+    #[inline(always)]
+    fn stay_in_network<T: Tables>(
+        &self,
+        tables: &T,
+        case: &mut Case,
+        destination: u32,
+    ) -> Result<(), DropReason> {
+        let observed = case.identity.device.observes != 0;
+        if observed && host_scope(tables, case.epoch, destination, case.packet.destination)? == SCOPE_POOL {
+            case.identity.device.observes = 0;
+        }
+        Ok(())
+    }
+
+    /// From an address that no device has, on the devices' side: passes where its network only observes, and
+    /// then no more than a device may send.
+    #[inline(always)]
+    fn sent_by_nobody<T: Tables>(
+        &self,
+        tables: &T,
+        case: &mut Case,
+        destination: u32,
+    ) -> Result<Course, DropReason> {
+        case.refuse(DropReason::UnknownDevice)?;
+        if let Some(reason) = unreachable(case.packet.destination) {
+            return Err(reason);
+        }
+        if destination == SCOPE_POOL {
+            self.meet_peer(tables, case)?;
+        } else {
+            match host_scope(tables, case.epoch, destination, case.packet.destination)? {
+                SCOPE_POOL => return Err(DropReason::UnknownDevice),
+                SCOPE_ENDPOINT => tunnel::past_its_interface(&case.packet)?,
+                _ => {}
+            }
+        }
+        let packet = &case.packet;
+        if matches!(packet.kind, Kind::Ports) {
+            decide::not_control(packet.protocol, packet.destination_port)?;
+        }
+        self.understood(packet).map(|()| Course::Uplink)
+    }
+
+    /// A device that enforces does so against nobody, too.
+    #[inline(always)]
+    fn meet_peer<T: Tables>(&self, tables: &T, case: &mut Case) -> Result<(), DropReason> {
+        if let Some((peer, ..)) = party(tables, case, case.packet.destination)? {
+            case.identity.peer = peer;
+            case.evidence.peer = peer.device;
+        }
+        case.refuse(DropReason::UnknownDevice)
+    }
+
+    /// To an address of the pool that no device has: as above.
+    #[inline(always)]
+    fn sent_to_nobody(&self, case: &mut Case, reason: DropReason) -> Result<(), DropReason> {
+        case.refuse(reason)?;
+        self.understood(&case.packet)
+    }
+
+    /// Refuses what nobody can decide on. Without a device there is nothing to put fragments in order by.
+    #[inline(always)]
+    fn understood(&self, packet: &Packet) -> Result<(), DropReason> {
+        if packet.piece.is_fragment() {
+            return fragment::refuse_unfit(self.network.flags, packet);
+        }
+        if matches!(packet.kind, Kind::IcmpError) { Ok(()) } else { decide::decidable(packet.kind) }
     }
 
     /// Traffic of no device: the interface's setting decides, but never with an address of any pool.
@@ -328,7 +420,8 @@ pub fn party<'t, T: Tables>(
     let (since, rule_set) = versions.at(case.epoch.generation);
     case.identity.latest = newest(case.identity.latest, since);
     let confined = confined(tables, device);
-    Ok(Some((Party { device: device.device, profile, rule_set, behind, confined }, device, slot)))
+    let observes = (device.flags & DEVICE_OBSERVES) as u32;
+    Ok(Some((Party { device: device.device, profile, rule_set, behind, confined, observes }, device, slot)))
 }
 
 /// What applies to a device now; the clock is read for those only of which something known gets too old.

@@ -65,7 +65,9 @@ fn may_claim<T: Tables>(tables: &T, case: &mut Case, place: &Place, address: Add
     if !place.is_access() {
         return Err(DropReason::SpoofedNeighbour);
     }
-    let (device, row, _) = party(tables, case, address)?.ok_or(DropReason::UnknownDevice)?;
+    let Some((device, row, _)) = party(tables, case, address)? else {
+        return case.refuse(DropReason::UnknownDevice);
+    };
     case.evidence.device = device.device;
     // What lies behind a device is reached through it, not on this link: only its own addresses are.
     if device.behind == 0 && bound_here(row, case) { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }

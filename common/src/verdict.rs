@@ -115,6 +115,87 @@ numbered! {
     }
 }
 
+/// Who refuses a packet, and so may as well only observe it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RefusedBy {
+    /// What no policy allows, or a word that beats policy: there is nothing to rehearse.
+    Engine,
+    /// The network, for want of a device, and the device at the other end.
+    Network,
+    /// The devices at both ends, as far as they are devices.
+    Ends,
+}
+
+impl DropReason {
+    /// Who refuses for this reason.
+    #[inline(always)]
+    pub const fn refused_by(self) -> RefusedBy {
+        match self {
+            Self::UnknownDevice => RefusedBy::Network,
+            Self::IcmpErrorUnrelated
+            | Self::ConditionPosture
+            | Self::ConditionPlace
+            | Self::UnknownPeer
+            | Self::NoRule
+            | Self::SegmentDenied
+            | Self::Unsolicited
+            | Self::FlowTableFull => RefusedBy::Ends,
+            Self::MalformedEthernet
+            | Self::MalformedArp
+            | Self::MalformedIpv4
+            | Self::MalformedIpv6
+            | Self::MalformedTcp
+            | Self::MalformedUdp
+            | Self::MalformedSctp
+            | Self::MalformedIcmp
+            | Self::MalformedNeighbour
+            | Self::UnsupportedEthertype
+            | Self::UnsupportedVlanDepth
+            | Self::UnsupportedExtension
+            | Self::UnsupportedProtocol
+            | Self::UnsupportedIcmp
+            | Self::FragmentDenied
+            | Self::UnknownVlan
+            | Self::SpoofedSource
+            | Self::SpoofedNeighbour
+            | Self::MartianSource
+            | Self::MartianDestination
+            | Self::Multicast
+            | Self::Broadcast
+            | Self::Dhcp
+            | Self::Never
+            | Self::TransitDenied
+            | Self::NeighbourOffLink
+            | Self::NeighbourRole
+            | Self::InternalInterface
+            | Self::InternalTable
+            | Self::SpoofedTunnel
+            | Self::UnknownTunnel
+            | Self::GtpuPeer
+            | Self::GtpuMalformed
+            | Self::GtpuVersion
+            | Self::GtpuPrime
+            | Self::GtpuMessage
+            | Self::GtpuExtension
+            | Self::GtpuTeidZero
+            | Self::GtpuInner
+            | Self::GtpuNested
+            | Self::GtpuOuterFragment
+            | Self::ControlProtocol
+            | Self::Quarantined
+            | Self::MalformedFragment
+            | Self::FragmentEarly
+            | Self::FragmentOverlap
+            | Self::FragmentRepeated
+            | Self::FragmentTiny
+            | Self::FragmentRewrite
+            | Self::FragmentQuota
+            | Self::IpOptions
+            | Self::IcmpErrorRate => RefusedBy::Engine,
+        }
+    }
+}
+
 numbered! {
     /// Which way a packet goes, from the device's point of view.
     Direction {
@@ -131,49 +212,59 @@ pub enum Verdict {
     Pass(Pass),
     /// Ends here.
     Drop(DropReason),
+    /// Goes on to the kernel, although policy refuses it: everybody who does only observes.
+    Observe(DropReason),
 }
 
 impl Verdict {
     const DROP_BIT: u16 = 0x100;
+    const OBSERVE_BIT: u16 = 0x200;
 
     /// The verdict as one number, for events.
     pub const fn code(self) -> u16 {
         match self {
             Self::Pass(pass) => pass as u16,
             Self::Drop(reason) => Self::DROP_BIT | reason as u16,
+            Self::Observe(reason) => Self::OBSERVE_BIT | reason as u16,
         }
     }
 
     /// The verdict with this number.
     #[inline(always)]
     pub const fn from_code(code: u16) -> Option<Self> {
-        if code >= 2 * Self::DROP_BIT {
-            return None;
-        }
         let number = code as u8;
-        if code & Self::DROP_BIT == 0 {
-            match Pass::from_number(number) {
+        if code & !0xff == 0 {
+            return match Pass::from_number(number) {
                 Some(pass) => Some(Self::Pass(pass)),
                 None => None,
-            }
-        } else {
-            match DropReason::from_number(number) {
-                Some(reason) => Some(Self::Drop(reason)),
-                None => None,
-            }
+            };
+        }
+        let Some(reason) = DropReason::from_number(number) else { return None };
+        match code & !0xff {
+            Self::DROP_BIT => Some(Self::Drop(reason)),
+            Self::OBSERVE_BIT => Some(Self::Observe(reason)),
+            _ => None,
         }
     }
 
     /// True if the packet goes on.
     pub const fn passes(self) -> bool {
-        matches!(self, Self::Pass(_))
+        matches!(self, Self::Pass(_) | Self::Observe(_))
+    }
+
+    /// Why policy refuses the packet, whether it goes on or not; nothing if it does not.
+    pub const fn refusal(self) -> Option<DropReason> {
+        match self {
+            Self::Pass(_) => None,
+            Self::Drop(reason) | Self::Observe(reason) => Some(reason),
+        }
     }
 
     /// The label of the reason.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pass(pass) => pass.as_str(),
-            Self::Drop(reason) => reason.as_str(),
+            Self::Drop(reason) | Self::Observe(reason) => reason.as_str(),
         }
     }
 }
@@ -214,7 +305,9 @@ mod tests {
         for (index, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index + 1);
             assert_eq!(DropReason::from_number(*reason as u8), Some(*reason));
-            assert_eq!(Verdict::from_code(Verdict::Drop(*reason).code()), Some(Verdict::Drop(*reason)));
+            for verdict in [Verdict::Drop(*reason), Verdict::Observe(*reason)] {
+                assert_eq!(Verdict::from_code(verdict.code()), Some(verdict));
+            }
         }
         for (index, pass) in Pass::ALL.iter().enumerate() {
             assert_eq!(*pass as usize, index);
@@ -222,6 +315,7 @@ mod tests {
         }
         assert_eq!(Verdict::from_code(0x1ff), None);
         assert_eq!(Verdict::from_code(0x200), None);
+        assert_eq!(Verdict::from_code(0x300 | DropReason::NoRule as u16), None);
     }
 
     #[test]

@@ -42,6 +42,9 @@ impl Counters {
                 Verdict::Drop(reason) => {
                     (&raw mut (*counters).dropped).cast::<Count>().add(bounded::<LAST_REASON>(reason as u32))
                 }
+                Verdict::Observe(reason) => {
+                    (&raw mut (*counters).observed).cast::<Count>().add(bounded::<LAST_REASON>(reason as u32))
+                }
             }
         };
         // SAFETY: as above.
@@ -58,7 +61,7 @@ fn count(cell: &mut Count, arrival: &Arrival) {
     cell.bytes += arrival.length as u64;
 }
 
-/// Tells of a drop or of a flow's first packet, if the budget allows; the verdict stands either way.
+/// Tells of a drop, of what would be one, or of a flow's first packet, if the budget allows; the verdict stands either way.
 #[inline(always)]
 pub(crate) fn report(case: &Case, verdict: Verdict) {
     if !is_worth_telling(verdict) && !tells_all() {
@@ -83,7 +86,7 @@ pub(crate) fn report(case: &Case, verdict: Verdict) {
 #[inline(always)]
 const fn is_worth_telling(verdict: Verdict) -> bool {
     match verdict {
-        Verdict::Drop(_) | Verdict::Pass(Pass::Opened | Pass::WitnessAlarm) => true,
+        Verdict::Drop(_) | Verdict::Observe(_) | Verdict::Pass(Pass::Opened | Pass::WitnessAlarm) => true,
         Verdict::Pass(
             Pass::Transit
             | Pass::Neighbour

@@ -26,6 +26,9 @@ pub(crate) fn tables(compiled: &Compiled) -> String {
         .unwrap();
     }
     for (id, facts) in &tables.networks {
+        if facts.flags != 0 {
+            writeln!(out, "network {} flags {}", network(*id), facts.flags).unwrap();
+        }
         for (what, ranges) in [("scope", &facts.scopes), ("prefix", &facts.prefixes)] {
             for range in ranges {
                 writeln!(out, "{what} {} {}-{} {}", network(*id), range.first, range.last, range.scope)

@@ -16,6 +16,7 @@ mod dissect;
 mod flaw;
 mod intent;
 mod link;
+mod observe;
 mod piece;
 mod place;
 mod quarantine;
@@ -76,6 +77,8 @@ struct Subject<'f> {
     device: Option<String>,
     peer: Option<String>,
     rule: Option<String>,
+    /// Why it would be dropped if somebody did more than watch.
+    would: Option<Refusal>,
 }
 
 impl<'p> Oracle<'p> {
@@ -140,11 +143,12 @@ impl<'p> Oracle<'p> {
             device: None,
             peer: None,
             rule: None,
+            would: None,
         };
         let answer = self.place(&mut subject);
-        let Subject { device, peer, rule, .. } = subject;
+        let Subject { device, peer, rule, would, .. } = subject;
         let (passes, reason) = match answer {
-            Ok(reason) => (true, reason),
+            Ok(reason) => (true, would.unwrap_or(reason)),
             Err(reason) => (false, reason),
         };
         Opinion { passes, reason, device, peer, rule }

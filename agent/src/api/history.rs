@@ -194,6 +194,15 @@ pub struct Plan {
     pub ruleless: Vec<String>,
     /// Devices that would be gone.
     pub removed: Vec<String>,
+    /// Devices that are only observed now and would be enforced.
+    #[serde(default)]
+    pub enforced: u64,
+    /// Devices that are enforced now and would only be observed.
+    #[serde(default)]
+    pub observed: u64,
+    /// Packets per second of all that are only observed now which policy refuses, and which pass.
+    #[serde(default)]
+    pub refused_per_second: f64,
     /// Packets per second that the flows which would be cut carried lately.
     pub packets_per_second: f64,
     /// Over how many seconds that was measured, up to ten minutes; 0 if it was not.

@@ -268,7 +268,7 @@ impl Events {
     fn holds(self, record: &Record) -> bool {
         match record.event {
             EventKind::Gap => true,
-            EventKind::Drop | EventKind::Witness => self == Self::Drops,
+            EventKind::Drop | EventKind::WouldDrop | EventKind::Witness => self == Self::Drops,
             EventKind::FlowOpen | EventKind::FlowEnd | EventKind::Flow => self == Self::Flows,
         }
     }

@@ -54,6 +54,8 @@ pub mod path {
 pub enum Health {
     /// Everything that is configured is enforced. Exit code 0.
     Enforcing,
+    /// Nothing is missing, and policy says that some devices are only observed. Exit code 1.
+    Observing,
     /// Something is missing or was lost. Exit code 1.
     Degraded,
     /// Nothing is attached. Exit code 2.
@@ -77,6 +79,9 @@ pub struct Status {
     pub version: String,
     /// Interfaces, as configured.
     pub interfaces: Vec<InterfaceStatus>,
+    /// Networks with devices that are only observed.
+    #[serde(default)]
+    pub observing: Vec<Observing>,
     /// Objects in force by kind.
     pub objects: BTreeMap<String, usize>,
     /// Devices in quarantine.
@@ -146,6 +151,17 @@ pub struct Fill {
     pub capacity: u64,
 }
 
+/// A network that only observes, with the devices of its stricter segments.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Observing {
+    /// Its name.
+    pub network: String,
+    /// Devices that are only observed.
+    pub observed: u64,
+    /// Devices that are enforced all the same.
+    pub enforced: u64,
+}
+
 /// One configured interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InterfaceStatus {
@@ -168,6 +184,9 @@ pub struct InterfaceStatus {
     pub dropped: u64,
     /// Dropped by reason, only what is not 0.
     pub reasons: BTreeMap<String, u64>,
+    /// Passed although policy refuses it, by reason, only what is not 0; part of `passed`.
+    #[serde(default)]
+    pub would_drop: BTreeMap<String, u64>,
     /// Packets per second over the last few seconds.
     pub packets_per_second: f64,
 }
@@ -357,9 +376,15 @@ pub struct DeviceReport {
     pub written: String,
     /// Live flows.
     pub flows: u64,
+    /// `enforce`, or `observe` if what its policy refuses passes.
+    #[serde(default)]
+    pub mode: String,
     /// Remembered drops by reason.
     pub drops: BTreeMap<String, u64>,
-    /// Id of the last remembered drop.
+    /// Remembered packets that passed and would have been dropped, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub would_drop: BTreeMap<String, u64>,
+    /// Id of the last remembered of both.
     pub last_drop: Option<String>,
     /// Its quarantine, if it is in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! `bulkhead describe`: all that is known of one object.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -117,6 +118,7 @@ fn network(policy: &Policy, network: &Network) -> Found {
         let addresses = list(service.addresses.iter().map(|address| address.value));
         fact(format!("service {name}"), format!("{addresses} · {}", list(&service.ports)))
     }));
+    facts.push(fact("mode", network.mode.as_str()));
     facts.push(fact("never", list_or_dash(&network.never)));
     facts.push(fact("devices", grouped(devices.count() as u64)));
     (network.at.to_string(), facts)
@@ -129,12 +131,23 @@ fn segment(policy: &Policy, segment: &Segment) -> Found {
     let about = about.filter(|rules| members.iter().any(|device| rules.is_about(device)));
     let facts = vec![
         fact("members", labels(&segment.members)),
+        fact("mode", mode(segment)),
         fact("devices", some_of(members.iter().map(|device| &device.name))),
         fact("policies", list_or_dash(about.map(|rules| &rules.name))),
         fact("never", list_or_dash(&segment.never)),
         fact("repair", segment.repair.as_ref().map_or_else(|| "-".to_owned(), |rule| repair(policy, rule))),
     ];
     (segment.at.to_string(), facts)
+}
+
+/// What is said of enforcing its devices, and which go first.
+fn mode(segment: &Segment) -> String {
+    let mode = segment.mode.as_ref().map_or("its network's", |mode| mode.value.as_str());
+    let Some(canary) = &segment.canary else { return mode.to_owned() };
+    let share = canary.share.as_ref().map(|share| share.value.to_string());
+    let chosen = canary.labels.as_ref().map(|chosen| labels(&chosen.value));
+    let first: Vec<String> = share.into_iter().chain(chosen).collect();
+    format!("{mode}, enforced first {}", first.join(" and "))
 }
 
 /// What its devices may still call from quarantine.
@@ -218,7 +231,8 @@ fn print_device(report: &DeviceReport, basis: &Basis, device: &Device, out: &mut
         writeln!(out, "  behind it {}", prefixes(&device.framed_routes))?;
     }
     let segment = report.segment.as_deref().unwrap_or("no segment");
-    writeln!(out, "  {segment} ENFORCE · {} · written {}", labels(&report.labels), report.written)?;
+    let mode = report.mode.to_uppercase();
+    writeln!(out, "  {segment} {mode} · {} · written {}", labels(&report.labels), report.written)?;
     writeln!(out, "  enters by {}", entrance(basis, device))?;
     let rules = if report.rules.is_empty() {
         "none: everything is denied".to_owned()
@@ -235,9 +249,10 @@ fn print_device(report: &DeviceReport, basis: &Basis, device: &Device, out: &mut
     if let Some(quarantine) = &report.quarantine {
         writeln!(out, "  QUARANTINE {}", quarantine::sentence(quarantine))?;
     }
-    let drops: Vec<String> =
-        report.drops.iter().map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
-    let drops = if drops.is_empty() { "none".to_owned() } else { drops.join(", ") };
+    let drops = by_reason(&report.drops);
+    if !report.would_drop.is_empty() {
+        writeln!(out, "  passed and would have been dropped: {}", by_reason(&report.would_drop))?;
+    }
     let last = report.last_drop.as_ref().map(|id| format!(" · last #{id}: bulkhead explain {id}"));
     writeln!(
         out,
@@ -246,6 +261,12 @@ fn print_device(report: &DeviceReport, basis: &Basis, device: &Device, out: &mut
         last.unwrap_or_default()
     )?;
     Ok(())
+}
+
+fn by_reason(counts: &BTreeMap<String, u64>) -> String {
+    let each: Vec<String> =
+        counts.iter().map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
+    if each.is_empty() { "none".to_owned() } else { each.join(", ") }
 }
 
 fn entrance(basis: &Basis, device: &Device) -> String {

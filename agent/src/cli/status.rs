@@ -1,5 +1,6 @@
 //! `bulkhead status`: is everything enforced? Exit code 0 yes, 1 degraded, 2 no.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -11,7 +12,9 @@ use super::quarantine::sentence;
 use super::settings::Settings;
 use super::{COULD_NOT_RUN, Format, REFUSED};
 use crate::api::client::{Client, Unanswered};
-use crate::api::types::{GuardState, GuardStatus, Health, InterfaceStatus, Pending, Status, Waiting, path};
+use crate::api::types::{
+    GuardState, GuardStatus, Health, InterfaceStatus, Observing, Pending, Status, Waiting, path,
+};
 use crate::datapath::{Datapath, attachments};
 use crate::runtime;
 use crate::sink::{clock, grouped};
@@ -35,7 +38,7 @@ pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Res
     }
     Ok(match status.health {
         Health::Enforcing => ExitCode::SUCCESS,
-        Health::Degraded => ExitCode::from(REFUSED),
+        Health::Degraded | Health::Observing => ExitCode::from(REFUSED),
         Health::NotEnforcing => ExitCode::from(COULD_NOT_RUN),
     })
 }
@@ -63,6 +66,7 @@ fn without_agent(error: &anyhow::Error, settings: &Settings, out: &mut dyn Write
 fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
     let health = match status.health {
         Health::Enforcing => "ENFORCING",
+        Health::Observing => "OBSERVING",
         Health::Degraded => "DEGRADED",
         Health::NotEnforcing => "NOT ENFORCING",
     };
@@ -86,6 +90,7 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
             "  the policy folder is held since the rollback; `bulkhead resume` lets it apply itself"
         )?;
     }
+    status.observing.iter().try_for_each(|observing| print_observing(observing, out))?;
     let shut = status.quarantine.iter();
     shut.map(sentence).try_for_each(|sentence| writeln!(out, "  quarantine {sentence}"))?;
     status.interfaces.iter().try_for_each(|interface| print_interface(interface, out))?;
@@ -114,15 +119,38 @@ fn print_interface(interface: &InterfaceStatus, out: &mut dyn Write) -> Result<(
         interface.transit
     )?;
     if !interface.reasons.is_empty() {
-        let mut reasons: Vec<_> = interface.reasons.iter().collect();
-        reasons.sort_by(|a, b| b.1.cmp(a.1));
-        let each: Vec<String> =
-            reasons.iter().map(|(reason, count)| format!("{reason} {}", grouped(**count))).collect();
-        writeln!(out, "    {}", each.join(" · "))?;
+        writeln!(out, "    {}", most_first(&interface.reasons))?;
+    }
+    if !interface.would_drop.is_empty() {
+        let would: u64 = interface.would_drop.values().sum();
+        let reasons = most_first(&interface.would_drop);
+        writeln!(out, "    of what passed, {} would drop: {reasons}", grouped(would))?;
     }
     if interface.reasons.contains_key(DropReason::GtpuOuterFragment.as_str()) {
         writeln!(out, "    {PIECES}")?;
     }
+    Ok(())
+}
+
+/// `no_rule 14 · unsolicited 2`
+fn most_first(counts: &BTreeMap<String, u64>) -> String {
+    let mut counts: Vec<_> = counts.iter().collect();
+    counts.sort_by(|a, b| b.1.cmp(a.1));
+    let each = counts.iter().map(|(reason, count)| format!("{reason} {}", grouped(**count)));
+    each.collect::<Vec<_>>().join(" · ")
+}
+
+fn print_observing(observing: &Observing, out: &mut dyn Write) -> Result<()> {
+    let Observing { network, observed, enforced } = observing;
+    let enforced = match enforced {
+        0 => String::new(),
+        some => format!(", {} enforced", grouped(*some)),
+    };
+    writeln!(
+        out,
+        "  ! {network} only observes: what policy refuses passes, of {} devices and of unknown ones{enforced}",
+        grouped(*observed)
+    )?;
     Ok(())
 }
 

@@ -114,9 +114,31 @@ fn tell(plan: &Plan, out: &mut dyn Write) -> Result<()> {
         names(&plan.ruleless),
         names(&plan.removed)
     )?;
+    modes(plan, out)?;
     plan.beyond.iter().try_for_each(|sentence| writeln!(out, "guard plan {id} {sentence}"))?;
     if !plan.beyond.is_empty() {
         writeln!(out, "  if this is meant: the same command with --accept {id}")?;
+    }
+    Ok(())
+}
+
+/// Who is enforced from then on, and who no more.
+fn modes(plan: &Plan, out: &mut dyn Write) -> Result<()> {
+    let Plan { id, enforced, observed, refused_per_second, .. } = plan;
+    if *enforced > 0 {
+        writeln!(
+            out,
+            "plan {id}: begins to enforce {} devices; of all that are observed, policy refused {refused_per_second:.1} \
+             packets/s that passed",
+            grouped(*enforced)
+        )?;
+    }
+    if *observed > 0 {
+        let devices = grouped(*observed);
+        writeln!(
+            out,
+            "plan {id}: no longer enforces {devices} devices: what policy refuses them would pass"
+        )?;
     }
     Ok(())
 }

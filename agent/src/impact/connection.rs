@@ -64,7 +64,7 @@ impl Connection {
         let guarded = |place: &Place| tables.subinterfaces.keys().any(|known| known.ifindex == place.ifindex);
         self.places(host, routes).into_iter().filter(|(_, place)| guarded(place)).find_map(|(name, place)| {
             match image.judge_packet(self.packet(place), place.ifindex).0 {
-                Verdict::Pass(_) => None,
+                Verdict::Pass(_) | Verdict::Observe(_) => None,
                 Verdict::Drop(reason) => Some(format!(
                     "would cut the connection it is made from: {} → {} port {} on {name} ({})",
                     self.client.0,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bulkhead_common::abi::value::DEVICE_OBSERVES;
 use bulkhead_common::abi::{DeviceId, PortRange, ProfileId};
 
 use crate::policy::{Compiled, Name};
@@ -16,6 +17,10 @@ pub struct Devices {
     pub ruleless: Vec<Name>,
     /// Those that would be gone.
     pub removed: Vec<Name>,
+    /// How many are only observed now and would be enforced.
+    pub enforced: u64,
+    /// How many are enforced now and would only be observed.
+    pub observed: u64,
 }
 
 impl Devices {
@@ -31,6 +36,8 @@ impl Devices {
             total: names().count() as u64,
             ruleless: names().filter(|(id, name)| loses(id, name)).map(|(_, name)| name.clone()).collect(),
             removed: names().filter(|(_, name)| gone(name)).map(|(_, name)| name.clone()).collect(),
+            enforced: names().filter(|(_, name)| modes(before, after, name) == [true, false]).count() as u64,
+            observed: names().filter(|(_, name)| modes(before, after, name) == [false, true]).count() as u64,
         }
     }
 
@@ -47,6 +54,15 @@ fn is_open(ports: &[PortRange]) -> bool {
 
 fn opens(peer: &Callable) -> bool {
     is_open(&peer.ports) || peer.behind.iter().any(|local| is_open(&local.ports))
+}
+
+/// Whether a device is only observed, before and after; one that is not there is not.
+fn modes(before: &Compiled, after: &Compiled, name: &Name) -> [bool; 2] {
+    let devices = [before, after].map(|compiled| compiled.device(name).map(|(_, row)| row.flags));
+    match devices {
+        [Some(before), Some(after)] => [before, after].map(|flags| flags & DEVICE_OBSERVES != 0),
+        [None, _] | [_, None] => [false; 2],
+    }
 }
 
 /// Profiles with at least one rule, at either end.

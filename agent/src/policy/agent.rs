@@ -98,6 +98,11 @@ impl Percent {
         (hundredths <= 10_000).then_some(Self(hundredths))
     }
 
+    /// True if one of many with this evenly spread number belongs to the share.
+    pub(crate) fn holds(self, drawn: u64) -> bool {
+        drawn % 10_000 < u64::from(self.0)
+    }
+
     /// True if `part` of `whole` is more than this share; of nothing, nothing is.
     pub fn is_exceeded(self, part: u64, whole: u64) -> bool {
         u128::from(part) * 10_000 > u128::from(whole) * u128::from(self.0)

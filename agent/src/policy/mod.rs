@@ -13,6 +13,7 @@
 mod address;
 mod agent;
 mod attribute;
+mod canary;
 mod compile;
 mod condition;
 mod diagnostic;
@@ -43,6 +44,7 @@ pub use agent::{
     PIN_DIR, Percent, Role, Transit,
 };
 pub use attribute::{Attribute, AttributeKey, Attributes, Source, UNKNOWN_AGE};
+pub use canary::Canary;
 pub use compile::{
     CLOSE_THE_GAP, Catalogue, Compiled, Confinement, Ids, LateralGap, ProfileName, RuleName, compile,
     device_ranges, lateral_gaps, merged,
@@ -60,9 +62,9 @@ pub use judge::{
 pub(crate) use judge::{first_packet, host as host_in};
 pub use location::{Located, Location, SourceFile};
 pub use model::{
-    Between, Binding, Destination, Device, Direction, FragmentMode, Labels, Network, Policy, PolicyRules,
-    Remotes, Rule, Segment, Selector, Service, SimProfile, Subinterface, Subject, TeidRange, Test,
-    TestDevice, TestRemote, Timeouts, carries,
+    Between, Binding, Destination, Device, Direction, FragmentMode, Labels, Mode, Network, Policy,
+    PolicyRules, Remotes, Rule, Segment, Selector, Service, SimProfile, Subinterface, Subject, TeidRange,
+    Test, TestDevice, TestRemote, Timeouts, carries,
 };
 pub use name::Name;
 pub(crate) use name::nearest as nearest_name;

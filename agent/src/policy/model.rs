@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::attribute::{Attribute, AttributeKey, Attributes, Source};
+use super::canary::Canary;
 use super::condition::{Conditions, Knowledge, Plmn, Seen, Unmet};
 use super::location::{Located, Location};
 use super::name::Name;
@@ -152,6 +153,28 @@ pub struct Network {
     pub passes_options: bool,
     /// How long its flows live.
     pub timeouts: Timeouts,
+    /// Whether what policy refuses is dropped.
+    pub mode: Mode,
+}
+
+/// What becomes of a packet that policy refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is dropped.
+    Enforce,
+    /// It passes, and is told as one that would have been dropped. Nothing that policy has no say in
+    /// passes for that: spoofed, malformed, into another network.
+    Observe,
+}
+
+impl Mode {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+        }
+    }
 }
 
 /// How long flows live without a packet of their device; what is `None` is left to the engine.
@@ -266,6 +289,10 @@ pub struct Segment {
     pub never: Vec<Port>,
     /// What its devices may still call from quarantine, if whoever puts them there says so.
     pub repair: Option<Rule>,
+    /// As [`Network::mode`], for its devices; `None` is their network's. Never looser than that.
+    pub mode: Option<Located<Mode>>,
+    /// Which of its devices are enforced first, while the others are observed.
+    pub canary: Option<Canary>,
 }
 
 /// One SIM.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::judge::By;
 use super::told::Told;
-use crate::telemetry::{Label, Outcome};
+use crate::telemetry::{EventKind, Label, Outcome};
 
 /// What became of packets.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -16,6 +16,9 @@ pub struct Tally {
     pub packets: u64,
     /// Those that went on.
     pub passed: u64,
+    /// Of these, those that policy refuses, and nobody enforces it.
+    #[serde(skip_serializing_if = "is_none")]
+    pub would_drop: u64,
     /// The others.
     pub dropped: u64,
     /// By reason, of both.
@@ -29,10 +32,15 @@ impl Tally {
             Some(Outcome::Pass) => self.passed += 1,
             Some(Outcome::Drop) | None => self.dropped += 1,
         }
+        self.would_drop += u64::from(told.record.event == EventKind::WouldDrop);
         if let Some(reason) = &told.record.reason {
             *self.reasons.entry(reason.clone()).or_default() += 1;
         }
     }
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What became of one device's packets; without a device, of those that are about none.

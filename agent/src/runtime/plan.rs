@@ -76,6 +76,9 @@ impl Engine {
             devices: impact.devices.total,
             ruleless: names(&impact.devices.ruleless),
             removed: names(&impact.devices.removed),
+            enforced: impact.devices.enforced,
+            observed: impact.devices.observed,
+            refused_per_second: self.rates.refused(),
             packets_per_second,
             measured_seconds,
             beyond: Vec::new(),
@@ -170,7 +173,8 @@ fn exceeding(allowed: Percent, part: u64, whole: u64) -> Option<String> {
 }
 
 fn id(from: u64, content: &str, plan: &Plan) -> String {
-    let numbers = [from, plan.flows, plan.flows_cut, plan.flows_unknown, plan.devices].map(|n| n.to_string());
+    let numbers = [from, plan.flows, plan.flows_cut, plan.flows_unknown, plan.devices, plan.observed];
+    let numbers = numbers.map(|n| n.to_string());
     let lists = [&plan.ruleless, &plan.removed, &plan.beyond].map(|list| list.join("\n"));
     let parts = numbers.iter().chain(&lists).map(String::as_str);
     let digest = digest_of(parts.chain([content]));

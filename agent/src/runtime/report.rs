@@ -12,22 +12,29 @@ use super::attributes::sentences;
 use super::engine::Engine;
 use super::surroundings;
 use crate::api::types::{
-    DeviceReport, EventsStatus, Fill, GuardState, GuardStatus, Health, InterfaceStatus, Object, Status,
+    DeviceReport, EventsStatus, Fill, GuardState, GuardStatus, Health, InterfaceStatus, Object, Observing,
+    Status,
 };
 use crate::datapath::{self, Attachment, Datapath};
 use crate::guard::Found;
-use crate::policy::{CLOSE_THE_GAP, Device, Downlink, Interface, Role, Transit, lateral_gaps};
-use crate::telemetry::{Clock, Filter, Label};
+use crate::policy::{CLOSE_THE_GAP, Device, Downlink, Interface, Mode, Network, Role, Transit, lateral_gaps};
+use crate::telemetry::{Clock, EventKind, Filter, Label};
 
 /// How long status tells of an alarm after the last packet.
 const ALARM_LASTS: Duration = Duration::from_secs(600);
 
-/// Packets per second by ifindex, between the last two looks.
+/// Packets per second, between the last two looks.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    last: BTreeMap<u32, (Instant, u64)>,
+    received: Series,
+    refused: Series,
     /// Alarms of witnesses, and when the last one rang.
     alarms: BTreeMap<u32, (u64, Instant)>,
+}
+
+#[derive(Debug, Default)]
+struct Series {
+    last: BTreeMap<u32, (Instant, u64)>,
     per_second: BTreeMap<u32, f64>,
 }
 
@@ -35,16 +42,27 @@ impl Rates {
     pub(super) fn observe(&mut self, counters: &BTreeMap<u32, Counters>) {
         let now = Instant::now();
         for (ifindex, counters) in counters {
-            let packets = counters.received.packets;
-            if let Some((then, before)) = self.last.insert(*ifindex, (now, packets)) {
-                let seconds = now.duration_since(then).as_secs_f64();
-                let rate = packets.saturating_sub(before) as f64 / seconds.max(f64::EPSILON);
-                self.per_second.insert(*ifindex, rate);
-            }
+            self.received.look(*ifindex, now, counters.received.packets);
+            self.refused.look(*ifindex, now, counters.observed_total().packets);
             let alarms = counters.of(Verdict::Pass(Pass::WitnessAlarm)).packets;
             if alarms > self.alarms.get(ifindex).map_or(0, |(known, _)| *known) {
                 self.alarms.insert(*ifindex, (alarms, now));
             }
+        }
+    }
+
+    /// What policy refused and nobody enforced, over all interfaces.
+    pub(super) fn refused(&self) -> f64 {
+        self.refused.per_second.values().sum()
+    }
+}
+
+impl Series {
+    fn look(&mut self, ifindex: u32, now: Instant, packets: u64) {
+        if let Some((then, before)) = self.last.insert(ifindex, (now, packets)) {
+            let seconds = now.duration_since(then).as_secs_f64();
+            let rate = packets.saturating_sub(before) as f64 / seconds.max(f64::EPSILON);
+            self.per_second.insert(ifindex, rate);
         }
     }
 }
@@ -67,9 +85,11 @@ impl Engine {
         let configured = self.agent.interfaces.iter();
         let interfaces: Vec<_> = configured.flat_map(|i| self.points(i, &seen)).collect();
         let problems = self.problems(&seen, &interfaces);
+        let observing = self.observing();
         Status {
-            health: health(&interfaces, &problems),
+            health: health(&interfaces, &problems, &observing),
             problems,
+            observing,
             revision: self.accepted.as_ref().map(|state| state.revision.clone()),
             generation: seen.generation,
             agent_since: self.since,
@@ -85,6 +105,21 @@ impl Engine {
             second_guard: self.guard_status(seen.guard.as_ref()),
             notes: self.notes(&seen.guard.map(|found| found.refused).unwrap_or_default()),
         }
+    }
+
+    /// Networks that do not enforce, by how many of their devices are enforced all the same.
+    fn observing(&self) -> Vec<Observing> {
+        let Some(in_force) = &self.in_force else { return Vec::new() };
+        let policy = &in_force.policy;
+        let networks = policy.networks().values().filter(|network| network.mode == Mode::Observe);
+        let of = |network: &Network| {
+            let devices = policy.devices().values().filter(|device| device.network.value == network.name);
+            let (observed, enforced): (Vec<_>, Vec<_>) =
+                devices.partition(|device| policy.mode_of(device) == Mode::Observe);
+            let [observed, enforced] = [observed, enforced].map(|devices| devices.len() as u64);
+            Observing { network: network.name.to_string(), observed, enforced }
+        };
+        networks.map(of).collect()
     }
 
     fn look(&self) -> Seen {
@@ -139,7 +174,7 @@ impl Engine {
     ) -> InterfaceStatus {
         let attached = seen.attachments.iter().find(|a| Some(a.point()) == point && !a.defunct);
         let counters = attached.and_then(|a| seen.counters.get(&a.point()));
-        let rate = attached.and_then(|a| self.rates.per_second.get(&a.point()));
+        let rate = attached.and_then(|a| self.rates.received.per_second.get(&a.point()));
         InterfaceStatus {
             name: interface.name.value.clone(),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
@@ -149,7 +184,8 @@ impl Engine {
             received: counters.map_or(0, |c| c.received.packets),
             passed: counters.map_or(0, |c| c.passed_total().packets),
             dropped: counters.map_or(0, |c| c.dropped_total().packets),
-            reasons: counters.map(reasons).unwrap_or_default(),
+            reasons: counters.map(|c| reasons(c, Verdict::Drop)).unwrap_or_default(),
+            would_drop: counters.map(|c| reasons(c, Verdict::Observe)).unwrap_or_default(),
             packets_per_second: rate.copied().unwrap_or_default(),
         }
     }
@@ -258,11 +294,14 @@ impl Engine {
         let device = in_force.policy.devices().values().find(|device| device.name.as_str() == name)?;
         let filter = Filter { device: Some(Label::from(name)), ..Filter::default() };
         let drops = self.telemetry().drops(&filter, usize::MAX);
-        let mut by_reason = BTreeMap::new();
-        for drop in &drops {
-            let reason = drop.reason.as_ref().map(ToString::to_string).unwrap_or_default();
-            *by_reason.entry(reason).or_default() += drop.count.unwrap_or(1);
-        }
+        let by_reason = |wanted: EventKind| {
+            let mut counts = BTreeMap::new();
+            for drop in drops.iter().filter(|drop| drop.event == wanted) {
+                let reason = drop.reason.as_ref().map(ToString::to_string).unwrap_or_default();
+                *counts.entry(reason).or_default() += drop.count.unwrap_or(1);
+            }
+            counts
+        };
         Some(DeviceReport {
             name: name.to_owned(),
             network: device.network.value.to_string(),
@@ -287,7 +326,9 @@ impl Engine {
                 .collect(),
             written: format!("{}:{}", device.at.file(), device.at.line()),
             flows: self.live_flows(&filter),
-            drops: by_reason,
+            mode: in_force.policy.mode_of(device).as_str().to_owned(),
+            drops: by_reason(EventKind::Drop),
+            would_drop: by_reason(EventKind::WouldDrop),
             last_drop: drops.last().and_then(|drop| drop.id.as_ref()).map(ToString::to_string),
             quarantine: self.quarantined().into_iter().find(|report| report.device.as_str() == name),
             revision: state.revision.number,
@@ -337,19 +378,22 @@ fn told(state: GuardState, found: &Found) -> GuardStatus {
     }
 }
 
-fn health(interfaces: &[InterfaceStatus], problems: &[String]) -> Health {
+fn health(interfaces: &[InterfaceStatus], problems: &[String], observing: &[Observing]) -> Health {
+    let whole = problems.is_empty() && interfaces.iter().all(|interface| interface.mode.is_some());
     if interfaces.iter().all(|interface| interface.mode.is_none()) {
         Health::NotEnforcing
-    } else if problems.is_empty() && interfaces.iter().all(|interface| interface.mode.is_some()) {
-        Health::Enforcing
-    } else {
+    } else if !whole {
         Health::Degraded
+    } else if !observing.is_empty() {
+        Health::Observing
+    } else {
+        Health::Enforcing
     }
 }
 
-fn reasons(counters: &Counters) -> BTreeMap<String, u64> {
-    let each =
-        DropReason::ALL.iter().map(|reason| (reason.as_str(), counters.of(Verdict::Drop(*reason)).packets));
+fn reasons(counters: &Counters, verdict: impl Fn(DropReason) -> Verdict) -> BTreeMap<String, u64> {
+    let packets = |reason: DropReason| counters.of(verdict(reason)).packets;
+    let each = DropReason::ALL.iter().map(|reason| (reason.as_str(), packets(*reason)));
     each.filter(|(_, packets)| *packets > 0).map(|(label, packets)| (label.to_owned(), packets)).collect()
 }
 

@@ -83,6 +83,7 @@ impl Text {
             (EventKind::Gap, _) => ("----", AnsiColor::Yellow),
             (EventKind::Witness, _) => ("SEEN", AnsiColor::Yellow),
             (_, Some(Outcome::Drop)) => ("DROP", AnsiColor::Red),
+            (EventKind::WouldDrop, _) => ("WOULD-DROP", AnsiColor::Yellow),
             (EventKind::FlowEnd, _) => ("END ", AnsiColor::Cyan),
             (EventKind::Flow, _) => ("LIVE", AnsiColor::Green),
             (EventKind::Drop | EventKind::FlowOpen, _) => ("PASS", AnsiColor::Green),

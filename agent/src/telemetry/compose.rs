@@ -19,6 +19,9 @@ use super::names::Names;
 use super::record::{EventKind, FlowEnd, Outcome, Record};
 use crate::policy::Portless;
 
+/// The reason of a flow that no rule allows, and that passes because nobody enforces it.
+pub const OBSERVED: &str = "observed";
+
 /// Makes records: names things as one catalogue does, and times as one reading of the clocks does.
 #[derive(Clone, Copy)]
 pub struct Composer<'a> {
@@ -38,6 +41,7 @@ impl Composer<'_> {
             Verdict::Pass(Pass::WitnessAlarm) => EventKind::Witness,
             Verdict::Pass(_) => EventKind::FlowOpen,
             Verdict::Drop(_) => EventKind::Drop,
+            Verdict::Observe(_) => EventKind::WouldDrop,
         };
         let mut record = Record {
             id,
@@ -92,7 +96,7 @@ impl Composer<'_> {
         let direction = if local_opened { Direction::Uplink } else { Direction::Downlink };
         let mut record = Record {
             verdict: Some(Outcome::Pass),
-            reason: Some(Pass::Established.as_str().into()),
+            reason: Some(if flow.rule().is_none() { OBSERVED } else { Pass::Established.as_str() }.into()),
             direction: Some(direction.as_str().into()),
             packets_up: Some(flow.sent[0]),
             bytes_up: Some(flow.sent[1]),
@@ -131,14 +135,15 @@ impl Composer<'_> {
 
     fn nearest(&self, event: &Event, verdict: Verdict) -> Option<String> {
         // Of the other drops it is not a missing rule that is the reason.
-        const UNRULED: [Verdict; 5] = [
-            Verdict::Drop(DropReason::ConditionPosture),
-            Verdict::Drop(DropReason::ConditionPlace),
-            Verdict::Drop(DropReason::NoRule),
-            Verdict::Drop(DropReason::SegmentDenied),
-            Verdict::Drop(DropReason::Unsolicited),
+        const UNRULED: [DropReason; 5] = [
+            DropReason::ConditionPosture,
+            DropReason::ConditionPlace,
+            DropReason::NoRule,
+            DropReason::SegmentDenied,
+            DropReason::Unsolicited,
         ];
-        if self.nearest && UNRULED.contains(&verdict) { self.names.nearest(event) } else { None }
+        let unruled = verdict.refusal().is_some_and(|reason| UNRULED.contains(&reason));
+        if self.nearest && unruled { self.names.nearest(event) } else { None }
     }
 }
 
@@ -290,6 +295,19 @@ mod tests {
         assert_eq!((record.event, record.verdict), (EventKind::FlowOpen, Some(Outcome::Pass)));
         assert_eq!((record.reason, record.rule), (Some("opened".into()), Some("ev/ocpp".into())));
         assert_eq!((record.id, record.nearest), (None, None));
+    }
+
+    #[test]
+    fn what_is_only_observed_would_be_a_drop_and_has_passed() {
+        let names = names();
+        let event = Event { verdict: Verdict::Observe(DropReason::NoRule).code(), ..drop_event() };
+        let record = composer(&names).event(&judged(event), Some(EventId::of(7)));
+        assert_eq!((record.event, record.verdict), (EventKind::WouldDrop, Some(Outcome::Pass)));
+        assert_eq!((record.reason, record.id), (Some("no_rule".into()), Some(EventId::of(7))));
+        let mut flow = live_flow();
+        flow.decision = Flow::decision_word(flow.stamp(), RuleId::NONE);
+        let record = composer(&names).live(&flow);
+        assert_eq!((record.reason, record.rule), (Some("observed".into()), None));
     }
 
     #[test]

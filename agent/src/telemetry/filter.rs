@@ -7,6 +7,7 @@ use bulkhead_common::verdict::{Direction, DropReason, Pass};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::compose::OBSERVED;
 use super::label::Label;
 use super::record::{EventKind, Outcome, Record};
 
@@ -162,8 +163,8 @@ impl TryFrom<Query> for Filter {
     type Error = NotAFilter;
 
     fn try_from(query: Query) -> Result<Self, NotAFilter> {
-        let reasons =
-            || DropReason::ALL.iter().map(|r| r.as_str()).chain(Pass::ALL.iter().map(|p| p.as_str()));
+        let passes = || Pass::ALL.iter().map(|pass| pass.as_str()).chain([OBSERVED]);
+        let reasons = || DropReason::ALL.iter().map(|reason| reason.as_str()).chain(passes());
         let directions = || Direction::ALL.iter().map(|direction| direction.as_str());
         Ok(Self {
             device: query.device.map(Label::from),

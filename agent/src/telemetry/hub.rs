@@ -101,7 +101,8 @@ impl Telemetry {
         drain(&mut |bytes| {
             let composer = Composer { names: &*names, clock, nearest: drops < NEAREST_PER_POLL };
             for record in state.take(bytes, &composer) {
-                drops += u32::from(matches!(record.event, EventKind::Drop | EventKind::Witness));
+                let refused = [EventKind::Drop, EventKind::WouldDrop, EventKind::Witness];
+                drops += u32::from(refused.contains(&record.event));
                 self.send(record);
             }
         });
@@ -170,7 +171,7 @@ impl State {
     }
 
     fn tell(&mut self, judged: &Judged, composer: &Composer<'_>) -> Vec<Arc<Record>> {
-        if judged.verdict.passes() && judged.verdict != Verdict::Pass(Pass::WitnessAlarm) {
+        if judged.verdict.refusal().is_none() && judged.verdict != Verdict::Pass(Pass::WitnessAlarm) {
             return vec![Arc::new(composer.event(judged, None))];
         }
         let event = &judged.event;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 
+use super::label::Label;
 use super::record::Gap;
 use super::source::Counts;
 
@@ -54,7 +55,7 @@ impl Loss {
             return None;
         }
         let reasons = self.missing(&start, counts, suppressed + lost);
-        let reasons = reasons.into_iter().map(|(verdict, count)| (verdict.as_str().into(), count)).collect();
+        let reasons = by_reason(&reasons);
         Some(Gap { not_shown, suppressed, lost, undecodable, skipped: 0, reasons })
     }
 
@@ -98,7 +99,17 @@ impl Loss {
 /// Every verdict that the program reports an event of.
 fn reported() -> impl Iterator<Item = Verdict> {
     let drops = DropReason::ALL.iter().copied().map(Verdict::Drop);
-    drops.chain([Pass::Opened, Pass::WitnessAlarm].map(Verdict::Pass))
+    let observed = DropReason::ALL.iter().copied().map(Verdict::Observe);
+    drops.chain(observed).chain([Pass::Opened, Pass::WitnessAlarm].map(Verdict::Pass))
+}
+
+/// Dropped and observed for the same reason count together.
+fn by_reason(missing: &[(Verdict, u64)]) -> BTreeMap<Label, u64> {
+    let mut reasons = BTreeMap::new();
+    for (verdict, count) in missing {
+        *reasons.entry(verdict.as_str().into()).or_default() += count;
+    }
+    reasons
 }
 
 fn packets(counts: &Counts, verdict: Verdict) -> u64 {
@@ -144,6 +155,14 @@ mod tests {
         assert_eq!((gap.not_shown, gap.suppressed, gap.lost), (102, 92, 10));
         assert_eq!(gap.reasons, [("unknown_device".into(), 90), ("spoofed_source".into(), 12)].into());
         assert_eq!(loss.gap(&counts(1092, 20, 5098, 5012)), None);
+    }
+
+    #[test]
+    fn what_was_dropped_and_what_was_observed_count_together() {
+        let mut loss = started();
+        let mut counts = counts(1005, 10, 5002, 5000);
+        counts.verdicts.observed[DropReason::UnknownDevice as usize].packets = 3;
+        assert_eq!(loss.gap(&counts).unwrap().reasons, [("unknown_device".into(), 5)].into());
     }
 
     #[test]

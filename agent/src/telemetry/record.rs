@@ -19,6 +19,8 @@ pub enum EventKind {
     Drop,
     /// A packet passed a witness that no interface of this host had let through.
     Witness,
+    /// A packet passed that policy refuses: everybody who does only observes.
+    WouldDrop,
     /// A packet opened a flow.
     FlowOpen,
     /// A flow ended.
@@ -81,7 +83,7 @@ pub struct Record {
     /// When it happened; RFC 3339 with microseconds. Of a folded record: when it last happened.
     #[serde(serialize_with = "microseconds")]
     pub time: Timestamp,
-    /// What `explain` takes; drops only.
+    /// What `explain` takes; drops and would-drops only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<EventId>,
     /// What the record tells of.

@@ -32,6 +32,8 @@ pub struct Counters {
     pub passed: [Count; PASS_CAPACITY],
     /// By [`DropReason`] number.
     pub dropped: [Count; REASON_CAPACITY],
+    /// By the number of the [`DropReason`] for which policy refused what passed.
+    pub observed: [Count; REASON_CAPACITY],
 }
 
 impl Counters {
@@ -40,12 +42,20 @@ impl Counters {
         match verdict {
             Verdict::Pass(pass) => self.passed[pass as usize],
             Verdict::Drop(reason) => self.dropped[reason as usize],
+            Verdict::Observe(reason) => self.observed[reason as usize],
         }
     }
 
-    /// Passed packets and bytes over all ways.
+    /// Passed packets and bytes over all ways, those included that policy refused.
     pub fn passed_total(&self) -> Count {
-        total(&self.passed)
+        let mut sum = total(&self.passed);
+        add(&mut sum, self.observed_total());
+        sum
+    }
+
+    /// Packets and bytes that passed although policy refused them.
+    pub fn observed_total(&self) -> Count {
+        total(&self.observed)
     }
 
     /// Dropped packets and bytes over all reasons.
@@ -59,7 +69,8 @@ impl Counters {
         for (into, from) in self.passed.iter_mut().zip(&other.passed) {
             add(into, *from);
         }
-        for (into, from) in self.dropped.iter_mut().zip(&other.dropped) {
+        let refused = self.dropped.iter_mut().zip(&other.dropped);
+        for (into, from) in refused.chain(self.observed.iter_mut().zip(&other.observed)) {
             add(into, *from);
         }
     }
@@ -109,7 +120,7 @@ pub const EVENTS_PER_CPU: u64 = 2048;
 pub const EVENT_BUCKETS: u32 = 1024;
 
 const _: () = {
-    assert!(size_of::<Counters>() == 16 * (1 + PASS_CAPACITY + REASON_CAPACITY));
+    assert!(size_of::<Counters>() == 16 * (1 + PASS_CAPACITY + 2 * REASON_CAPACITY));
     assert!(REASON_CAPACITY.is_power_of_two() && PASS_CAPACITY.is_power_of_two());
     assert!(DropReason::ALL.len() < REASON_CAPACITY);
     assert!(Pass::ALL.len() <= PASS_CAPACITY);

@@ -22,7 +22,7 @@ pub use value::{
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// Asserts sizes at compile time: a changed layout must bump [`ABI_VERSION`].
 const _: () = {
@@ -41,7 +41,7 @@ const _: () = {
     assert!(size_of::<PortRange>() == 16);
     assert!(size_of::<crate::fragment::FragmentPlace>() == 64);
     assert!(size_of::<event::Event>() == 112);
-    assert!(size_of::<counter::Counters>() == 2320);
+    assert!(size_of::<counter::Counters>() == 4368);
     assert!(size_of::<ReplayInput>() == 32);
     assert!(size_of::<FlowSlot>() == 128 && align_of::<FlowSlot>() == 64);
     assert!(size_of::<FlowGeometry>() == 112);

@@ -166,7 +166,7 @@ impl Subinterface {
 pub struct Network {
     /// Since when this row has this content.
     pub since: Generation,
-    /// [`NETWORK_DROPS_FRAGMENTS`], [`NETWORK_PASSES_OPTIONS`].
+    /// [`NETWORK_DROPS_FRAGMENTS`], [`NETWORK_PASSES_OPTIONS`], [`NETWORK_OBSERVES`].
     pub flags: u32,
     /// Pools and infrastructure, sorted and disjoint.
     pub scopes: Span,
@@ -216,6 +216,8 @@ impl Timeouts {
 pub const NETWORK_DROPS_FRAGMENTS: u32 = 1;
 /// [`Network::flags`]: packets with IPv4 options or IPv6 options headers are judged like others.
 pub const NETWORK_PASSES_OPTIONS: u32 = 2;
+/// [`Network::flags`]: addresses of its pools that no device has are only observed.
+pub const NETWORK_OBSERVES: u32 = 4;
 
 impl Network {
     /// A network without addresses.
@@ -262,6 +264,8 @@ pub const IDENTITY_ROW: u32 = !(IDENTITY_BEHIND | IDENTITY_NESTED);
 pub const DEVICE_MAC_BOUND: u16 = 1;
 /// [`Device::flags`]: what [`RuleSet::repair`] names stays open while the device is in quarantine.
 pub const DEVICE_REPAIR: u16 = 2;
+/// [`Device::flags`]: what its policy refuses passes, and is told as what would have been dropped.
+pub const DEVICE_OBSERVES: u16 = 4;
 /// [`Device::quarantine`]: until somebody lifts it.
 pub const QUARANTINE_OPEN_END: u64 = u64::MAX;
 
@@ -283,7 +287,7 @@ pub struct Device {
     pub inner_vlan: u16,
     /// The source MAC address its frames must have if [`DEVICE_MAC_BOUND`].
     pub mac: [u8; 6],
-    /// [`DEVICE_MAC_BOUND`], [`DEVICE_REPAIR`].
+    /// [`DEVICE_MAC_BOUND`], [`DEVICE_REPAIR`], [`DEVICE_OBSERVES`].
     pub flags: u16,
     /// The TEID its packets must come with; 0 is the first one that it uses.
     pub teid: u32,
@@ -484,7 +488,7 @@ impl Flow {
         Generation((self.decision >> 32) as u32)
     }
 
-    /// The rule that allowed it.
+    /// The rule that allowed it; none if none did, and those who refuse it only observe.
     #[inline(always)]
     pub const fn rule(&self) -> RuleId {
         RuleId(self.decision as u32)

@@ -138,12 +138,25 @@ pub(super) fn redraw(random: &mut Random, text: &str, policy: &Policy) -> String
     let mut redrawn = String::new();
     for (number, part) in text.split("---\n").enumerate() {
         let anew = part.contains("kind: Policy") && random.chance(25);
-        match anew {
-            true => document(&mut redrawn, &policy_text(random, &names, number)),
-            false => document(&mut redrawn, part.trim_end()),
+        let turned = part.contains("kind: Network") && random.chance(30);
+        match (anew, turned) {
+            (true, _) => document(&mut redrawn, &policy_text(random, &names, number)),
+            (false, true) => document(&mut redrawn, turn(part).trim_end()),
+            (false, false) => document(&mut redrawn, part.trim_end()),
         }
     }
     redrawn
+}
+
+/// Begins to enforce a network that was observed, or to observe one that was enforced.
+fn turn(network: &str) -> String {
+    match network.contains("mode: observe") {
+        true => network.replace("mode: observe", "mode: enforce"),
+        false => {
+            let network = network.replace("  mode: enforce\n", "");
+            network.replacen("  pools:", "  mode: observe\n  pools:", 1)
+        }
+    }
 }
 
 fn policy_text(random: &mut Random, names: &Names, number: usize) -> String {
@@ -239,10 +252,19 @@ fn network_text(random: &mut Random, network: &Net) -> String {
     if random.chance(15) {
         text += "  fragments: drop\n";
     }
+    mode(random, &mut text, &["mode: observe", "mode: observe", "mode: enforce", "", ""]);
     if random.chance(30) {
         text += "  ipOptions: pass\n";
     }
     text
+}
+
+/// A line of the spec, or none.
+fn mode(random: &mut Random, text: &mut String, lines: &[&str]) {
+    let line = random.pick(lines);
+    if !line.is_empty() {
+        let _ = writeln!(text, "  {line}");
+    }
 }
 
 /// Around the times that pass between frames.
@@ -392,10 +414,12 @@ fn segment_text(random: &mut Random, class: &str) -> String {
         "kind: Segment\nmetadata: {{name: {class}s}}\nspec:\n  members: {{matchLabels: {{class: {class}}}}}\n"
     );
     never(random, &mut text);
+    let canaries = ["canary: {matchLabels: {site: oslo}}", "canary: {share: 100%}", "canary: {share: 0%}"];
+    mode(random, &mut text, &[["mode: enforce", "", "", ""].as_slice(), &canaries].concat());
     if random.chance(70) {
         let service = if random.chance(40) { "services: [broker], " } else { "" };
-        let prefixes: Vec<&str> = random.some(&PREFIXES, 1, 3).into_iter().copied().collect();
-        let ports: Vec<&str> = random.some(&PORTS, 1, 3).into_iter().copied().collect();
+        let prefixes: Vec<&str> = random.some(&PREFIXES, 2, 6).into_iter().copied().collect();
+        let ports: Vec<&str> = random.some(&PORTS, 2, 6).into_iter().copied().collect();
         let (prefixes, ports) = (prefixes.join(", "), ports.join(", "));
         let _ = writeln!(text, "  repair: {{to: {{{service}cidrs: [{prefixes}]}}, ports: [{ports}]}}");
     }

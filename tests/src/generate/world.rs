@@ -138,7 +138,7 @@ impl World {
         for device in devices {
             if random.chance(15) {
                 let until = random.chance(60).then(|| (1 + random.below(4_000) as u64) * 1_000_000_000);
-                let repair = random.chance(60);
+                let repair = random.chance(50);
                 let confinement = Confinement { until: until.map(|until| until + SLEPT), repair };
                 self.compiled.confine([(device.clone(), confinement)]);
                 self.shut.push(Shut { device: device.to_string(), until, repair });

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bulkhead::tables::{Callable, Remote, Rules, Tables};
 use bulkhead_common::abi::key::VLAN_OTHER;
 use bulkhead_common::abi::value::{
-    PORT_CLOSED_BY_PLACE, PORT_CLOSED_BY_POSTURE, PORT_OPEN, QUARANTINE_OPEN_END, ROLE_ACCESS, ROLE_CORE,
-    SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_PASS,
+    DEVICE_MAC_BOUND, DEVICE_OBSERVES, NETWORK_OBSERVES, PORT_CLOSED_BY_PLACE, PORT_CLOSED_BY_POSTURE,
+    PORT_OPEN, QUARANTINE_OPEN_END, ROLE_ACCESS, ROLE_CORE, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP,
+    TRANSIT_PASS,
 };
 use bulkhead_common::abi::{Addr, NetworkId, PortRange, Timeouts};
 
@@ -74,11 +75,17 @@ pub enum TableLie {
     NothingAges,
     /// What is known is too old from the beginning.
     AllIsAged,
+    /// Every device is only observed.
+    ObservedDevices,
+    /// No device is.
+    EnforcedDevices,
+    /// Networks are observed whose devices are not, and the other way round.
+    WrongNetworks,
 }
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -109,6 +116,9 @@ impl TableLie {
         Self::PlaceIsPosture,
         Self::NothingAges,
         Self::AllIsAged,
+        Self::ObservedDevices,
+        Self::EnforcedDevices,
+        Self::WrongNetworks,
     ];
 
     /// The tables with this mistake in them.
@@ -127,6 +137,9 @@ impl TableLie {
             Self::NoTimeouts => {
                 tables.networks.values_mut().for_each(|facts| facts.timeouts = Timeouts::DEFAULT);
             }
+            Self::WrongNetworks => {
+                tables.networks.values_mut().for_each(|facts| facts.flags ^= NETWORK_OBSERVES);
+            }
             Self::NoPrefixes => tables.networks.values_mut().for_each(|facts| facts.prefixes.clear()),
             Self::WrongPrefix => {
                 let prefixes = tables.networks.values_mut().flat_map(|facts| &mut facts.prefixes);
@@ -141,9 +154,11 @@ impl TableLie {
                 Self::NoBinding => {
                     (device.ifindex, device.outer_vlan, device.inner_vlan) = (0, VLAN_OTHER, VLAN_OTHER);
                 }
-                Self::NoMac => device.flags = 0,
                 Self::NothingAges => device.aged_at = 0,
                 Self::AllIsAged if device.aged_at != 0 => device.aged_at = 1,
+                Self::NoMac => device.flags &= !DEVICE_MAC_BOUND,
+                Self::ObservedDevices => device.flags |= DEVICE_OBSERVES,
+                Self::EnforcedDevices => device.flags &= !DEVICE_OBSERVES,
                 _ => {}
             }
         }

@@ -193,16 +193,18 @@ impl<'p> Oracle<'p> {
         let by_caller = talk.sent == known.local_called;
         let flags = flags(subject.frame.what);
         if is_opening(flags) && !by_caller && !self.has(Flaw::ForgetsResponderSyn) {
-            return Err("unsolicited");
+            return self.excused(talk, "unsolicited", subject).map(|()| "established");
         }
-        let permission = match self.permission(talk, known.local_called, subject) {
-            Ok(permission) => permission,
-            Err(reason) => {
-                self.conversations.0[at].ends = 0;
-                return Err(reason);
-            }
-        };
-        subject.rule = Some(permission.rule.clone());
+        let judged = self.permission(talk, known.local_called, subject);
+        let permission =
+            match judged.map(Some).or_else(|reason| self.excused(talk, reason, subject).map(|()| None)) {
+                Ok(permission) => permission,
+                Err(reason) => {
+                    self.conversations.0[at].ends = 0;
+                    return Err(reason);
+                }
+            };
+        subject.rule = permission.as_ref().map(|permission| permission.rule.clone());
         // Coming back from the core, it was heard at the sender's access interface already.
         if talk.peer.is_some() && !talk.enters {
             return Ok("established");
@@ -211,7 +213,7 @@ impl<'p> Oracle<'p> {
         let known = &mut self.conversations.0[at];
         let before = patience.of(known);
         known.entries[side] = known.entries[side].or(entry);
-        known.idle_seconds = permission.idle_seconds;
+        known.idle_seconds = permission.and_then(|permission| permission.idle_seconds);
         known.hear(by_caller, flags, self.flaw);
         known.count(side, subject);
         known.ends = if talk.enters || self.flaw == Some(Flaw::BelievesOutsiders) {
@@ -225,18 +227,25 @@ impl<'p> Oracle<'p> {
 
     /// The first packet of a conversation.
     fn begun(&mut self, talk: &Talk<'p>, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
+        let judged = self.beginning(talk, subject);
         if subject.frame.piece.is_some_and(|piece| piece.from > 0) {
-            return Err("fragment_early");
+            // Only what nobody remembers goes on without a conversation.
+            let Err(reason) = judged else { return Err("fragment_early") };
+            let known = talk.enters || talk.peer.is_none();
+            let excused = known && self.excused(talk, reason, subject).is_ok();
+            return if excused { Ok("opened") } else { Err("fragment_early") };
         }
-        if matches!(subject.frame.what, What::Pong(_)) {
-            return Err("unsolicited");
-        }
+        let permission = match judged {
+            Ok(permission) => Some(permission),
+            Err(reason) => {
+                self.excused(talk, reason, subject)?;
+                if !self.is_a_beginning(talk, subject) {
+                    return Ok("opened");
+                }
+                None
+            }
+        };
         let flags = flags(subject.frame.what);
-        let tcp = matches!(subject.frame.what, What::Ports { protocol: 6, .. });
-        if !talk.sent && tcp && !is_opening(flags) && !self.has(Flaw::ForgetsSyn) {
-            return Err("unsolicited");
-        }
-        let permission = self.permission(talk, talk.sent, subject)?;
         let name = self.name(talk, subject);
         let side = usize::from(!talk.sent);
         let mut entries = [None, None];
@@ -244,7 +253,7 @@ impl<'p> Oracle<'p> {
         let mut new = Conversation {
             name,
             local_called: talk.sent,
-            idle_seconds: permission.idle_seconds,
+            idle_seconds: permission.as_ref().and_then(|permission| permission.idle_seconds),
             ends: 0,
             entries,
             replied: false,
@@ -257,8 +266,39 @@ impl<'p> Oracle<'p> {
         new.ends = subject.now + self.patience(talk).of(&new);
         self.conversations.0.retain(|known| known.name != new.name);
         self.conversations.0.push(new);
-        subject.rule = Some(permission.rule);
+        subject.rule = permission.map(|permission| permission.rule);
         Ok("opened")
+    }
+
+    /// Whether a packet may be the first.
+    fn beginning(&self, talk: &Talk<'p>, subject: &Subject<'_>) -> Result<Permission, Refusal> {
+        if matches!(subject.frame.what, What::Pong(_)) {
+            return Err("unsolicited");
+        }
+        let tcp = matches!(subject.frame.what, What::Ports { protocol: 6, .. });
+        let midway = tcp && !is_opening(flags(subject.frame.what));
+        if !talk.sent && midway && !self.has(Flaw::ForgetsSyn) {
+            return Err("unsolicited");
+        }
+        self.permission(talk, talk.sent, subject)
+    }
+
+    /// Nobody refuses it who does more than watch; what would have been is noted.
+    fn excused(&self, talk: &Talk<'p>, reason: Refusal, subject: &mut Subject<'_>) -> Result<(), Refusal> {
+        if !self.excuses((talk.device, talk.peer), talk.sent, reason, subject) {
+            return Err(reason);
+        }
+        subject.would = subject.would.or(Some(reason));
+        Ok(())
+    }
+
+    /// Of what no rule allows, only a device's own word, a connection's opening, or a question says who began.
+    fn is_a_beginning(&self, talk: &Talk<'p>, subject: &Subject<'_>) -> bool {
+        match subject.frame.what {
+            What::Pong(_) => false,
+            What::Ping(_) => true,
+            what => talk.sent || is_opening(flags(what)) || self.has(Flaw::GuessesWhoBegan),
+        }
     }
 
     /// Asks the policy about the conversation's first packet.

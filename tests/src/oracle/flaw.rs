@@ -135,11 +135,25 @@ pub enum Flaw {
     ClosesWhatIsOpen,
     /// Lets nothing get too old while nobody says anything.
     NeverAges,
+    /// Drops what is only to be observed.
+    ForgetsObserving,
+    /// Only observes devices of segments that are stricter, and those that are enforced first.
+    LoosensSegments,
+    /// Lets pass what `never` forbids because nobody enforces rules.
+    ObservesNever,
+    /// Asks only the sender whether it is observed.
+    AsksOneEnd,
+    /// Only observes devices in quarantine.
+    ObservesQuarantine,
+    /// Only observes what goes to devices of another network.
+    LeavesNetworks,
+    /// Takes what comes from outside for a beginning although it may be an answer.
+    GuessesWhoBegan,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 66] = [
+    pub const ALL: [Self; 73] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -206,5 +220,12 @@ impl Flaw {
         Self::BelievesDocuments,
         Self::ClosesWhatIsOpen,
         Self::NeverAges,
+        Self::ForgetsObserving,
+        Self::LoosensSegments,
+        Self::ObservesNever,
+        Self::AsksOneEnd,
+        Self::ObservesQuarantine,
+        Self::LeavesNetworks,
+        Self::GuessesWhoBegan,
     ];
 }

@@ -47,7 +47,11 @@ impl<'p> Oracle<'p> {
         if !place.access {
             return Err("spoofed_neighbour");
         }
-        let device = self.intent.device(network, address).ok_or("unknown_device")?;
+        let Some(device) = self.intent.device(network, address) else {
+            let watched = self.intent.watches_nobody(network);
+            subject.would = watched.then_some("unknown_device").or(subject.would);
+            return if watched { Ok(()) } else { Err("unknown_device") };
+        };
         subject.device = Some(device.name.to_string());
         // Nobody on the link has it: what lies behind a device is reached through the device.
         let routed = self.intent.is_behind(device, address) && !self.has(Flaw::BelievesLans);

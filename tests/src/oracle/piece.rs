@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bulkhead::policy::{Device, FragmentMode};
+use bulkhead::policy::{Device, FragmentMode, Network};
 
 use super::conversation::{Entry, Talk};
 use super::dissect::{Dissected, What};
@@ -63,10 +63,7 @@ impl<'p> Oracle<'p> {
         act: impl FnOnce(&mut Self, &mut Subject<'_>) -> Result<&'static str, Refusal>,
     ) -> Result<&'static str, Refusal> {
         let Some(piece) = subject.frame.piece else { return act(self, subject) };
-        let network = &self.intent.policy.networks()[&talk.device.network.value];
-        if network.fragments == FragmentMode::Drop && !self.has(Flaw::PassesFragments) {
-            return Err("fragment_denied");
-        }
+        self.refuse_piece(&self.intent.policy.networks()[&talk.device.network.value], subject)?;
         let now = subject.now / 1_000_000;
         self.begun.retain(|begun| begun.until_ms > now);
         if piece.from == 0 {
@@ -78,7 +75,19 @@ impl<'p> Oracle<'p> {
         let mut later = Subject { frame: &frame, device: None, peer: None, rule: None, ..*subject };
         let answer = act(self, &mut later);
         subject.rule = later.rule;
+        subject.would = later.would;
         answer
+    }
+
+    /// What is wrong with a piece whatever came before it.
+    pub(super) fn refuse_piece(&self, network: &Network, subject: &Subject<'_>) -> Result<(), Refusal> {
+        if network.fragments == FragmentMode::Drop && !self.has(Flaw::PassesFragments) {
+            return Err("fragment_denied");
+        }
+        let Some(first) = subject.frame.piece.filter(|piece| piece.from == 0) else { return Ok(()) };
+        // Where other headers stand before it, a later piece could overwrite it.
+        let shifted = first.protocol != subject.frame.protocol && !self.has(Flaw::ShiftsHeaders);
+        if subject.frame.what == What::Fragment || shifted { Err("fragment_tiny") } else { Ok(()) }
     }
 
     fn first(
@@ -88,11 +97,6 @@ impl<'p> Oracle<'p> {
         subject: &mut Subject<'_>,
         act: impl FnOnce(&mut Self, &mut Subject<'_>) -> Result<&'static str, Refusal>,
     ) -> Result<&'static str, Refusal> {
-        // Where other headers stand before it, a later piece could overwrite it.
-        let shifted = piece.protocol != subject.frame.protocol && !self.has(Flaw::ShiftsHeaders);
-        if subject.frame.what == What::Fragment || shifted {
-            return Err("fragment_tiny");
-        }
         let again = self.find(talk, piece, subject);
         if !talk.returns() {
             match again {

@@ -21,6 +21,15 @@ pub(super) struct Place<'p> {
     pub(super) core: bool,
 }
 
+/// Why nobody may send to such an address.
+pub(super) fn special(address: IpAddr) -> Refusal {
+    match address {
+        IpAddr::V4(v4) if v4.is_broadcast() => "broadcast",
+        _ if address.is_multicast() => "multicast",
+        _ => "martian_destination",
+    }
+}
+
 impl<'p> Oracle<'p> {
     /// Finds the place and sends the frame on to whoever judges its kind.
     pub(super) fn place(&mut self, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
@@ -93,7 +102,7 @@ impl<'p> Oracle<'p> {
             if self.has(Flaw::PassesUnknownDevices) {
                 return self.transit(place, subject);
             }
-            return Err(if access { "unknown_device" } else { "spoofed_source" });
+            return if access { self.nobody_speaks(network, subject) } else { Err("spoofed_source") };
         };
         subject.device = Some(sender.name.to_string());
         if access && !self.is_bound_here(sender, place, subject) {
@@ -103,16 +112,19 @@ impl<'p> Oracle<'p> {
             return Err("spoofed_tunnel");
         }
         if is_special(to) {
-            return Err(match to {
-                IpAddr::V4(v4) if v4.is_broadcast() => "broadcast",
-                _ if to.is_multicast() => "multicast",
-                _ => "martian_destination",
-            });
+            return Err(special(to));
         }
         if !self.intent.is_pool(network, to) {
             return if access { self.uplink(sender, subject) } else { Err("spoofed_source") };
         }
-        let receiver = self.intent.device(network, to).ok_or("unknown_peer")?;
+        let Some(receiver) = self.intent.device(network, to) else {
+            let watched = access && self.intent.watches(sender) && !self.is_shut(sender, None, subject.now);
+            return if watched {
+                self.with_nobody(network, "unknown_peer", subject)
+            } else {
+                Err("unknown_peer")
+            };
+        };
         subject.peer = Some(receiver.name.to_string());
         self.lateral(sender, receiver, access, subject)
     }
@@ -133,7 +145,9 @@ impl<'p> Oracle<'p> {
         if self.is_foreign(place, from) {
             return Err("spoofed_source");
         }
-        let receiver = self.intent.device(network, to).ok_or("unknown_device")?;
+        let Some(receiver) = self.intent.device(network, to) else {
+            return self.with_nobody(network, "unknown_device", subject);
+        };
         subject.device = Some(receiver.name.to_string());
         self.downlink(receiver, subject)
     }

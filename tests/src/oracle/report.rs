@@ -68,6 +68,7 @@ impl<'p> Oracle<'p> {
             return Err(UNRELATED);
         }
         let other = if sent { told } else { meant.filter(|_| !self.has(Flaw::ForgetsCalledSenders)) };
+        let ends = (device, other);
         let mut owners = vec![(device, other, !sent)];
         let partner = (its_own || !sent).then_some(device);
         owners.extend(other.map(|other| (other, partner, sent)));
@@ -75,14 +76,20 @@ impl<'p> Oracle<'p> {
             let name = name(owner, &about, owner_sent);
             let Some(found) = self.conversations.live(&name, subject.now) else { continue };
             let (entries, local_called) = (found.entries(), found.is_by_local());
-            let Ok(permission) = self.permission_of(owner, other, local_called, &name, subject.now) else {
-                continue;
+            let judged = self.permission_of(owner, other, local_called, &name, subject.now);
+            let rule = match judged {
+                Ok(permission) => Some(permission.rule),
+                Err(reason) if self.excuses(ends, sent, reason, subject) => {
+                    subject.would = Some(reason);
+                    None
+                }
+                Err(_) => continue,
             };
             let entry = enters.then_some((subject.ifindex, subject.frame.vlans));
             if sent && entry.is_some() && entries[side].is_some() && entry != entries[side] {
                 return Err("spoofed_source");
             }
-            subject.rule = Some(permission.rule);
+            subject.rule = rule;
             let returning = sent && !enters;
             return if returning || self.is_due(device, subject.now) {
                 Ok("icmp_error")
@@ -90,7 +97,12 @@ impl<'p> Oracle<'p> {
                 Err("icmp_error_rate")
             };
         }
-        Err(UNRELATED)
+        let returning = sent && !enters;
+        if returning || !self.excuses(ends, sent, UNRELATED, subject) {
+            return Err(UNRELATED);
+        }
+        subject.would = Some(UNRELATED);
+        if self.is_due(device, subject.now) { Ok("icmp_error") } else { Err("icmp_error_rate") }
     }
 
     /// Ten a second, twenty at once.

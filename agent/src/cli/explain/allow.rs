@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use bulkhead_common::verdict::{DropReason, Verdict};
+use bulkhead_common::verdict::DropReason;
 
 use crate::cli::basis::Basis;
 use crate::cli::words::list;
@@ -37,11 +37,11 @@ pub(super) fn advice(
     if let Some(near) = answer.nearest().filter(|near| near.is_closed()) {
         return Some(closed(near, ends));
     }
-    match (answer.verdict, ends) {
-        (Verdict::Drop(DropReason::FlowTableFull), _) => {
+    match (answer.verdict.refusal(), ends) {
+        (Some(DropReason::FlowTableFull), _) => {
             Some("raise spec.tables.flows in agent.yaml, or find out who opens so many flows".to_owned())
         }
-        (Verdict::Drop(DropReason::Never), _) => Some(
+        (Some(DropReason::Never), _) => Some(
             "`never` beats every rule: to allow, take the port out of that list, for all its devices"
                 .to_owned(),
         ),

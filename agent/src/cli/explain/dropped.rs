@@ -19,7 +19,7 @@ use crate::cli::settings::Settings;
 use crate::cli::{Format, REFUSED};
 use crate::policy::{Name, Role, Subinterface};
 use crate::sink::Text;
-use crate::telemetry::{EventId, Record};
+use crate::telemetry::{EventId, EventKind, Record};
 
 /// The answer for programs.
 #[derive(Serialize)]
@@ -98,21 +98,29 @@ fn comparison(basis: &Basis, record: &Record, now: Option<&Explanation>) -> Stri
     let number = basis.revision.as_ref().map_or(0, |revision| revision.number);
     let then = record.revision.map_or_else(|| "An earlier policy".to_owned(), |then| format!("r{then}"));
     let same = record.revision == Some(number);
+    let observed = record.event == EventKind::WouldDrop;
+    let did = if observed { "only observed that it would drop it" } else { "dropped it" };
     let Some(now) = now else {
-        return format!("{then} dropped it, and no rule decides this");
+        return format!("{then} {did}, and no rule decides this");
     };
-    let verdict = match (&now.rule, now.verdict) {
+    let as_then = record.reason.as_deref() == Some(now.reason) && observed == now.observed;
+    match same {
+        true if now.verdict == "deny" && as_then => format!("{then} {did} and is still in force"),
+        true => {
+            format!("{then} {did} and is still in force; alone and now, it would {}", would(now, as_then))
+        }
+        false => format!("{then} {did}; r{number} is in force now and would {}", would(now, as_then)),
+    }
+}
+
+/// What is done with the packet now.
+fn would(now: &Explanation, as_then: bool) -> String {
+    match (&now.rule, now.verdict) {
         (Some(rule), _) => format!("ALLOW it by {rule}"),
         (None, "allow") => format!("ALLOW it ({})", now.reason),
-        _ if record.reason.as_deref() == Some(now.reason) => "drop it too".to_owned(),
+        _ if now.observed => format!("only observe that it is to be dropped as {}", now.reason),
+        _ if as_then => "drop it too".to_owned(),
         _ => format!("drop it as {}", now.reason),
-    };
-    match (same, now.verdict) {
-        (true, "deny") if record.reason.as_deref() == Some(now.reason) => {
-            format!("{then} dropped it and is still in force")
-        }
-        (true, _) => format!("{then} dropped it and is still in force; alone and now, it would {verdict}"),
-        (false, _) => format!("{then} dropped it; r{number} is in force now and would {verdict}"),
     }
 }
 

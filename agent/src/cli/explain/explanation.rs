@@ -17,10 +17,13 @@ use crate::policy::{Answer, Considered, Device, Name, Network, Port, Portless, P
 /// Why a packet passes or not.
 #[derive(Debug, Serialize)]
 pub(super) struct Explanation {
-    /// `allow` or `deny`.
+    /// `allow` or `deny`: what policy says.
     pub(super) verdict: &'static str,
     /// The verdict's label, as in drop lines and metrics.
     pub(super) reason: &'static str,
+    /// True if it passes although policy denies it, because everybody who does only observes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) observed: bool,
     /// The reason as a sentence.
     meaning: String,
     /// The rule that allows it, as `policy/rule`.
@@ -91,7 +94,8 @@ impl Explanation {
         let ruled = is_ruled(*verdict);
         let rule = answer.rule().and_then(|rule| basis.compiled.catalogue.rules.get(&rule));
         Self {
-            verdict: if verdict.passes() { "allow" } else { "deny" },
+            verdict: if answer.allows() { "allow" } else { "deny" },
+            observed: matches!(verdict, Verdict::Observe(_)),
             reason: verdict.as_str(),
             meaning: match rule {
                 Some(rule) => {
@@ -113,8 +117,10 @@ impl Explanation {
             considered: if ruled { weighed(basis, answer, network) } else { Vec::new() },
             advice: match verdict {
                 Verdict::Pass(_) => None,
-                Verdict::Drop(_) if ruled => allow::advice(basis, answer, network, ends),
-                Verdict::Drop(reason) => {
+                Verdict::Drop(_) | Verdict::Observe(_) if ruled => {
+                    allow::advice(basis, answer, network, ends)
+                }
+                Verdict::Drop(reason) | Verdict::Observe(reason) => {
                     Some(remedy::remedy(basis, *reason, &scene(basis, answer, network, ends)))
                 }
             },
@@ -150,6 +156,9 @@ impl fmt::Display for Explanation {
             (Some(rule), _) => write!(f, "ALLOW by {rule}")?,
             (None, "allow") => write!(f, "ALLOW {}", self.reason)?,
             _ => write!(f, "DENY {}", self.reason)?,
+        }
+        if self.observed {
+            write!(f, ", and it passes: nobody enforces it")?;
         }
         let network = self.network.as_deref().unwrap_or("no network");
         let revision = match &self.revision {
@@ -211,7 +220,7 @@ fn is_ruled(verdict: Verdict) -> bool {
     };
     match verdict {
         Verdict::Pass(pass) => matches!(pass, Pass::Opened | Pass::Established),
-        Verdict::Drop(reason) => {
+        Verdict::Drop(reason) | Verdict::Observe(reason) => {
             matches!(
                 reason,
                 NoRule
@@ -229,7 +238,7 @@ fn is_ruled(verdict: Verdict) -> bool {
 fn meaning(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass(pass) => pass.meaning(),
-        Verdict::Drop(reason) => reason.meaning(),
+        Verdict::Drop(reason) | Verdict::Observe(reason) => reason.meaning(),
     }
 }
 
@@ -259,7 +268,7 @@ fn port_text(packet: &Packet) -> String {
 }
 
 fn weighed(basis: &Basis, answer: &Answer, network: Option<&Network>) -> Vec<Weighed> {
-    let nearest = answer.nearest().filter(|_| !answer.verdict.passes());
+    let nearest = answer.nearest().filter(|_| !answer.allows());
     let one = |considered: &Considered| {
         let policy = basis.policy.policies().get(&considered.policy)?;
         let rule = policy.rules.iter().find(|rule| rule.name == considered.rule)?;

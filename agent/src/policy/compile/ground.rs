@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bulkhead_common::abi::value::{
-    NETWORK_DROPS_FRAGMENTS, NETWORK_PASSES_OPTIONS, SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE, SCOPE_POOL,
+    NETWORK_DROPS_FRAGMENTS, NETWORK_OBSERVES, NETWORK_PASSES_OPTIONS, SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE,
+    SCOPE_POOL,
 };
 use bulkhead_common::abi::{Addr, NetworkId, Timeouts};
 use ipnet::IpNet;
@@ -14,7 +15,7 @@ use super::translations;
 use crate::policy::address::{AddressRange, IPV4};
 use crate::policy::agent::AgentConfig;
 use crate::policy::location::Located;
-use crate::policy::model::{FragmentMode, Network, Policy, Subinterface};
+use crate::policy::model::{FragmentMode, Mode, Network, Policy, Subinterface};
 use crate::policy::name::Name;
 use crate::tables::{Host, NetworkFacts, Scoped};
 
@@ -195,13 +196,17 @@ pub fn device_ranges(policy: &Policy) -> Vec<AddressRange> {
     super::ranges::merged(policy.networks.values().flat_map(of).collect())
 }
 
-/// How the network treats what is rarely meant well.
+/// How the network treats what is rarely meant well, and what policy refuses.
 const fn flags(network: &Network) -> u32 {
     let fragments = match network.fragments {
         FragmentMode::Track => 0,
         FragmentMode::Drop => NETWORK_DROPS_FRAGMENTS,
     };
-    fragments | if network.passes_options { NETWORK_PASSES_OPTIONS } else { 0 }
+    let observes = match network.mode {
+        Mode::Enforce => 0,
+        Mode::Observe => NETWORK_OBSERVES,
+    };
+    fragments | observes | if network.passes_options { NETWORK_PASSES_OPTIONS } else { 0 }
 }
 
 /// What a prefix means: IPv6 does not hold the place where IPv4 is kept.

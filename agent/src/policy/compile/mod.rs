@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bulkhead_common::abi::key::VLAN_OTHER;
-use bulkhead_common::abi::value::DEVICE_MAC_BOUND;
+use bulkhead_common::abi::value::{DEVICE_MAC_BOUND, DEVICE_OBSERVES};
 use bulkhead_common::abi::{AddressKey, Device as Row, DeviceId, NetworkId, PortRange, ProfileId};
 use ipnet::IpNet;
 
@@ -48,7 +48,7 @@ use super::address::AddressRange;
 use super::agent::AgentConfig;
 use super::condition::Knowledge;
 use super::diagnostic::Diagnostics;
-use super::model::{Binding, Policy};
+use super::model::{Binding, Mode, Policy};
 use super::ports::Port;
 use crate::tables::{Host, Owner, Rules, Tables};
 use ground::Ground;
@@ -217,7 +217,10 @@ fn add_devices(
         let teid = device.teid.as_ref().map_or(0, |teid| teid.value);
         let (aged, aged_at) = grouped.aged.get(&device.name).copied().unwrap_or_default();
         let row = Row { teid, aged, aged_at, ..Row::unbound(number, network, profile) };
-        let row = device.binding.as_ref().map_or(row, |binding| bound(row, binding, host));
+        let mut row = device.binding.as_ref().map_or(row, |binding| bound(row, binding, host));
+        if policy.mode_of(device) == Mode::Observe {
+            row.flags |= DEVICE_OBSERVES;
+        }
         tables.devices.insert(number, row);
         // Own addresses last: a device's own word about an address counts.
         for (prefixes, behind) in [(&device.framed_routes, true), (&device.addresses, false)] {

@@ -77,7 +77,7 @@ fn guard(reader: &mut Reader<'_>, node: &Node) -> Guard {
     guard
 }
 
-fn percent(reader: &mut Reader<'_>, node: &Node) -> Option<Percent> {
+pub(super) fn percent(reader: &mut Reader<'_>, node: &Node) -> Option<Percent> {
     let text = reader.word(node, "a share")?;
     Percent::parse(text).or_else(|| {
         reader.refuse(node.span, format!("{text:?} is not a share"), "write 0% to 100%, like 5% or 0.5%")

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::policy::location::Located;
-use crate::policy::model::{FragmentMode, Network, Service, Subinterface, TeidRange, Timeouts};
+use crate::policy::model::{FragmentMode, Mode, Network, Service, Subinterface, TeidRange, Timeouts};
 use crate::policy::name::{self, Name};
 use crate::policy::node::{Entry, Node, Value};
 use crate::policy::ports::{Port, Protocol};
-use crate::policy::reader::{Fields, Reader, not_yet};
+use crate::policy::reader::{Fields, Reader};
 
 /// The engine's own network for frames that no network lists.
 const RESERVED: &str = "host";
@@ -29,7 +29,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
     let services = fields.optional(reader, "services").map(|node| services(reader, node));
     let never = fields.optional(reader, "never").map(|node| reader.ports(node));
     let timeouts = fields.optional(reader, "timeouts").map(|node| timeouts(reader, node));
-    mode(reader, &mut fields);
+    let mode = mode(reader, &mut fields);
     let fragments = fragments(reader, &mut fields);
     let passes_options = match fields.optional(reader, "ipOptions") {
         Some(node) => reader.choice(node, "way to treat IP options", &[("drop", false), ("pass", true)]),
@@ -51,6 +51,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         timeouts: timeouts.unwrap_or_else(|| Some(Timeouts::default()))?,
         fragments: fragments?,
         passes_options: passes_options?,
+        mode: mode?.map_or(Mode::Enforce, |mode| mode.value),
     })
 }
 
@@ -77,16 +78,11 @@ fn timeouts(reader: &mut Reader<'_>, node: &Node) -> Option<Timeouts> {
     whole.then_some(timeouts)
 }
 
-/// `mode` of a network or segment: only `enforce` works.
-pub(super) fn mode(reader: &mut Reader<'_>, fields: &mut Fields<'_>) {
-    let Some(node) = fields.optional(reader, "mode") else {
-        return;
-    };
-    if let Some("observe") = reader.word(node, "a mode") {
-        not_yet::<()>(reader, node.span, "mode `observe`");
-        return;
-    }
-    reader.choice(node, "mode", &[("enforce", ())]);
+/// `mode` of a network or segment; the outer `None` stands for one that could not be read.
+pub(super) fn mode(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Option<Located<Mode>>> {
+    let Some(node) = fields.optional(reader, "mode") else { return Some(None) };
+    let mode = reader.choice(node, "mode", &[("enforce", Mode::Enforce), ("observe", Mode::Observe)])?;
+    Some(Some(Located::new(mode, reader.at(node.span))))
 }
 
 fn fragments(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<FragmentMode> {

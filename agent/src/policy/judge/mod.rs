@@ -70,7 +70,12 @@ impl Answer {
     /// The rule that allows it.
     pub fn rule(&self) -> Option<RuleId> {
         let rule = self.case.evidence.rule;
-        (self.verdict.passes() && !rule.is_none()).then_some(rule)
+        (self.allows() && !rule.is_none()).then_some(rule)
+    }
+
+    /// True if policy allows it, and not only lets it pass because nobody enforces that it does not.
+    pub fn allows(&self) -> bool {
+        self.verdict.refusal().is_none()
     }
 
     /// The rule that came nearest to allowing it.
@@ -118,7 +123,7 @@ impl<'a> Bench<'a> {
         self.asked.set(self.asked.get() + 1);
         self.image.set_now(self.asked.get().wrapping_mul(BETWEEN_QUESTIONS_NS), self.boot);
         let (verdict, case) = self.image.judge_packet(packet, place.ifindex);
-        if let (true, Some(network)) = (verdict.passes(), self.elsewhere(question)) {
+        if let (None, Some(network)) = (verdict.refusal(), self.elsewhere(question)) {
             return Err(format!(
                 "the one called is in network {network}, and its address means another machine here"
             ));

@@ -133,7 +133,7 @@ impl Trial<'_> {
 
     fn compare(&self, answer: &Answer, failed: &mut Diagnostics) {
         let rule = answer.rule().and_then(|rule| self.compiled.catalogue.rules.get(&rule));
-        let as_expected = answer.verdict.passes() == self.test.allow
+        let as_expected = answer.allows() == self.test.allow
             && self.wanted().is_none_or(|wanted| rule.is_some_and(|rule| rule.to_string() == wanted));
         if !as_expected {
             let problem = format!("expected {}, got {}", self.expectation(), outcome(answer, rule));
@@ -190,7 +190,7 @@ impl Trial<'_> {
 }
 
 fn outcome(answer: &Answer, rule: Option<&RuleName>) -> String {
-    match (answer.verdict.passes(), rule) {
+    match (answer.allows(), rule) {
         (true, Some(rule)) => format!("ALLOW by {rule}"),
         (true, None) => format!("ALLOW as {}", answer.verdict.as_str()),
         (false, _) => format!("DENY {}", answer.verdict.as_str()),

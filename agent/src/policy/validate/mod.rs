@@ -4,6 +4,7 @@ mod addresses;
 mod devices;
 mod doubts;
 mod members;
+mod modes;
 mod networks;
 mod references;
 
@@ -32,6 +33,7 @@ pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: 
     devices::check(&policy, problems);
     addresses::check(&policy, problems);
     members::assign(&mut policy, lost || !broken.is_empty(), problems);
+    modes::check(&policy, problems);
     references::check(&policy, &broken, lost, problems);
     if !problems.has_errors() {
         doubts::tell(&policy, problems);

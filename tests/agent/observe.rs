@@ -1,0 +1,157 @@
+//! Observing: what policy refuses passes and is told, what policy has no say in is dropped all the same, and to
+//! enforce from then on cuts what is forbidden and nothing else.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::frame::eth;
+use tests::netns::{Client, FORBIDDEN, Injector, LiveConnection, Match, SERVER, Witness};
+
+use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, POLICIES_OF_THE_DEMO, Status, words};
+
+/// The demo's network with another mode.
+fn network(mode: &str) -> Result<String> {
+    let text = std::fs::read_to_string(Path::new(POLICIES_OF_THE_DEMO).join("10-network.yaml"))?;
+    ensure!(text.contains("\nspec:\n"), "the demo's network is written in another way");
+    Ok(text.replacen("\nspec:\n", &format!("\nspec:\n  mode: {mode}\n"), 1))
+}
+
+/// The demo's chargers with something more in their segment.
+fn chargers(more: &str) -> String {
+    format!(
+        "apiVersion: bulkhead/v1\nkind: Segment\nmetadata: {{name: ev-chargers}}\nspec:\n  \
+         members: {{matchLabels: {{class: ev-charger}}}}\n  {more}\n"
+    )
+}
+
+fn applied(host: &Host, text: &str) -> Result<String> {
+    let output = host.apply_text(text)?;
+    ensure!(output.status.success(), "{}", words(&output));
+    Ok(words(&output))
+}
+
+fn observing() -> Result<Option<Host>> {
+    let Some(host) = Host::enforcing()? else { return Ok(None) };
+    let said = applied(&host, &network("observe")?)?;
+    ensure!(said.contains("network fleet only observes"), "{said}");
+    Ok(Some(host))
+}
+
+/// A connection that no rule of the demo allows.
+fn forbidden(host: &Host, device: &str) -> Result<LiveConnection> {
+    let client = Client::new(host.lab.namespace(device)?).timeout(Duration::from_secs(3));
+    let connected = client.connect(SocketAddr::new(FORBIDDEN.v4.into(), 443))?;
+    connected.map_err(|outcome| anyhow::anyhow!("{device} could not connect: {outcome:?}"))
+}
+
+fn interface<'s>(status: &'s Status, name: &str) -> Result<&'s Value> {
+    let interfaces = status.json["interfaces"].as_array().context("no interfaces")?;
+    interfaces.iter().find(|interface| interface["name"] == name).context("no such interface")
+}
+
+fn said(host: &Host, arguments: &[&str]) -> Result<String> {
+    Ok(words(&host.bulkhead(arguments)?))
+}
+
+#[test]
+fn what_policy_refuses_passes_and_is_told_with_everything_about_it() -> Result<()> {
+    let Some(host) = observing()? else { return Ok(()) };
+    assert!(host.allows()? && !host.forbids()?, "what is allowed and what is not pass");
+    let status = host.status()?;
+    assert_eq!(
+        (status.code, status.json["health"].as_str()),
+        (DEGRADED, Some("observing")),
+        "{}",
+        status.text
+    );
+    assert!(
+        status.text.contains("OBSERVING r2") && status.text.contains("fleet only observes"),
+        "{}",
+        status.text
+    );
+    assert!(status.text.contains("would drop: no_rule"), "{}", status.text);
+    let acc0 = interface(&status, "acc0")?;
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    assert!(number(&acc0["would_drop"]["no_rule"]) > 0, "{acc0}");
+    assert!(acc0["reasons"].get("no_rule").is_none(), "{acc0}");
+    let passed = number(&acc0["passed"]) + number(&acc0["dropped"]);
+    assert!(number(&acc0["received"]) >= passed && passed > 0, "{acc0}");
+    let drops = said(&host, &["drops", "--reason", "no_rule"])?;
+    assert!(drops.contains("WOULD-DROP no_rule up acc0 charger-1 ev-chargers 10.45.0.11:"), "{drops}");
+    let id =
+        drops.split('#').nth(1).and_then(|rest| rest.split_whitespace().next()).context(drops.clone())?;
+    let explained = said(&host, &["explain", id])?;
+    assert!(explained.contains("only observed that it would drop it and is still in force"), "{explained}");
+    assert!(explained.contains("DENY no_rule, and it passes: nobody enforces it"), "{explained}");
+    let described = said(&host, &["describe", "device", "charger-1"])?;
+    assert!(described.contains("ev-chargers OBSERVE"), "{described}");
+    assert!(described.contains("passed and would have been dropped: no_rule"), "{described}");
+    let flows = said(&host, &["flows", "--reason", "observed"])?;
+    assert!(flows.contains("LIVE observed up acc0 charger-1"), "{flows}");
+    Ok(())
+}
+
+#[test]
+fn what_is_not_policy_s_to_allow_is_dropped_all_the_same() -> Result<()> {
+    let Some(host) = observing()? else { return Ok(()) };
+    // The camera's packets enter by another interface.
+    let camera = IpAddr::from([10, 45, 0, 31]);
+    let spoofed = Match { source: Some(camera), destination: None };
+    let arrived = Witness::open(host.lab.namespace("dn")?, "n6", spoofed)?;
+    let access = Injector::open(host.lab.namespace("ran")?, "acc0")?;
+    let to = host.lab.namespace("core")?.mac("acc0")?;
+    (0..10).try_for_each(|_| access.send(&eth().to_mac(to).ip(camera, SERVER.v4).udp(4000, 443).build()))?;
+    let count = |status: &Status| interface(status, "acc0").ok()?["reasons"]["spoofed_source"].as_u64();
+    host.await_status(PATIENCE, |status| count(status) == Some(10))?;
+    assert_eq!(arrived.seen()?, 0, "counted behind the host");
+    // And an address that no device has is one of those that the network observes.
+    let nobody = IpAddr::from([10, 45, 9, 9]);
+    access.send(&eth().to_mac(to).ip(nobody, SERVER.v4).udp(4000, 443).build())?;
+    let would = |status: &Status| interface(status, "acc0").ok()?["would_drop"]["unknown_device"].as_u64();
+    host.await_status(PATIENCE, |status| would(status).is_some())?;
+    Ok(())
+}
+
+#[test]
+fn to_enforce_cuts_what_is_forbidden_and_keeps_what_was_built_while_observing() -> Result<()> {
+    let Some(host) = observing()? else { return Ok(()) };
+    let (mut good, mut bad) = (host.connection("charger-1", 443)?, forbidden(&host, "charger-1")?);
+    assert!(good.is_alive()? && bad.is_alive()?);
+    let path = host.lab.directory().join("enforce.yaml");
+    std::fs::write(&path, network("enforce")?)?;
+    let told = said(&host, &["apply", "--dry-run", "-f", &path.to_string_lossy()])?;
+    assert!(
+        told.contains("begins to enforce 5 devices") && told.contains("cuts 1 of 2 live flows"),
+        "{told}"
+    );
+    applied(&host, &network("enforce")?)?;
+    assert!(good.is_alive()?, "it was allowed all the time");
+    assert!(!bad.is_alive()?, "it was only not forbidden");
+    assert!(host.is_guarded()?);
+    assert_eq!(host.status()?.code, ENFORCING);
+    Ok(())
+}
+
+#[test]
+fn a_segment_may_be_stricter_and_a_canary_goes_first() -> Result<()> {
+    let Some(host) = observing()? else { return Ok(()) };
+    let enforced = host.apply_text(&network("enforce")?)?;
+    ensure!(enforced.status.success(), "{}", words(&enforced));
+    let refused = host.apply_text(&chargers("mode: observe"))?;
+    assert!(words(&refused).contains("is looser than network fleet"), "{}", words(&refused));
+    applied(&host, &network("observe")?)?;
+    applied(&host, &chargers("mode: enforce"))?;
+    assert!(host.forbids()?, "the segment enforces");
+    applied(&host, &chargers("canary: {share: 0%}"))?;
+    assert!(!host.forbids()?, "nobody goes first");
+    let mut bad = forbidden(&host, "charger-1")?;
+    assert!(bad.is_alive()?);
+    applied(&host, &chargers("canary: {share: 100%}"))?;
+    assert!(host.forbids()? && !bad.is_alive()?, "everybody does");
+    let status = host.status()?;
+    assert_eq!(status.json["observing"][0]["enforced"], 2, "{}", status.text);
+    Ok(())
+}
