@@ -2,8 +2,12 @@
 
 #[path = "model/ageing.rs"]
 mod ageing;
+#[path = "model/ended.rs"]
+mod ended;
 #[path = "model/impact.rs"]
 mod impact;
+#[path = "model/missing.rs"]
+mod missing;
 #[path = "model/mutated.rs"]
 mod mutated;
 #[path = "model/wrapping.rs"]
@@ -122,7 +126,7 @@ const ELSEWHERE: [(&str, &str); 5] = [
     ("host", "agent/tun.rs, with a packet of the host itself"),
     ("witness", "agent/gtpu.rs, behind a guarded N3"),
     ("witness_alarm", "agent/gtpu.rs, with a packet past N3"),
-    ("internal_table", "must never be: a row that the tables name is missing"),
+    ("internal_table", "model/missing.rs, where rows are missing that the tables name"),
 ];
 
 /// Enough for every generated world.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use bulkhead::policy::{AgentConfig, Transit};
 use bulkhead::tables::Image;
+use bulkhead_common::case::{Arrival, Case, LinkType};
+use bulkhead_common::decide::Tables as _;
 use tests::compare::{hex, in_words};
 use tests::frame::{Frame, eth};
 use tests::generate::{Random, SLEPT, Traffic, World, seed};
@@ -100,6 +102,7 @@ fn every_wrapping_of_a_packet_gives_the_same_verdict() {
     let mut reasons = BTreeMap::<&str, u32>::new();
     for _ in 0..12 {
         let images = WRAPPINGS.map(|_| Image::new(&world.compiled.tables));
+        let raw = Image::new(&world.compiled.tables);
         for (packet, second) in packets(&world, random.next()).take(400).zip(1u64..) {
             let judged = WRAPPINGS.iter().zip(&images).map(|((name, ifindex, wrap), image)| {
                 image.set_now(second * 1_000_000_000, second * 1_000_000_000 + SLEPT);
@@ -107,7 +110,13 @@ fn every_wrapping_of_a_packet_gives_the_same_verdict() {
                 let (verdict, case) = image.judge(&frame, *ifindex);
                 (*name, in_words(verdict, &case.evidence, &world.compiled.catalogue))
             });
-            let opinions: Vec<(&str, Opinion)> = judged.collect();
+            let mut opinions: Vec<(&str, Opinion)> = judged.collect();
+            let length = packet.len() as u32;
+            let arrival = Arrival::of(ACC0, LinkType::RawIp, length);
+            let mut case = Case::new(raw.epoch(), arrival);
+            raw.set_now(second * 1_000_000_000, second * 1_000_000_000 + SLEPT);
+            let verdict = bulkhead_common::judge(&*packet, &raw, &mut case);
+            opinions.push(("raw IP", in_words(verdict, &case.evidence, &world.compiled.catalogue)));
             let (_, plain) = &opinions[0];
             // A tunnel in a tunnel is what it is, and no device's packet.
             if opinions.iter().any(|(_, opinion)| opinion.reason.starts_with("gtpu")) {

@@ -5,8 +5,10 @@
 
 mod engine;
 mod frame;
+mod row;
 mod tables;
 
 pub use engine::{EngineLie, LyingEngine};
 pub use frame::{FrameLie, LyingFrame};
+pub use row::Row;
 pub use tables::TableLie;

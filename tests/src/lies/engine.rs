@@ -14,9 +14,13 @@ use bulkhead_common::search::{self, Found};
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
 
+use super::Row;
+
 /// What the engine gets wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EngineLie {
+    /// A table has no rows; not in `ALL`, since `Row::ALL` says which.
+    Missing(Row),
     /// The clock stands still.
     Clock,
     /// The monotonic clock is taken for the boot clock.
@@ -97,6 +101,12 @@ impl<'i> LyingEngine<'i> {
     }
 }
 
+impl LyingEngine<'_> {
+    fn row<T>(&self, row: Row, found: Option<T>) -> Option<T> {
+        found.filter(|_| self.lie != EngineLie::Missing(row))
+    }
+}
+
 impl Tables for LyingEngine<'_> {
     fn epoch(&self) -> Epoch {
         self.image.epoch()
@@ -115,11 +125,11 @@ impl Tables for LyingEngine<'_> {
     }
 
     fn network(&self, index: u32) -> Option<&Network> {
-        self.image.network(index)
+        self.row(Row::Network, self.image.network(index))
     }
 
     fn scope(&self, index: u32) -> Option<&ScopeRange> {
-        self.image.scope(index)
+        self.row(Row::Scope, self.image.scope(index))
     }
 
     fn identity(&self, slot: u32) -> Option<Versioned> {
@@ -136,42 +146,44 @@ impl Tables for LyingEngine<'_> {
     }
 
     fn device(&self, index: u32) -> Option<&Device> {
-        self.image.device(index)
+        self.row(Row::Device, self.image.device(index))
     }
 
     fn profile(&self, index: u32) -> Option<Versioned> {
-        self.image.profile(index)
+        let unstaged = self.lie == EngineLie::Missing(Row::Staged);
+        let found = self.image.profile(index);
+        self.row(Row::Profile, if unstaged { found.map(|_| Versioned::default()) } else { found })
     }
 
     fn rule_set(&self, index: u32) -> Option<&RuleSet> {
-        self.image.rule_set(index)
+        self.row(Row::RuleSet, self.image.rule_set(index))
     }
 
     fn range(&self, index: u32) -> Option<&Range> {
-        self.image.range(index)
+        self.row(Row::Range, self.image.range(index))
     }
 
     fn peer(&self, index: u32) -> Option<&Peer> {
-        self.image.peer(index)
+        self.row(Row::Peer, self.image.peer(index))
     }
 
     fn port(&self, index: u32) -> Option<&PortRange> {
-        self.image.port(index)
+        self.row(Row::Port, self.image.port(index))
     }
 
     fn range_before(&self, span: Span, address: Addr) -> Found {
-        let found = search::range_before(self.image, span, address);
+        let found = search::range_before(self, span, address);
         let first = found == u64::from(span.start) || found >= search::NONE;
         if self.lie == EngineLie::Search && !first { found - 1 } else { found }
     }
 
     fn peer_before(&self, span: Span, profile: ProfileId) -> Found {
-        search::peer_before(self.image, span, profile)
+        search::peer_before(self, span, profile)
     }
 
     fn port_before(&self, span: Span, wanted: u32) -> Found {
         let short = u32::from(self.lie == EngineLie::ShortList && span.len > 1);
-        search::port_before(self.image, Span { len: span.len - short, ..span }, wanted)
+        search::port_before(self, Span { len: span.len - short, ..span }, wanted)
     }
 }
 

@@ -56,11 +56,25 @@ pub enum FrameLie {
     GtpuPort,
     /// GTP-U lengths always fit.
     GtpuLength,
+    /// Every datagram in pieces has the same number.
+    FragmentId,
+    /// No fragments follow.
+    FragmentMore,
+    /// Fragment offsets have eight bits.
+    FragmentOffset,
+    /// An IPv6 fragment header says nothing.
+    FragmentHeader,
+    /// Source quench, redirects and the like are errors.
+    IcmpType,
+    /// A packet inside an error has ports of eight bits.
+    IcmpErrorPort,
+    /// A packet inside an error is never a later fragment.
+    IcmpErrorFragment,
 }
 
 impl FrameLie {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 32] = [
         Self::Ihl,
         Self::Fragment,
         Self::VlanNumber,
@@ -86,6 +100,13 @@ impl FrameLie {
         Self::GtpuPrime,
         Self::GtpuPort,
         Self::GtpuLength,
+        Self::FragmentId,
+        Self::FragmentMore,
+        Self::FragmentOffset,
+        Self::FragmentHeader,
+        Self::IcmpType,
+        Self::IcmpErrorPort,
+        Self::IcmpErrorFragment,
     ];
 }
 
@@ -149,6 +170,8 @@ fn paint(bytes: &[u8], lie: FrameLie) -> Option<Vec<(usize, u8)>> {
     let tunnel = transport + 8;
     let gtpu = protocol == 17 && bytes.get(transport + 2..transport + 4) == Some(&[8, 104]);
     let byte = |at: usize| bytes.get(at).copied().unwrap_or_default();
+    let error = protocol == 1 && matches!(byte(transport), 3 | 11 | 12);
+    let inside = transport + 8;
     let chained = gtpu && byte(tunnel) & 4 != 0;
     Some(match lie {
         FrameLie::Ihl if v4 => vec![(network, 0x45)],
@@ -175,6 +198,13 @@ fn paint(bytes: &[u8], lie: FrameLie) -> Option<Vec<(usize, u8)>> {
         FrameLie::GtpuPrime if gtpu => vec![(tunnel, byte(tunnel) | 0x10)],
         FrameLie::GtpuPort if gtpu => vec![(transport + 3, 105)],
         FrameLie::GtpuLength if gtpu => vec![(tunnel + 2, 0), (tunnel + 3, 20)],
+        FrameLie::FragmentId if v4 => vec![(network + 4, 0), (network + 5, 7)],
+        FrameLie::FragmentMore if v4 => vec![(network + 6, byte(network + 6) & 0xdf)],
+        FrameLie::FragmentOffset if v4 => vec![(network + 6, byte(network + 6) & 0xe0)],
+        FrameLie::FragmentHeader if v6 && protocol == 44 => vec![(transport + 2, 0), (transport + 3, 0)],
+        FrameLie::IcmpType if protocol == 1 && matches!(byte(transport), 4 | 5) => vec![(transport, 3)],
+        FrameLie::IcmpErrorPort if error => vec![(inside + 22, 0)],
+        FrameLie::IcmpErrorFragment if error => vec![(inside + 6, 0), (inside + 7, 0)],
         _ => Vec::new(),
     })
 }
