@@ -96,6 +96,8 @@ fn build(step: &Step, directory: &Path) -> Result<Vec<Target>> {
         .args(["--package", "tests", "--package", "bulkhead-common", "--package", "bulkhead"])
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     command.env("RUSTFLAGS", "-Cinstrument-coverage").env("CARGO_TARGET_DIR", directory.join("target"));
+    // Build scripts are instrumented too, and would leave a file a run in the sources.
+    command.env("LLVM_PROFILE_FILE", directory.join("build").join("%m.profraw"));
     let mut tests = targets::build(&mut command)?;
     tests.retain(|test| {
         TESTS.contains(&test.name.as_str()) || matches!(test.name.as_str(), "bulkhead_common" | "bulkhead")
