@@ -30,8 +30,8 @@ impl Traffic {
             pieces.truncate(if many { 1 } else { pieces.len() });
             for piece in pieces {
                 let mut said = said.clone();
-                if self.random.chance(4) {
-                    said.place = self.any_place();
+                if self.random.chance(10) {
+                    said.place = self.other_place(&said);
                 }
                 let bytes = self.piece(&said, (id, named), piece, &whole).build();
                 self.train.push_back((said.place, bytes));
@@ -41,6 +41,15 @@ impl Traffic {
         if self.random.chance(20) {
             let at = self.random.below(self.train.len().max(1));
             self.train.rotate_left(at.min(self.train.len()));
+        }
+    }
+
+    /// Where else a device's pieces may seem to enter: wherever its network is seen, mostly.
+    fn other_place(&mut self, said: &Said) -> Place {
+        let home = self.devices.iter().find(|device| device.has(said.from)).cloned();
+        match home {
+            Some(home) if self.random.chance(70) => self.place(&home.places, true),
+            Some(_) | None => self.any_place(),
         }
     }
 
