@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -56,6 +57,18 @@ fn said(host: &Host, arguments: &[&str]) -> Result<String> {
     Ok(words(&host.bulkhead(arguments)?))
 }
 
+/// As [`said`], once there is something to say: the agent reads events on a timer.
+fn said_in_time(host: &Host, arguments: &[&str]) -> Result<String> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let text = said(host, arguments)?;
+        if !text.trim().is_empty() || Instant::now() > end {
+            return Ok(text);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn what_policy_refuses_passes_and_is_told_with_everything_about_it() -> Result<()> {
     let Some(host) = observing()? else { return Ok(()) };
@@ -79,7 +92,7 @@ fn what_policy_refuses_passes_and_is_told_with_everything_about_it() -> Result<(
     assert!(acc0["reasons"].get("no_rule").is_none(), "{acc0}");
     let passed = number(&acc0["passed"]) + number(&acc0["dropped"]);
     assert!(number(&acc0["received"]) >= passed && passed > 0, "{acc0}");
-    let drops = said(&host, &["drops", "--reason", "no_rule"])?;
+    let drops = said_in_time(&host, &["drops", "--reason", "no_rule"])?;
     assert!(drops.contains("WOULD-DROP no_rule up acc0 charger-1 ev-chargers 10.45.0.11:"), "{drops}");
     let id =
         drops.split('#').nth(1).and_then(|rest| rest.split_whitespace().next()).context(drops.clone())?;
