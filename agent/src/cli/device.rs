@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::Format;
 use super::identity::masked;
 use super::settings::Settings;
-use super::{Format, REFUSED};
+use super::terms::refused;
 use crate::api::client::Client;
-use crate::api::types::{AttributeReport, AttributesReply, AttributesRequest, DeviceReport, Refusal, path};
+use crate::api::types::{AttributeReport, AttributesReply, AttributesRequest, DeviceReport, path};
 use crate::policy::{AttributeKey, Plmn, Source, ago};
 use crate::sink::Safe;
 
@@ -142,13 +143,6 @@ fn print(reply: &AttributesReply, out: &mut dyn Write) -> Result<()> {
         writeln!(out, "CLOSED {rule}: {}", unmet.join("; "))?;
     }
     Ok(())
-}
-
-fn refused(output: Format, refusal: &Refusal, out: &mut dyn Write) -> Result<ExitCode> {
-    if !output.machine(out, refusal)? {
-        anstream::eprintln!("REFUSED: {}", refusal.error);
-    }
-    Ok(ExitCode::from(REFUSED))
 }
 
 fn get(args: &GetArgs, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {

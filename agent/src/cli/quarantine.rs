@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::settings::Settings;
-use super::{Format, REFUSED, words};
+use super::terms::refused;
+use super::{Format, words};
 use crate::api::client::Client;
 use crate::api::types::{QuarantineReport, QuarantineRequest, Refusal, ReleaseRequest, path};
 use crate::sink::Safe;
@@ -64,46 +65,32 @@ pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Res
         allow_repair: args.allow_repair,
         sudo_user: std::env::var("SUDO_USER").ok(),
     };
-    match ask(settings, path::QUARANTINE, &request)? {
-        Ok(report) => {
-            if !args.output.machine(out, &report)? {
-                writeln!(out, "QUARANTINED {}", sentence(&report))?;
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(refusal) => refused(args.output, &refusal, out),
-    }
+    let reply = Client::connect(&settings.socket()?)?.ask_for(path::QUARANTINE, &request)?;
+    told("QUARANTINED", reply, args.output, out)
 }
 
 pub(super) fn release(args: &ReleaseArgs, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {
     let request = ReleaseRequest { device: args.device.clone(), sudo_user: std::env::var("SUDO_USER").ok() };
-    match ask(settings, path::RELEASE, &request)? {
+    let reply = Client::connect(&settings.socket()?)?.ask_for(path::RELEASE, &request)?;
+    told("RELEASED", reply, args.output, out)
+}
+
+/// Prints what was done, or why nothing was.
+fn told(
+    done: &str,
+    reply: Result<QuarantineReport, Refusal>,
+    output: Format,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
+    match reply {
         Ok(report) => {
-            if !args.output.machine(out, &report)? {
-                writeln!(out, "RELEASED {}", sentence(&report))?;
+            if !output.machine(out, &report)? {
+                writeln!(out, "{done} {}", sentence(&report))?;
             }
             Ok(ExitCode::SUCCESS)
         }
-        Err(refusal) => refused(args.output, &refusal, out),
+        Err(refusal) => refused(output, &refusal, out),
     }
-}
-
-fn ask(
-    settings: &Settings,
-    path: &str,
-    request: &impl serde::Serialize,
-) -> Result<Result<QuarantineReport, Refusal>> {
-    match Client::connect(&settings.socket()?)?.post(path, request) {
-        Ok(report) => Ok(Ok(report)),
-        Err(error) => error.downcast().map(Err),
-    }
-}
-
-fn refused(output: Format, refusal: &Refusal, out: &mut dyn Write) -> Result<ExitCode> {
-    if !output.machine(out, refusal)? {
-        anstream::eprintln!("REFUSED: {}", refusal.error);
-    }
-    Ok(ExitCode::from(REFUSED))
 }
 
 /// `pump-0003 since 02:58 by kari via sudo until 04:58, repair allowed: “beacons”`.

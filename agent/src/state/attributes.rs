@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Moment, Store, file};
+use super::{Moment, Store};
 use crate::policy::{Attribute, AttributeKey, Attributes, Name, Source, UNKNOWN_AGE};
 
 /// What was said, by device and attribute.
@@ -61,11 +61,7 @@ impl Store {
     /// # Errors
     /// The list is damaged: what a device's document says may not count any more, and nobody knows of which.
     pub fn sayings(&self) -> Result<Sayings> {
-        let path = self.folder.join(FILE);
-        match file::read(&path)? {
-            Some(bytes) => file::parse(&path, FORMAT, &bytes).map(|(list, _)| list),
-            None => Ok(Sayings::new()),
-        }
+        self.list(FILE, FORMAT)
     }
 
     /// Keeps what was said of devices, whole or not at all.
@@ -73,10 +69,7 @@ impl Store {
     /// # Errors
     /// The disk is full or not writable; the list is the old one.
     pub fn keep_sayings(&self, list: &Sayings) -> Result<()> {
-        let (path, beside) = (self.folder.join(FILE), self.beside(FILE));
-        file::write(&beside, FORMAT, list)?;
-        fs::rename(&beside, &path).with_context(|| format!("replace {}", path.display()))?;
-        file::sync_folder(&self.folder)
+        self.keep_list(FILE, FORMAT, list)
     }
 }
 

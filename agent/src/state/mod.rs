@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::fcntl::{Flock, FlockArg};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::api::types::{Cause, Change};
 
@@ -221,6 +223,22 @@ impl Store {
     /// Where a file is written before it takes its name.
     fn beside(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.new"))
+    }
+
+    /// Reads a list of the state; an empty one if there is none yet.
+    fn list<T: DeserializeOwned + Default>(&self, name: &str, format: &str) -> Result<T> {
+        let path = self.folder.join(name);
+        match file::read(&path)? {
+            Some(bytes) => file::parse(&path, format, &bytes).map(|(list, _)| list),
+            None => Ok(T::default()),
+        }
+    }
+
+    /// Keeps a list of the state, whole or not at all.
+    fn keep_list(&self, name: &str, format: &str, list: &impl Serialize) -> Result<()> {
+        file::write(&self.beside(name), format, list)?;
+        self.rename(name)?;
+        file::sync_folder(&self.folder)
     }
 
     fn rename(&self, name: &str) -> Result<()> {

@@ -1,13 +1,12 @@
 //! Who is in quarantine, on disk: no apply, rollback or restart lifts it.
 
 use std::collections::BTreeMap;
-use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Moment, Store, file};
+use super::{Moment, Store};
 use crate::policy::{Confinement, Name};
 
 /// Devices in quarantine, by name.
@@ -83,11 +82,7 @@ impl Store {
     /// # Errors
     /// The list is damaged: nobody knows whom it names.
     pub fn quarantines(&self) -> Result<Quarantines> {
-        let path = self.folder.join(FILE);
-        match file::read(&path)? {
-            Some(bytes) => file::parse(&path, FORMAT, &bytes).map(|(list, _)| list),
-            None => Ok(Quarantines::new()),
-        }
+        self.list(FILE, FORMAT)
     }
 
     /// Keeps who is in quarantine, whole or not at all.
@@ -95,10 +90,7 @@ impl Store {
     /// # Errors
     /// The disk is full or not writable; the list is the old one.
     pub fn keep_quarantines(&self, list: &Quarantines) -> Result<()> {
-        let (path, beside) = (self.folder.join(FILE), self.beside(FILE));
-        file::write(&beside, FORMAT, list)?;
-        fs::rename(&beside, &path).with_context(|| format!("replace {}", path.display()))?;
-        file::sync_folder(&self.folder)
+        self.keep_list(FILE, FORMAT, list)
     }
 }
 
@@ -107,6 +99,8 @@ const FORMAT: &str = "bulkhead-quarantine-1";
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn moment(boot: &str, boot_ms: u64, wall: &str) -> Moment {
