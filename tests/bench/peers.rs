@@ -1,6 +1,6 @@
 //! What else a Linux host can hold addresses against: each with the same devices, set up once and hooked in for a round.
 
-use std::fs;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
@@ -102,11 +102,14 @@ impl Peer {
 }
 
 fn nft(command: &str) -> Result<()> {
-    let path = std::env::temp_dir().join(format!("bulkhead-bench-{}", std::process::id()));
-    fs::write(&path, command).with_context(|| format!("write {}", path.display()))?;
-    let done = sh(&format!("nft -f {}", path.display()));
-    fs::remove_file(&path)?;
-    done.map(drop)
+    from_file(command, |path| format!("nft -f {path}"))
+}
+
+/// Runs a command on a file of this text: a set of a million addresses fits on no command line.
+fn from_file(text: &str, command: impl FnOnce(&str) -> String) -> Result<()> {
+    let mut file = tempfile::NamedTempFile::new().context("make a temporary file")?;
+    file.write_all(text.as_bytes()).context("write a temporary file")?;
+    sh(&command(&file.path().to_string_lossy())).map(drop)
 }
 
 fn addresses(devices: u32) -> impl Iterator<Item = Ipv4Addr> {
@@ -123,11 +126,7 @@ fn load_nft(family: &str, devices: u32) -> Result<()> {
 fn load_ipset(devices: u32) -> Result<()> {
     let mut text = format!("create bench hash:ip maxelem {}\n", devices.max(65_536));
     addresses(devices).for_each(|address| text += &format!("add bench {address}\n"));
-    let path = std::env::temp_dir().join(format!("bulkhead-bench-{}", std::process::id()));
-    fs::write(&path, text)?;
-    let done = sh(&format!("ipset -file {} restore", path.display()));
-    fs::remove_file(&path)?;
-    done.map(drop)
+    from_file(&text, |path| format!("ipset -file {path} restore"))
 }
 
 /// Writes xdp-filter's list where it keeps it: its own command takes an address at a time.
