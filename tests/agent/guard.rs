@@ -12,7 +12,7 @@ use bulkhead::policy::{AddressRange, LocalOutput, merged};
 use nix::sys::signal::Signal;
 use tests::netns::{Client, FORBIDDEN, Lab, Load, Match, OUTSIDER, SERVER, Topology, Witness, granted};
 
-use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, REPAIR, Status, words};
+use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, REPAIR, Status, polled, words};
 
 /// What the agent promises when the kernel tells it of a change, and a debug build's share.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -488,11 +488,7 @@ impl Stranger {
         let input = child.stdin.as_mut().context("nft reads what it is told")?;
         input.write_all(b"add table inet bulkhead { flags owner; }\n")?;
         let stranger = Self(child);
-        let until = Instant::now() + PATIENCE;
-        while !host.has_table()? {
-            ensure!(Instant::now() < until, "nft made no table");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        ensure!(polled(PATIENCE, || host.has_table(), |made| *made)?, "nft made no table");
         Ok(stranger)
     }
 }

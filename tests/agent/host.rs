@@ -202,15 +202,9 @@ impl Host {
         patience: Duration,
         wanted: impl Fn(&Status) -> bool,
     ) -> Result<Status> {
-        let until = Instant::now() + patience;
-        loop {
-            let status = self.status()?;
-            if wanted(&status) {
-                return Ok(status);
-            }
-            ensure!(Instant::now() < until, "{}\n{}", status.text, self.log()?);
-            std::thread::sleep(POLL);
-        }
+        let status = polled(patience, || self.status(), &wanted)?;
+        ensure!(wanted(&status), "{}\n{}", status.text, self.log()?);
+        Ok(status)
     }
 
     /// Makes the agent compare now instead of within its five seconds: it watches the folder.
@@ -299,4 +293,20 @@ fn serve(lab: &Lab) -> Result<Servers> {
     servers.start(dn, &[443, 8443, 9443].map(|port| Endpoint::tcp(SERVER.v4, port)))?;
     servers.start(dn, &[Endpoint::tcp(FORBIDDEN.v4, 443)])?;
     Ok(servers)
+}
+
+/// Looks again and again until it is as wanted, or patience is over; what it was last.
+pub(crate) fn polled<T>(
+    patience: Duration,
+    look: impl Fn() -> Result<T>,
+    wanted: impl Fn(&T) -> bool,
+) -> Result<T> {
+    let until = Instant::now() + patience;
+    loop {
+        let found = look()?;
+        if wanted(&found) || Instant::now() >= until {
+            return Ok(found);
+        }
+        std::thread::sleep(POLL);
+    }
 }

@@ -3,15 +3,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::frame::eth;
 use tests::netns::{Client, FORBIDDEN, Injector, LiveConnection, Match, SERVER, Witness};
 
-use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, POLICIES_OF_THE_DEMO, Status, words};
+use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, POLICIES_OF_THE_DEMO, Status, polled, words};
 
 /// The demo's network with another mode.
 fn network(mode: &str) -> Result<String> {
@@ -59,14 +58,7 @@ fn said(host: &Host, arguments: &[&str]) -> Result<String> {
 
 /// As [`said`], once there is something to say: the agent reads events on a timer.
 fn said_in_time(host: &Host, arguments: &[&str]) -> Result<String> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let text = said(host, arguments)?;
-        if !text.trim().is_empty() || Instant::now() > end {
-            return Ok(text);
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
+    polled(PATIENCE, || said(host, arguments), |text| !text.trim().is_empty())
 }
 
 #[test]

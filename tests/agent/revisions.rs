@@ -8,7 +8,7 @@ use serde_json::Value;
 use tests::netns::SERVER;
 
 use super::crash::firmware;
-use super::host::{ENFORCING, Host, PATIENCE, Status, words};
+use super::host::{ENFORCING, Host, PATIENCE, Status, polled, words};
 
 /// Long enough to kill and start an agent in a debug build, short enough to wait for.
 const WITHIN: Duration = Duration::from_secs(8);
@@ -212,10 +212,7 @@ fn the_history_is_held_against_what_was_told_outside() -> Result<()> {
         done(&host, &as_typed(&move_port(&host, port, &[])?))?;
     }
     let told = || -> Result<bool> { Ok(fs::read_to_string(&outside).unwrap_or_default().contains(" r5 ")) };
-    let until = std::time::Instant::now() + PATIENCE;
-    while !told()? && std::time::Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    polled(PATIENCE, told, |told| *told)?;
     let said = done(&host, &["audit", "verify"])?;
     assert!(said.contains("OK 3 revisions, r3 to r5, one chain"), "{said}");
     assert!(said.contains("r5 is as it was told outside"), "{said}");
