@@ -35,7 +35,7 @@ spec:
 const LARGE: usize = 4000;
 /// Many segments more than fit into a first window.
 const UPLOAD: usize = 400_000;
-/// What the far link carries; more than IPv6's least (RFC 8200 section 5).
+/// What the way to the far link carries; more than IPv6's least (RFC 8200 section 5).
 const NARROW: &str = "1320";
 
 #[test]
@@ -107,8 +107,11 @@ fn pieces_that_do_not_fit_together_never_arrive() -> Result<()> {
 fn a_transfer_finds_the_path_s_width_and_completes() -> Result<()> {
     let Some(mut core) = Core::start()? else { return Ok(()) };
     apply_text(&mut core, POLICY)?;
-    // Only the router's side: the server itself believes in 1500 bytes and says so in its handshake.
-    ip(&core, "dn", &format!("link set out mtu {NARROW}"))?;
+    // Only the way there: the server believes in 1500 bytes and says so in its handshake, and what it sends is not
+    // held against a narrower link, which would lose it without a word.
+    for server in OUTSIDER.both() {
+        ip(&core, "dn", &format!("route replace {server} dev out mtu lock {NARROW}"))?;
+    }
     let servers = Servers::new();
     servers
         .start(core.lab.namespace("outside")?, &OUTSIDER.both().map(|server| Endpoint::tcp(server, 5001)))?;
