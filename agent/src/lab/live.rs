@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::client::Outcome;
 
@@ -25,12 +25,23 @@ impl LiveConnection {
     /// After a timeout the kernel goes on retransmitting, so a later exchange may see late bytes: a connection that
     /// has failed once is not used again.
     pub fn exchange(&mut self, payload: &[u8]) -> Result<Outcome> {
-        let mut reply = vec![0; payload.len()];
-        let done = self.stream.write_all(payload).and_then(|()| self.stream.read_exact(&mut reply));
-        match done {
-            Ok(()) => Ok(Outcome::Replied(reply)),
-            Err(error) => Outcome::from_error(error),
-        }
+        let (sent, reply) = std::thread::scope(|scope| {
+            // Beside the reading: an echo server that is not read from stops reading, and both would wait for ever.
+            let sending =
+                std::thread::Builder::new().spawn_scoped(scope, || (&self.stream).write_all(payload));
+            let reply = self.read_reply(payload.len());
+            (sending.map(|sending| sending.join()), reply)
+        });
+        let sent = sent
+            .context("start a thread that sends")?
+            .map_err(|_| anyhow!("the thread that sends panicked"))?;
+        sent.and(reply).map_or_else(Outcome::from_error, |reply| Ok(Outcome::Replied(reply)))
+    }
+
+    fn read_reply(&self, length: usize) -> std::io::Result<Vec<u8>> {
+        let mut reply = vec![0; length];
+        (&self.stream).read_exact(&mut reply)?;
+        Ok(reply)
     }
 
     /// Says whether the connection still carries a payload both ways.
