@@ -215,8 +215,9 @@ impl Party {
         !matches!(self.confined, Confined::No)
     }
 
+    /// True if what its policy refuses passes.
     #[inline(always)]
-    const fn only_observes(&self) -> bool {
+    pub(crate) const fn only_observes(&self) -> bool {
         self.observes != 0 && !self.is_confined()
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Nothing is dropped, and no flow, limit or counter of a device is charged. What no judging point
 //! can have let through is told: from a pool, and no live flow of it is known. Fragments and ICMP
-//! errors have no flow of their own, and are not looked at.
+//! errors have no flow of their own, and are not looked at; neither is what a network that only
+//! observes lets pass without one.
 
-use crate::abi::value::SCOPE_POOL;
+use crate::abi::value::{NETWORK_OBSERVES, SCOPE_POOL};
 use crate::case::{Case, Party};
 use crate::decide::{Flows, Tables};
 use crate::ends::Ends;
@@ -17,17 +18,25 @@ use crate::verdict::{Direction, DropReason, Pass};
 #[inline(always)]
 pub fn look<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, DropReason> {
     let scopes = case.place.network.scopes;
-    let addressed = !matches!(case.packet.kind, Kind::Arp | Kind::Neighbour | Kind::LinkControl);
+    let about_link = matches!(
+        case.packet.kind,
+        Kind::Arp | Kind::Neighbour | Kind::RouterSolicitation | Kind::LinkControl
+    );
     let known = !case.place.subinterface.network.is_none();
-    if !known || !addressed || search::scope(tables, scopes, case.packet.source)? != SCOPE_POOL {
+    if !known || about_link || search::scope(tables, scopes, case.packet.source)? != SCOPE_POOL {
         return Ok(Pass::Witness);
     }
     case.evidence.direction = Direction::Uplink;
     let Some((sender, ..)) = party(tables, case, case.packet.source)? else {
-        return Ok(Pass::WitnessAlarm);
+        return Ok(told_unless(case.place.network.flags & NETWORK_OBSERVES != 0));
     };
     case.evidence.device = sender.device;
-    Ok(if was_judged(tables, case, sender)? { Pass::Witness } else { Pass::WitnessAlarm })
+    was_judged(tables, case, sender).map(told_unless)
+}
+
+#[inline(always)]
+const fn told_unless(judged: bool) -> Pass {
+    if judged { Pass::Witness } else { Pass::WitnessAlarm }
 }
 
 #[inline(always)]
@@ -43,14 +52,16 @@ fn was_judged<T: Tables + Flows>(tables: &T, case: &mut Case, sender: Party) -> 
         | Kind::RouterOnly
         | Kind::LinkControl => return Ok(false),
     }
-    if is_live(tables, case, sender, true) {
+    // Answers to nobody, and words to nobody, leave no flow where they are only observed.
+    let unbound = sender.only_observes();
+    if is_live(tables, case, sender, true) || unbound && matches!(case.packet.kind, Kind::EchoReply) {
         return Ok(true);
     }
     let scopes = case.place.network.scopes;
     if search::scope(tables, scopes, case.packet.destination)? != SCOPE_POOL {
         return Ok(false);
     }
-    let Some((peer, ..)) = party(tables, case, case.packet.destination)? else { return Ok(false) };
+    let Some((peer, ..)) = party(tables, case, case.packet.destination)? else { return Ok(unbound) };
     case.evidence.peer = peer.device;
     Ok(is_live(tables, case, peer, false))
 }
