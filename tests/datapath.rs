@@ -87,7 +87,7 @@ fn a_kernel_with_other_tables_is_noticed() -> Result<()> {
         return Ok(());
     }
     let mut pair = Pair::load(ROOM)?;
-    for lie in TableLie::ALL {
+    for lie in TableLie::ALL.into_iter().filter(|lie| *lie != TableLie::OwnSwapped) {
         let mut random = Random::new(5);
         let mut worlds = 1;
         while pair.agrees_with(lie, &World::draw(&mut random), random.next())? {
@@ -167,14 +167,16 @@ impl Pair {
         frames: usize,
         tally: &mut Tally,
     ) -> Result<()> {
-        let traffic = Traffic::new(world, seed).filter(|shot| shot.bytes.len() >= SHORTEST);
+        // Who sent what leaves, XDP cannot tell.
+        let traffic =
+            Traffic::new(world, seed).filter(|shot| shot.bytes.len() >= SHORTEST && !shot.from_host);
         for shot in traffic.take(frames) {
             image.set_now(shot.now, shot.boot());
-            let (verdict, case) = image.judge(&shot.bytes, shot.ifindex);
+            let (verdict, case) = shot.judged(image);
             *tally.verdicts.entry(verdict.as_str()).or_default() += 1;
             let expected = Expected { verdict, case };
             self.agree_on_frame(&shot, &expected, tally).with_context(|| {
-                let Shot { now, ifindex, bytes } = &shot;
+                let Shot { now, ifindex, bytes, .. } = &shot;
                 format!("interface {ifindex} at {now} ns: {}\nhost {verdict:?} {case:?}", hex(bytes))
             })?;
         }
@@ -195,7 +197,8 @@ impl Pair {
         self.agree_on_counters(shot, expected.verdict)?;
         let after = self.kernel.event_counters()?;
         let refused = expected.verdict.refusal().is_some();
-        let reported = refused || expected.verdict == Verdict::Pass(Pass::Opened);
+        let told_of = [Verdict::Pass(Pass::Opened), Verdict::Pass(Pass::WitnessAlarm)];
+        let reported = refused || told_of.contains(&expected.verdict);
         let told = after.sent + after.suppressed - before.sent - before.suppressed;
         ensure!(
             told == u64::from(reported) && after.lost == before.lost,

@@ -10,6 +10,8 @@ mod impact;
 mod missing;
 #[path = "model/mutated.rs"]
 mod mutated;
+#[path = "model/watching.rs"]
+mod watching;
 #[path = "model/wrapping.rs"]
 mod wrapping;
 
@@ -17,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead::reconcile::{Capacity, Memory, Reconciler};
 use bulkhead::tables::Image;
-use bulkhead_common::case::{Arrival, Case, LinkType};
+use bulkhead_common::case::Case;
 use bulkhead_common::decide::Tables as _;
 use bulkhead_common::parse::Kind;
 use bulkhead_common::verdict::{DropReason, Pass, RefusedBy, Verdict};
@@ -41,7 +43,7 @@ fn run(world: &World, image: &Image, mut oracle: Oracle<'_>, seed: u64, judge: J
         image.set_now(shot.now, shot.boot());
         let (verdict, case) = judge(image, &shot);
         let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
-        let theirs = oracle.judge(&shot.bytes, shot.ifindex, shot.now);
+        let theirs = oracle.judge(&shot);
         *run.reasons.entry(ours.reason).or_default() += 1;
         if let Verdict::Observe(reason) = verdict {
             *run.observed.entry(reason.as_str()).or_default() += 1;
@@ -74,7 +76,7 @@ fn totals_differ(image: &Image, oracle: &Oracle<'_>) -> Option<String> {
 }
 
 fn honest(image: &Image, shot: &Shot) -> (Verdict, Case) {
-    image.judge(&shot.bytes, shot.ifindex)
+    shot.judged(image)
 }
 
 #[test]
@@ -121,17 +123,14 @@ fn no_reason_is_forgotten() {
 }
 
 /// Reasons that these frames do not bring about, and what shows them.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 2] = [
     ("flow_table_full", "datapath.rs, with a table too small for its world"),
-    ("host", "agent/tun.rs, with a packet of the host itself"),
-    ("witness", "agent/gtpu.rs, behind a guarded N3"),
-    ("witness_alarm", "agent/gtpu.rs, with a packet past N3"),
     ("internal_table", "model/missing.rs, where rows are missing that the tables name"),
 ];
 
 /// Enough for every generated world.
 const CAPACITY: Capacity = Capacity {
-    addresses: 64,
+    addresses: 160,
     device_rows: 128,
     profiles: 128,
     rule_sets: 256,
@@ -146,7 +145,7 @@ const CAPACITY: Capacity = Capacity {
 fn live_flows_follow_a_changed_policy() {
     let mut random = Random::new(seed(11));
     let mut established = 0;
-    for _ in 0..90 {
+    for _ in 0..120 {
         let first = World::draw(&mut random);
         let worlds: Vec<World> =
             (0..5).scan(first, |last, _| Some(std::mem::replace(last, last.redrawn(&mut random)))).collect();
@@ -170,9 +169,9 @@ fn follow(worlds: &[World], seed: u64) -> Result<u32, String> {
         oracle.change_quarantine(&world.shut);
         for shot in traffic.by_ref().take(80) {
             memory.set_now(shot.now, shot.boot());
-            let (verdict, case) = memory.judge(&shot.bytes, shot.ifindex);
+            let (verdict, case) = shot.judged(&memory);
             let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
-            let theirs = oracle.judge(&shot.bytes, shot.ifindex, shot.now);
+            let theirs = oracle.judge(&shot);
             established += u32::from(ours.reason == "established");
             if ours != theirs {
                 return Err(format!("they differ {}\n{}", difference(&shot, &ours, &theirs), world.text));
@@ -183,7 +182,7 @@ fn follow(worlds: &[World], seed: u64) -> Result<u32, String> {
 }
 
 /// What the frames must have brought about, in numbers large enough to mean something.
-const REASONS: [&str; 66] = [
+const REASONS: [&str; 69] = [
     "broadcast",
     "condition_place",
     "condition_posture",
@@ -208,6 +207,7 @@ const REASONS: [&str; 66] = [
     "gtpu_prime",
     "gtpu_teid_zero",
     "gtpu_version",
+    "host",
     "icmp_error",
     "icmp_error_rate",
     "icmp_error_unrelated",
@@ -250,6 +250,8 @@ const REASONS: [&str; 66] = [
     "unsupported_icmp",
     "unsupported_protocol",
     "unsupported_vlan_depth",
+    "witness",
+    "witness_alarm",
 ];
 
 /// Draws worlds until `wrong` finds a difference; counts them.
@@ -292,9 +294,7 @@ fn a_wrong_parser_is_noticed() {
         run(world, &image, oracle, seed, &|image, shot| {
             let frame = LyingFrame::new(&shot.bytes, lie);
             // The lie is about what the parser makes of the frame, not about what is counted.
-            let length = shot.bytes.len() as u32;
-            let arrival = Arrival::of(shot.ifindex, LinkType::Ethernet, length);
-            let mut case = Case::new(image.epoch(), arrival);
+            let mut case = Case::new(image.epoch(), shot.arrival());
             (bulkhead_common::judge(&frame, image, &mut case), case)
         })
         .difference
@@ -306,8 +306,7 @@ fn a_wrong_engine_is_noticed() {
     all_noticed(&EngineLie::ALL, |lie, world, seed| {
         let image = Image::new(&world.compiled.tables);
         let oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_quarantine(&world.shut);
-        let judge =
-            |image: &Image, shot: &Shot| LyingEngine::new(image, lie).judge(&shot.bytes, shot.ifindex);
+        let judge = |image: &Image, shot: &Shot| LyingEngine::new(image, lie).judge(shot);
         run(world, &image, oracle, seed, &judge).difference
     });
 }

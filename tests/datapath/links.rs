@@ -36,7 +36,8 @@ fn a_packet_without_its_ethernet_header_has_the_same_verdict() -> Result<()> {
         let wrapped = Image::new(&tables).with_flows(geometry(ROOM));
         let bare = Image::new(&tables).with_flows(geometry(ROOM));
         kernel.fill(bare.layout())?;
-        let traffic = Traffic::new(&world, random.next()).filter(|shot| is_plain_ip(&shot.bytes));
+        let traffic =
+            Traffic::new(&world, random.next()).filter(|shot| is_plain_ip(&shot.bytes) && !shot.from_host);
         for shot in traffic.take(FRAMES / 2) {
             wrapped.set_now(shot.now, shot.boot());
             bare.set_now(shot.now, shot.boot());

@@ -37,7 +37,7 @@ fn a_replayed_capture_is_judged_as_the_engine_judges_it() -> Result<()> {
 }
 
 fn agree(world: &World, random: &mut Random, by: &mut BTreeMap<By, usize>) -> Result<()> {
-    let shots: Vec<Shot> = Traffic::new(world, random.next()).take(PACKETS).collect();
+    let shots: Vec<Shot> = Traffic::new(world, random.next()).filter(Shot::enters).take(PACKETS).collect();
     let file = written(world, &shots, random);
     let mut capture = Capture::open(&file[..])?;
     let mut replay = replay(world)?;
@@ -66,7 +66,7 @@ fn written(world: &World, shots: &[Shot], random: &mut Random) -> Vec<u8> {
     let numbers: Vec<u32> = world.host.interfaces.values().map(|interface| interface.ifindex).collect();
     let names = world.host.interfaces.keys();
     let head = names.fold(Blocks::new(Order::Little), |file, name| file.ethernet(name));
-    let file = shots.iter().fold(head, |file, Shot { now, ifindex, bytes }| {
+    let file = shots.iter().fold(head, |file, Shot { now, ifindex, bytes, .. }| {
         let interface = numbers.iter().position(|number| number == ifindex).unwrap_or_default();
         let kept = if random.chance(20) { random.below(bytes.len() + 1) } else { bytes.len() };
         file.packet(interface as u32, *now, bytes.len(), &bytes[..kept])

@@ -83,7 +83,7 @@ fn foretell(before: &World, after: &World, seed: u64, tally: &mut Tally) -> Resu
     for shot in Traffic::new(before, seed).take(FRAMES) {
         now = shot.now;
         memory.set_now(now, now + SLEPT);
-        let (verdict, case) = memory.judge(&shot.bytes, shot.ifindex);
+        let (verdict, case) = shot.judged(&memory);
         // A piece says something in its place only, and an error nothing of its own.
         let whole = !case.packet.piece.is_fragment() && case.packet.kind != Kind::IcmpError;
         if verdict.passes() && whole && !case.evidence.device.is_none() {
@@ -119,7 +119,7 @@ struct Frames<'a> {
 
 impl Frames<'_> {
     fn pass(&self, memory: &Memory) -> bool {
-        let passes = |shot: &Shot| memory.judge(&shot.bytes, shot.ifindex).0.passes();
+        let passes = |shot: &Shot| shot.judged(memory).0.passes();
         passes(self.first) && self.answer.is_none_or(passes)
     }
 }

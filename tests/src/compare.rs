@@ -27,9 +27,10 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// What to print of a frame that two judges see differently.
 pub fn difference(shot: &Shot, ours: &Opinion, theirs: &Opinion) -> String {
-    let Shot { now, ifindex, bytes } = shot;
+    let Shot { now, ifindex, from_host, bytes } = shot;
+    let host = if *from_host { ", from the host" } else { "" };
     format!(
-        "on interface {ifindex} at {now} ns, {} bytes: {}\n  engine {ours:?}\n  oracle {theirs:?}",
+        "on interface {ifindex:#x} at {now} ns{host}, {} bytes: {}\n  engine {ours:?}\n  oracle {theirs:?}",
         bytes.len(),
         hex(bytes)
     )

@@ -8,6 +8,7 @@ use bulkhead::tables::Image;
 use bulkhead::telemetry::decode;
 use bulkhead::telemetry::{Clock, Composer, NameTable};
 use bulkhead_common::abi::Epoch;
+use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::parse;
 use bulkhead_common::verdict::DropReason;
@@ -25,6 +26,9 @@ pub const TARGETS: [Target; 4] =
 
 /// Worlds that an input of [`judge`] can choose from.
 const WORLDS: u8 = 24;
+/// Bits of an interface's byte in an input: the frame leaves by it; this host itself has sent it.
+const LEAVES: u8 = 0x80;
+const FROM_HOST: u8 = 0x40;
 /// More frames than this in one input teach nothing new.
 const MOST_FRAMES: usize = 32;
 
@@ -71,9 +75,9 @@ pub fn judge(input: &[u8]) {
         let mut oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_quarantine(&world.shut);
         for shot in shots(input).take(MOST_FRAMES) {
             image.set_now(shot.now, shot.boot());
-            let (verdict, case) = image.judge(&shot.bytes, shot.ifindex);
+            let (verdict, case) = shot.judged(&image);
             let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
-            let theirs = oracle.judge(&shot.bytes, shot.ifindex, shot.now);
+            let theirs = oracle.judge(&shot);
             assert!(ours == theirs, "they differ {}\n{}", difference(&shot, &ours, &theirs), world.text);
         }
     });
@@ -98,7 +102,10 @@ fn shots(mut input: &[u8]) -> impl Iterator<Item = Shot> {
         let (bytes, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes([*low, *high])))?;
         input = rest;
         now += u64::from(*seconds) * 1_000_000_000;
-        Some(Shot { now, ifindex: (*ifindex).into(), bytes: bytes.to_vec() })
+        let leaves = if ifindex & LEAVES == 0 { 0 } else { EGRESS };
+        let number = u32::from(ifindex & !(LEAVES | FROM_HOST)) | leaves;
+        let from_host = leaves != 0 && ifindex & FROM_HOST != 0;
+        Some(Shot { now, ifindex: number, from_host, bytes: bytes.to_vec() })
     })
 }
 
@@ -112,7 +119,10 @@ pub fn conversation(world: u8, seed: u64) -> Vec<u8> {
         let seconds = u8::try_from((shot.now - before) / 1_000_000_000).unwrap_or(u8::MAX);
         before = shot.now;
         let length = u16::try_from(shot.bytes.len()).unwrap_or(0).to_le_bytes();
-        input.extend([u8::try_from(shot.ifindex).unwrap_or(0), seconds, length[0], length[1]]);
+        let leaves = if shot.enters() { 0 } else { LEAVES };
+        let from_host = if shot.from_host { FROM_HOST } else { 0 };
+        let number = u8::try_from(shot.ifindex & !EGRESS).unwrap_or(0);
+        input.extend([number | leaves | from_host, seconds, length[0], length[1]]);
         input.extend(shot.bytes);
     }
     input

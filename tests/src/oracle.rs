@@ -23,13 +23,14 @@ mod quarantine;
 mod report;
 mod transport;
 mod tunnel;
+mod watch;
 
 pub use dissect::{Dissected, What, dissect};
 pub use flaw::Flaw;
 pub use piece::Piece;
 pub use report::{About, Failed};
 
-use crate::generate::Shut;
+use crate::generate::{Shot, Shut};
 use conversation::Conversations;
 use intent::Intent;
 use piece::Begun;
@@ -118,17 +119,21 @@ impl<'p> Oracle<'p> {
         self.intent.policy = policy;
     }
 
-    /// Judges a frame that enters by an interface at a time in nanoseconds.
-    pub fn judge(&mut self, frame: &[u8], ifindex: u32, now: u64) -> Opinion {
+    /// Judges a frame.
+    pub fn judge(&mut self, shot: &Shot) -> Opinion {
         let nobody = |passes, reason| Opinion { passes, reason, device: None, peer: None, rule: None };
-        let outer = match dissect(frame, self.flaw) {
+        let gate = self.gate(shot.ifindex);
+        let looks = gate.is_some_and(|gate| self.only_looks(gate));
+        let outer = match dissect(&shot.bytes, self.flaw) {
             Ok(dissected) => dissected,
+            Err(_) if looks && !self.has(Flaw::DropsAsWitness) => return nobody(true, "witness"),
             Err(reason) => return nobody(false, reason),
         };
-        let Some(interface) = self.intent.interface(ifindex) else {
-            return nobody(false, "internal_interface");
-        };
-        let (dissected, teid) = match self.unwrap(interface, &outer) {
+        let Some(gate) = gate else { return nobody(false, "internal_interface") };
+        if self.is_free(gate, shot.from_host) {
+            return nobody(true, "host");
+        }
+        let (dissected, teid) = match self.unwrap(gate, &outer) {
             Ok(Unwrapped::Plain) => (outer, None),
             Ok(Unwrapped::Signalling) => return nobody(true, "gtpu"),
             Ok(Unwrapped::Packet(inner, teid)) => (*inner, Some(teid)),
@@ -137,15 +142,15 @@ impl<'p> Oracle<'p> {
         let mut subject = Subject {
             frame: &dissected,
             teid,
-            ifindex,
-            length: frame.len(),
-            now,
+            ifindex: shot.ifindex,
+            length: shot.bytes.len(),
+            now: shot.now,
             device: None,
             peer: None,
             rule: None,
             would: None,
         };
-        let answer = self.place(&mut subject);
+        let answer = self.place(gate, &mut subject);
         let Subject { device, peer, rule, would, .. } = subject;
         let (passes, reason) = match answer {
             Ok(reason) => (true, would.unwrap_or(reason)),

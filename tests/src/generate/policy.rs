@@ -7,7 +7,7 @@ use bulkhead::policy::{Name, Policy};
 use super::{Random, known};
 
 /// Where networks can be seen: interface, tags.
-pub(super) const PLACES: [(&str, u16, u16); 14] = [
+pub(super) const PLACES: [(&str, u16, u16); 16] = [
     ("acc0", 0, 0),
     ("acc0", 101, 0),
     ("acc0", 7, 9),
@@ -22,7 +22,12 @@ pub(super) const PLACES: [(&str, u16, u16); 14] = [
     ("n3", 0, 0),
     ("n3", 7, 0),
     ("s1u", 0, 0),
+    ("tun0", 0, 0),
+    ("tun0", 7, 0),
 ];
+
+/// Where a network is seen whose devices receive by what leaves, and where it may be seen too.
+const LEAVING_PLACES: [(&str, u16, u16); 3] = [("wg0", 0, 0), ("acc1", 102, 0), ("tun0", 9, 0)];
 
 const CLASSES: [&str; 3] = ["camera", "recorder", "charger"];
 
@@ -190,7 +195,7 @@ fn document(text: &mut String, document: &str) {
     *text += "\n";
 }
 
-/// Two or three networks; blue may use the same addresses as acme.
+/// Two or three networks; blue may use the same addresses as acme, and green's downlink is judged where it leaves.
 fn networks(random: &mut Random) -> Vec<Net> {
     let shared = random.chance(50);
     let blue = if shared { ("10.45", "fd00:45") } else { ("10.46", "fd00:46") };
@@ -218,6 +223,11 @@ fn networks(random: &mut Random) -> Vec<Net> {
                 }
             }
         }
+    }
+    if random.chance(45) {
+        let places =
+            LEAVING_PLACES.into_iter().filter(|place| place.0 == "wg0" || random.chance(60)).collect();
+        networks.push(Net { name: "green", v4: "10.47", v6: "fd00:47", places, teids: None });
     }
     networks
 }
@@ -365,7 +375,7 @@ fn device_text(random: &mut Random, network: &Net, name: &str, host: &str) -> St
         let first = teids.map_or("0x5000", |teids| if teids.starts_with('8') { "8193" } else { "0x1a00" });
         let _ = writeln!(text, "  teid: {first}");
     } else if random.chance(40) {
-        let access: Vec<_> = places.iter().filter(|place| place.0 != "core0").collect();
+        let access: Vec<_> = places.iter().filter(|place| !matches!(place.0, "core0" | "tun0")).collect();
         let place = random.pick(&access);
         let mut parts = vec![place_text(place)];
         if random.chance(30) {
@@ -393,7 +403,11 @@ fn own_prefixes(random: &mut Random, Net { v4, v6, .. }: &Net, index: usize, sub
 /// What lies behind a device: in the pool, outside of it, and one inside another.
 fn lans(random: &mut Random, Net { v4, v6, .. }: &Net, index: usize, subnet: &str) -> Vec<String> {
     // Networks that share pools share LANs too; others may be told apart by nothing but addresses.
-    let apart = if *v4 == "10.45" { 0 } else { 8 };
+    let apart = match *v4 {
+        "10.45" => 0,
+        "10.46" => 8,
+        _ => 16,
+    };
     let lan = index + apart;
     let all = [
         format!("192.168.{lan}.0/24"),

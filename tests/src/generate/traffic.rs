@@ -4,9 +4,13 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use bulkhead::tables::Image;
+use bulkhead_common::abi::key::EGRESS;
+use bulkhead_common::case::{Arrival, Case, LinkType};
+use bulkhead_common::engine::State;
 use bulkhead_common::verdict::{Pass, Verdict};
 use ipnet::IpNet;
 
+use super::world::{LEAVING, WITNESS};
 use super::{Random, World};
 use crate::frame::{ACK, FIN, Frame, RST, SYN};
 
@@ -24,8 +28,10 @@ use choice::same_host;
 pub struct Shot {
     /// Monotonic time in nanoseconds.
     pub now: u64,
-    /// The interface's number.
+    /// The interface's number, with [`EGRESS`] if the frame leaves by it.
     pub ifindex: u32,
+    /// True if the host itself sent it; known only of what leaves.
+    pub from_host: bool,
     /// The frame.
     pub bytes: Vec<u8>,
 }
@@ -34,6 +40,28 @@ pub struct Shot {
 pub const SLEPT: u64 = 5_000_000_000_000;
 
 impl Shot {
+    /// How it comes to the engine.
+    pub fn arrival(&self) -> Arrival {
+        let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        Arrival { from_host: self.from_host, ..Arrival::of(self.ifindex, LinkType::Ethernet, length) }
+    }
+
+    /// What the engine says of it over these tables.
+    pub fn judged<T: State>(&self, tables: &T) -> (Verdict, Case) {
+        let mut case = Case::new(tables.epoch(), self.arrival());
+        (bulkhead_common::judge(&*self.bytes, tables, &mut case), case)
+    }
+
+    /// True if it enters the host: XDP sees nothing else.
+    pub const fn enters(&self) -> bool {
+        self.ifindex & EGRESS == 0
+    }
+
+    /// True if it comes where nothing is dropped.
+    pub const fn is_watched(&self) -> bool {
+        self.ifindex == WITNESS
+    }
+
     /// Boot time in nanoseconds.
     pub const fn boot(&self) -> u64 {
         self.now + SLEPT
@@ -142,9 +170,12 @@ impl Traffic {
             let any = listed.map_or(number, |range| range.value.first + number % 4);
             let teid = device.teid.as_ref().map_or(any, |teid| teid.value);
             let seen = network.seen_on.iter().map(|place| &place.value);
-            let places: Vec<Place> = seen
+            let mut places: Vec<Place> = seen
                 .map(|place| (world.host.interfaces[&place.interface].ifindex, place.vlan, place.inner_vlan))
                 .collect();
+            if places.contains(&(LEAVING, 0, 0)) {
+                places.push((LEAVING | EGRESS, 0, 0));
+            }
             device.prefixes().map(move |net| Located { net: net.value, places: places.clone(), teid })
         });
         let mut traffic = Self {
@@ -190,6 +221,7 @@ impl Traffic {
             40..82 if !self.said.is_empty() => self.further(),
             82..88 => self.neighbour(),
             88..92 => self.error(),
+            92..94 => self.watched(),
             _ => self.oddity(),
         };
         let mut bytes = frame.build();
@@ -198,7 +230,28 @@ impl Traffic {
         } else if self.random.chance(10) {
             bytes.resize(bytes.len() + self.random.below(30), 0);
         }
-        Shot { now: self.now, ifindex: place.0, bytes }
+        self.shot_of(place, bytes)
+    }
+
+    /// Of what leaves, some is the host's own.
+    fn shot_of(&mut self, place: Place, bytes: Vec<u8>) -> Shot {
+        let from_host = place.0 & EGRESS != 0 && self.random.chance(25);
+        Shot { now: self.now, ifindex: place.0, from_host, bytes }
+    }
+
+    /// What a device has said, or says past whoever judges it, comes by where it is only looked at.
+    fn watched(&mut self) -> (Place, Frame) {
+        let said = if self.said.is_empty() || self.random.chance(20) {
+            self.draw()
+        } else {
+            self.random.pick(&self.said).clone()
+        };
+        let home = self.devices.iter().find(|device| device.has(said.from));
+        let witness = home.and_then(|home| home.places.iter().find(|place| place.0 == WITNESS).copied());
+        match witness {
+            Some(place) => self.speak(Said { place, teid: 0, ..said }),
+            None => self.fresh(),
+        }
     }
 
     /// Somebody begins to speak.

@@ -5,6 +5,7 @@ use bulkhead::policy::{
 };
 use bulkhead::tables::{Host, HostInterface};
 use bulkhead_common::abi::value::DEVICE_REPAIR;
+use bulkhead_common::case::LinkType;
 
 use super::Random;
 use super::SLEPT;
@@ -41,16 +42,23 @@ pub struct Shut {
 }
 
 /// Interfaces of every world with their numbers, roles and addresses.
-pub(super) const INTERFACES: [(&str, u32, &str, &[&str]); 8] = [
+pub(super) const INTERFACES: [(&str, u32, &str, &[&str]); 10] = [
     ("acc0", 11, "access", &["10.45.0.1/16", "fe80::1/64"]),
     ("acc1", 12, "access", &["10.46.0.1/24", "fd00:46::1/64"]),
     ("core0", 21, "core", &["192.0.2.1/24", "2001:db8:1::1/64", "10.99.0.1/24"]),
     ("mix0", 31, "access, core", &["198.18.0.1/24"]),
     ("n3", 51, "access", &["10.3.0.10/24", "fd03::10/64"]),
     ("s1u", 52, "access, core", &["10.4.0.10/24"]),
+    ("tun0", WITNESS, "witness", &["10.45.0.1/16", "172.16.1.1/24"]),
+    ("wg0", LEAVING, "access", &["10.47.0.1/16", "fd00:47::1/32"]),
     ("acc0.101", 13, "", &["10.45.128.1/17"]),
     ("eth9", 41, "", &["172.16.0.1/24"]),
 ];
+
+/// The interface where what others have judged is only looked at.
+pub(super) const WITNESS: u32 = 61;
+/// The interface where what leaves to devices is judged too.
+pub(super) const LEAVING: u32 = 62;
 
 impl World {
     /// Draws a host and a policy for it.
@@ -168,9 +176,12 @@ fn read(
 fn agent(random: &mut Random) -> AgentConfig {
     let mut text = "apiVersion: bulkhead/v1\nkind: Agent\nspec:\n  interfaces:\n".to_owned();
     for (name, _, roles, _) in INTERFACES.iter().filter(|(_, _, roles, _)| !roles.is_empty()) {
-        let transit = *random.pick(&["pass", "drop"]);
-        let gtpu = tunnels(name);
-        text += &format!("    - {{name: {name}, roles: [{roles}], transit: {transit}{gtpu}}}\n");
+        let transit = match *roles {
+            "witness" => "",
+            _ => random.pick(&[", transit: pass", ", transit: drop"]),
+        };
+        let more = if *name == "wg0" { leaving(random) } else { tunnels(name).to_owned() };
+        text += &format!("    - {{name: {name}, roles: [{roles}]{transit}{more}}}\n");
     }
     let file = SourceFile::new("agent.yaml", text);
     policy::parse_agent(vec![file]).unwrap_or_else(|problems| panic!("agent.yaml: {problems}"))
@@ -185,11 +196,18 @@ fn tunnels(interface: &str) -> &'static str {
     }
 }
 
+/// What the settings say of an interface where what leaves is judged, and of the packet core behind it.
+fn leaving(random: &mut Random) -> String {
+    let host = random.pick(&["", ", fromHost: judge", ", fromHost: pass", ", fromHost: pass"]);
+    let hairpin = random.pick(&["", ", hairpin: none", ", hairpin: inside"]);
+    format!(", downlink: egress{host}{hairpin}")
+}
+
 fn host() -> Host {
     let interface = |ifindex, addresses: &[&str]| HostInterface {
         ifindex,
         addresses: addresses.iter().map(|net| net.parse().expect("a prefix")).collect(),
-        ..HostInterface::default()
+        link: if matches!(ifindex, WITNESS | LEAVING) { LinkType::RawIp } else { LinkType::Ethernet },
     };
     let all = INTERFACES.iter();
     let interfaces =

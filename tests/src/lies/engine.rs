@@ -2,11 +2,12 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a lie touches one thing and leaves the rest")]
 
 use bulkhead::tables::Image;
+use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::abi::{
     Addr, AddressKey, Device, DeviceId, Epoch, FlowKey, Network, Peer, PortRange, ProfileId, Range, RuleSet,
     ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
-use bulkhead_common::case::{Arrival, Case, LinkType};
+use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use bulkhead_common::fragment::{Datagram, Fragments};
 use bulkhead_common::icmp_error::ErrorBudgets;
@@ -15,6 +16,7 @@ use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
 
 use super::Row;
+use crate::generate::Shot;
 
 /// What the engine gets wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,11 +57,17 @@ pub enum EngineLie {
     OtherFragment,
     /// ICMP errors are not counted.
     NoErrorBudget,
+    /// The host sends nothing itself.
+    NothingOwn,
+    /// All that leaves is the host's own.
+    AllOwn,
+    /// What leaves is taken for what enters.
+    LeavingEnters,
 }
 
 impl EngineLie {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Clock,
         Self::BootClock,
         Self::Search,
@@ -77,6 +85,9 @@ impl EngineLie {
         Self::StuckFragment,
         Self::OtherFragment,
         Self::NoErrorBudget,
+        Self::NothingOwn,
+        Self::AllOwn,
+        Self::LeavingEnters,
     ];
 }
 
@@ -93,11 +104,17 @@ impl<'i> LyingEngine<'i> {
         Self { image, lie }
     }
 
-    /// As [`Image::judge`].
-    pub fn judge(&self, frame: &[u8], ifindex: u32) -> (Verdict, Case) {
-        let length = frame.len() as u32;
-        let mut case = Case::new(self.epoch(), Arrival::of(ifindex, LinkType::Ethernet, length));
-        (bulkhead_common::judge(frame, self, &mut case), case)
+    /// As [`Shot::judged`].
+    pub fn judge(&self, shot: &Shot) -> (Verdict, Case) {
+        let mut arrival = shot.arrival();
+        match self.lie {
+            EngineLie::NothingOwn => arrival.from_host = false,
+            EngineLie::AllOwn => arrival.from_host = !shot.enters(),
+            EngineLie::LeavingEnters => arrival.ifindex &= !EGRESS,
+            _ => {}
+        }
+        let mut case = Case::new(self.epoch(), arrival);
+        (bulkhead_common::judge(&*shot.bytes, self, &mut case), case)
     }
 }
 

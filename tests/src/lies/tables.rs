@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use bulkhead::tables::{Callable, Remote, Rules, Tables};
-use bulkhead_common::abi::key::VLAN_OTHER;
+use bulkhead_common::abi::key::{EGRESS, VLAN_OTHER};
 use bulkhead_common::abi::value::{
     DEVICE_MAC_BOUND, DEVICE_OBSERVES, NETWORK_OBSERVES, PORT_CLOSED_BY_PLACE, PORT_CLOSED_BY_POSTURE,
-    PORT_OPEN, QUARANTINE_OPEN_END, ROLE_ACCESS, ROLE_CORE, SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP,
-    TRANSIT_PASS,
+    PORT_OPEN, QUARANTINE_OPEN_END, ROLE_ACCESS, ROLE_CORE, ROLE_HOST_PASSES, ROLE_WITNESS,
+    SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_PASS,
 };
 use bulkhead_common::abi::{Addr, NetworkId, PortRange, Timeouts};
 
@@ -81,11 +81,17 @@ pub enum TableLie {
     EnforcedDevices,
     /// Networks are observed whose devices are not, and the other way round.
     WrongNetworks,
+    /// Where others have judged it is judged again.
+    NoWitness,
+    /// What leaves is judged nowhere.
+    NothingLeaves,
+    /// The host may send where it may not, and the other way round.
+    OwnSwapped,
 }
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -119,6 +125,9 @@ impl TableLie {
         Self::ObservedDevices,
         Self::EnforcedDevices,
         Self::WrongNetworks,
+        Self::NoWitness,
+        Self::NothingLeaves,
+        Self::OwnSwapped,
     ];
 
     /// The tables with this mistake in them.
@@ -183,8 +192,13 @@ impl TableLie {
             });
             tables.subinterfaces = cut.collect();
         }
-        for facts in tables.subinterfaces.values_mut() {
+        if self == Self::NothingLeaves {
+            tables.subinterfaces.retain(|place, _| place.ifindex & EGRESS == 0);
+        }
+        for (place, facts) in &mut tables.subinterfaces {
             match self {
+                Self::NoWitness if facts.roles == ROLE_WITNESS => facts.roles = ROLE_ACCESS,
+                Self::OwnSwapped if place.ifindex & EGRESS != 0 => facts.roles ^= ROLE_HOST_PASSES,
                 Self::RolesSwapped if facts.roles == ROLE_ACCESS => facts.roles = ROLE_CORE,
                 Self::RolesSwapped if facts.roles == ROLE_CORE => facts.roles = ROLE_ACCESS,
                 Self::TransitSwapped if facts.transit == TRANSIT_PASS => facts.transit = TRANSIT_DROP,

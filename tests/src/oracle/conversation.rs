@@ -67,7 +67,12 @@ pub(super) struct Talk<'p> {
 /// An interface and its tags.
 pub(super) type Entry = (u32, (u16, u16));
 
-impl Talk<'_> {
+impl<'p> Talk<'p> {
+    /// Of a device that speaks, or is spoken to, where somebody looks on.
+    pub(super) const fn seen(device: &'p Device, sent: bool) -> Self {
+        Self { device, peer: None, sent, enters: false }
+    }
+
     /// A device's packet that comes back from the core.
     pub(super) fn returns(&self) -> bool {
         self.sent && !self.enters
@@ -160,8 +165,13 @@ impl<'p> Oracle<'p> {
         if refused { Err("ip_options") } else { Ok(()) }
     }
 
+    /// True if a conversation lives that this is part of.
+    pub(super) fn is_live(&self, talk: &Talk<'p>, subject: &Subject<'_>) -> bool {
+        self.conversations.live(&self.name(talk, subject), subject.now).is_some()
+    }
+
     /// Part of a live conversation, or nothing.
-    fn continued(
+    pub(super) fn continued(
         &mut self,
         talk: &Talk<'p>,
         subject: &mut Subject<'_>,

@@ -149,11 +149,35 @@ pub enum Flaw {
     LeavesNetworks,
     /// Takes what comes from outside for a beginning although it may be an answer.
     GuessesWhoBegan,
+    /// Judges where others have judged already.
+    JudgesAsWitness,
+    /// Drops what it cannot read where it should only look on.
+    DropsAsWitness,
+    /// Believes that whatever comes by was let through.
+    NeverRings,
+    /// Looks only for what the sender has begun.
+    AsksSendersOnly,
+    /// Takes pieces and errors for what nobody let through.
+    RingsOfPieces,
+    /// Forgets where it looks on that others only observe.
+    RingsOfObserved,
+    /// Charges what only comes by.
+    ChargesTwice,
+    /// Takes what leaves to devices for what they send.
+    TakesLeavingForEntering,
+    /// Judges what this host sends where it may send what it likes.
+    ForgetsOwn,
+    /// Lets what this host passes on go as its own.
+    TakesForwardedForOwn,
+    /// Lets this host send what it likes everywhere.
+    ForgetsFromHost,
+    /// Does not know what was said of the packet core; about no frame, so not in `ALL`.
+    ForgetsHairpin,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 73] = [
+    pub const ALL: [Self; 84] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -227,5 +251,16 @@ impl Flaw {
         Self::ObservesQuarantine,
         Self::LeavesNetworks,
         Self::GuessesWhoBegan,
+        Self::JudgesAsWitness,
+        Self::DropsAsWitness,
+        Self::NeverRings,
+        Self::AsksSendersOnly,
+        Self::RingsOfPieces,
+        Self::RingsOfObserved,
+        Self::ChargesTwice,
+        Self::TakesLeavingForEntering,
+        Self::ForgetsOwn,
+        Self::TakesForwardedForOwn,
+        Self::ForgetsFromHost,
     ];
 }

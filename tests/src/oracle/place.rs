@@ -7,6 +7,7 @@ use bulkhead::policy::{Device, Interface, Network};
 
 use super::dissect::{Dissected, What};
 use super::intent::{is_access, is_core, is_transit};
+use super::watch::Gate;
 use super::{Flaw, Oracle, Refusal, Subject, is_special, tunnel};
 
 /// An interface, the tags, and the network seen there.
@@ -32,12 +33,16 @@ pub(super) fn special(address: IpAddr) -> Refusal {
 
 impl<'p> Oracle<'p> {
     /// Finds the place and sends the frame on to whoever judges its kind.
-    pub(super) fn place(&mut self, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
-        let interface = self.intent.interface(subject.ifindex).ok_or("internal_interface")?;
+    pub(super) fn place(
+        &mut self,
+        gate: Gate<'p>,
+        subject: &mut Subject<'_>,
+    ) -> Result<&'static str, Refusal> {
+        let interface = gate.interface;
         let vlans = subject.frame.vlans;
         let tunnelled = subject.teid.is_some();
-        let access = is_access(interface) && (interface.gtpu.is_none() || tunnelled);
-        let core = is_core(interface) && !tunnelled;
+        let access = is_access(interface) && (interface.gtpu.is_none() || tunnelled) && !gate.leaves;
+        let core = (is_core(interface) || gate.leaves) && !tunnelled;
         let mut place = Place { interface, vlans, network: None, access, core };
         place.network = match interface.gtpu {
             None => self.intent.network(&interface.name.value, vlans),
@@ -45,6 +50,9 @@ impl<'p> Oracle<'p> {
                 self.network_of(&place, subject).map(|found| &self.intent.policy.networks()[&found.name])
             }
         };
+        if self.only_looks(gate) {
+            return Ok(self.look_on(&place, subject));
+        }
         match subject.frame.what {
             What::LinkControl if (core || !access) && is_transit(interface) => Ok("link_control"),
             What::LinkControl => Err("unsupported_ethertype"),

@@ -3,11 +3,12 @@
 
 use std::net::IpAddr;
 
-use bulkhead::policy::{Device, Gtpu, Interface, Network};
+use bulkhead::policy::{Device, Gtpu, Network};
 use ipnet::IpNet;
 
 use super::dissect::{Dissected, What, number};
 use super::place::Place;
+use super::watch::Gate;
 use super::{Flaw, Oracle, Refusal, Subject};
 
 /// The port of GTP-U.
@@ -34,8 +35,8 @@ pub(super) enum Unwrapped {
 
 impl Oracle<'_> {
     /// Looks into a frame that is for a GTP-U endpoint on its interface.
-    pub(super) fn unwrap(&self, interface: &Interface, frame: &Dissected) -> Result<Unwrapped, Refusal> {
-        let Some(gtpu) = &interface.gtpu else { return Ok(Unwrapped::Plain) };
+    pub(super) fn unwrap(&self, gate: Gate<'_>, frame: &Dissected) -> Result<Unwrapped, Refusal> {
+        let Some(gtpu) = &gate.interface.gtpu else { return Ok(Unwrapped::Plain) };
         if !gtpu.local.iter().any(|local| local.value == frame.to) || frame.protocol != 17 {
             return Ok(Unwrapped::Plain);
         }

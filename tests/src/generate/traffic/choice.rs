@@ -5,8 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::super::policy::PLACES;
-use super::super::world::INTERFACES;
-use super::{Place, Traffic};
+use super::super::world::{INTERFACES, LEAVING, WITNESS};
+use super::{EGRESS, Place, Traffic};
+
+/// What leaves to devices by [`LEAVING`].
+const LEAVES: u32 = LEAVING | EGRESS;
 
 pub(super) const OUTSIDE: [&str; 40] = [
     "203.0.113.10",
@@ -81,8 +84,8 @@ pub(super) const ODD: [&str; 22] = [
 
 impl Traffic {
     pub(super) fn place(&mut self, places: &[Place], outgoing: bool) -> Place {
-        let core = |place: &&Place| matches!(place.0, 21 | 31 | 52);
-        let access = |place: &&Place| place.0 != 21;
+        let core = |place: &&Place| matches!(place.0, 21 | 31 | 52 | LEAVES);
+        let access = |place: &&Place| !matches!(place.0, 21 | WITNESS | LEAVES);
         let good: Vec<Place> = match outgoing {
             true => places.iter().filter(access).copied().collect(),
             false => places.iter().filter(core).copied().collect(),

@@ -116,7 +116,7 @@ impl Traffic {
             _ => self.random.below(3),
         };
         self.now += milliseconds as u64 * 1_000_000;
-        Some(Shot { now: self.now, ifindex: place.0, bytes })
+        Some(self.shot_of(place, bytes))
     }
 
     /// Somebody on the way, or the one spoken to, says that a packet could not be delivered.
