@@ -62,7 +62,7 @@ pub use judge::{
 pub(crate) use judge::{first_packet, host as host_in};
 pub use location::{Located, Location, SourceFile};
 pub use model::{
-    Between, Binding, Destination, Device, Direction, FragmentMode, Labels, Mode, Network, Policy,
+    Between, Binding, Destination, Device, Direction, FragmentMode, Labels, Like, Mode, Network, Policy,
     PolicyRules, Remotes, Rule, Segment, Selector, Service, SimProfile, Subinterface, Subject, TeidRange,
     Test, TestDevice, TestRemote, Timeouts, carries,
 };

@@ -571,8 +571,17 @@ pub struct Test {
 pub enum TestDevice {
     /// This one.
     Named(Located<Name>),
-    /// Any member of a segment; the first by name is taken.
-    Like(Located<Name>),
+    /// One that is made up for the test.
+    Like(Like),
+}
+
+/// A device that nobody has: what every member of a segment is, and no more.
+#[derive(Debug, Clone)]
+pub struct Like {
+    /// The segment.
+    pub segment: Located<Name>,
+    /// Labels that it has beside those that make it a member.
+    pub labels: Labels,
 }
 
 /// The far end of a test.

@@ -2,7 +2,7 @@
 
 use crate::policy::attribute::{Attribute, AttributeKey, Attributes};
 use crate::policy::location::Located;
-use crate::policy::model::{Test, TestDevice, TestRemote};
+use crate::policy::model::{Labels, Like, Test, TestDevice, TestRemote};
 use crate::policy::name::Name;
 use crate::policy::node::{Node, Value};
 use crate::policy::ports::Port;
@@ -44,9 +44,13 @@ fn device(reader: &mut Reader<'_>, node: &Node) -> Option<TestDevice> {
         return reader.name(node, "the device").map(TestDevice::Named);
     }
     let mut fields = reader.fields(node, "`device`")?;
-    let like = fields.required(reader, "like").and_then(|node| reader.name(node, "the segment"));
+    let segment = fields.required(reader, "like").and_then(|node| reader.name(node, "the segment"));
+    let labels = match fields.optional(reader, "labels") {
+        Some(node) => reader.labels(node, "`labels`"),
+        None => Some(Labels::new()),
+    };
     fields.finish(reader);
-    like.map(TestDevice::Like)
+    Some(TestDevice::Like(Like { segment: segment?, labels: labels? }))
 }
 
 /// What is assumed to be known of the device: `{firmware: "2.5", plmn: "24201"}`.

@@ -5,6 +5,7 @@
 
 mod assumed;
 mod considered;
+mod standin;
 mod trial;
 
 use std::cell::Cell;

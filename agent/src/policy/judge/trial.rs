@@ -2,13 +2,17 @@
 
 use std::borrow::Cow;
 
+use bulkhead_common::verdict::{DropReason, Verdict};
+
 use super::assumed::completed;
+use super::standin;
 use super::{Answer, Bench, End, Question};
 use crate::policy::agent::AgentConfig;
 use crate::policy::compile::{Compiled, Ids, RuleName, compile};
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::model::{Device, Policy, PolicyRules, Test, TestDevice, TestRemote};
 use crate::policy::name::Name;
+use crate::policy::ports::Port;
 use crate::tables::Host;
 
 /// Runs the tests of every policy; an error for each one that fails.
@@ -50,50 +54,64 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn run(&self, bench: &Bench<'_>, failed: &mut Diagnostics) {
-        let asked = self.question().and_then(|question| match self.test.given.is_empty() {
-            true => bench.ask(&question).map(|answer| self.compare(&answer, failed)),
-            false => self.ask_assuming(bench, &question, failed),
-        });
+        let asked = match &self.test.device {
+            TestDevice::Named(name) if self.test.given.is_empty() => {
+                let answer = bench.ask(&self.question(&name.value));
+                answer.map(|answer| self.compare(&answer, failed))
+            }
+            TestDevice::Named(name) => {
+                let mut policy = self.others();
+                policy.devices.extend(self.policy.devices.get_key_value(&name.value).map(cloned));
+                self.ask_apart(bench, &name.value, policy, failed)
+            }
+            TestDevice::Like(like) => {
+                let mut policy = self.others();
+                let made = standin::made(self.policy, (bench.agent, bench.host), (self.test, like), &policy);
+                made.and_then(|device| {
+                    let name = device.name.clone();
+                    policy.devices.insert(name.clone(), device);
+                    self.ask_apart(bench, &name, policy, failed)
+                })
+            }
+        };
         if let Err(why) = asked {
             failed.error(&self.test.at, "this test cannot be judged", why);
         }
     }
 
-    /// Asks the engine about a device of which something else is known: of all devices only those that the packet is
-    /// about, because they are compiled anew for this test alone.
-    fn ask_assuming(
+    /// Asks the engine about a device that is made up, or of which something else is known: beside it there are only
+    /// those that the packet is about, because they are compiled anew for this test alone.
+    fn ask_apart(
         &self,
         bench: &Bench<'_>,
-        question: &Question,
+        tested: &Name,
+        mut policy: Policy,
         failed: &mut Diagnostics,
     ) -> Result<(), String> {
-        let tested = self.device()?;
-        let mut kept = [self.holders(&question.from), self.holders(&question.to)].concat();
-        kept.push(&tested);
-        let mut policy = self.policy.of_devices(&kept);
         policy.observe([(tested.clone(), self.test.given.clone())].into());
         let compiled = compile(&policy, bench.agent, bench.host, &mut Ids::default())
             .map_err(|problems| problems.render(false))?;
-        let answer = Bench::new(&policy, bench.agent, bench.host, &compiled).ask(question)?;
+        let answer = Bench::new(&policy, bench.agent, bench.host, &compiled).ask(&self.question(tested))?;
         Trial { policy: &policy, compiled: &compiled, ..*self }.compare(&answer, failed);
         Ok(())
     }
 
-    /// The devices that an end is, or may be.
-    fn holders<'q>(&'q self, end: &'q End) -> Vec<&'q Name> {
-        match end {
-            End::Device(name) | End::At(name, _) => vec![name],
-            End::Address(address) => {
+    /// The policy with no other devices than those that the far end is, or may be.
+    fn others(&self) -> Policy {
+        let kept: Vec<&Name> = match &self.test.remote {
+            TestRemote::Device(name) => vec![&name.value],
+            TestRemote::Address(address) => {
                 let devices = self.policy.devices().values();
-                devices.filter(|device| device.holds(*address)).map(|device| &device.name).collect()
+                devices.filter(|device| device.holds(address.value)).map(|device| &device.name).collect()
             }
-        }
+        };
+        self.policy.of_devices(&kept)
     }
 
-    fn question(&self) -> Result<Question, String> {
-        let device = match (self.device()?, &self.test.local) {
-            (name, Some(local)) => End::At(name, local.value),
-            (name, None) => End::Device(name),
+    fn question(&self, device: &Name) -> Question {
+        let device = match &self.test.local {
+            Some(local) => End::At(device.clone(), local.value),
+            None => End::Device(device.clone()),
         };
         let remote = match &self.test.remote {
             TestRemote::Address(address) => End::Address(address.value),
@@ -103,32 +121,7 @@ impl Trial<'_> {
             true => (remote, device),
             false => (device, remote),
         };
-        Ok(Question { from, to, port: self.test.port })
-    }
-
-    /// The device of the test; of a segment the first that has an address of the other end's family.
-    fn device(&self) -> Result<Name, String> {
-        let segment = match &self.test.device {
-            TestDevice::Named(name) => return Ok(name.value.clone()),
-            TestDevice::Like(segment) => &segment.value,
-        };
-        let speaks =
-            |device: &Device, v4: bool| device.addresses.iter().any(|a| a.value.addr().is_ipv4() == v4);
-        if let Some(local) = &self.test.local {
-            let mut holding = self.policy.devices().values().filter(|device| device.holds(local.value));
-            let member = holding.find(|device| device.segment.as_ref() == Some(segment));
-            let none = || format!("no device of segment {segment} has {}", local.value);
-            return member.map(|device| device.name.clone()).ok_or_else(none);
-        }
-        let fits = |device: &Device| match &self.test.remote {
-            TestRemote::Address(address) => speaks(device, address.value.is_ipv4()),
-            TestRemote::Device(_) => true,
-        };
-        let members = self.policy.devices().values();
-        let members: Vec<&Device> =
-            members.filter(|device| device.segment.as_ref() == Some(segment)).collect();
-        let chosen = members.iter().find(|device| fits(device)).or(members.first());
-        chosen.map(|device| device.name.clone()).ok_or_else(|| format!("segment {segment} has no members"))
+        Question { from, to, port: self.test.port }
     }
 
     fn compare(&self, answer: &Answer, failed: &mut Diagnostics) {
@@ -150,6 +143,32 @@ impl Trial<'_> {
         })
     }
 
+    /// Whose `never` refuses it, if one does.
+    fn forbids(&self, answer: &Answer) -> Option<String> {
+        if answer.verdict != Verdict::Drop(DropReason::Never) {
+            return None;
+        }
+        let identity = &answer.case.identity;
+        let ends = [identity.device.device, identity.peer.device];
+        let ends = ends.map(|id| self.compiled.catalogue.devices.get(&id));
+        ends.into_iter().flatten().find_map(|name| self.never_of(self.policy.devices.get(name)?))
+    }
+
+    /// The `never` list about a device that names the test's port.
+    fn never_of(&self, device: &Device) -> Option<String> {
+        let names = |ports: &[Port]| ports.iter().any(|port| port.covers(&self.test.port));
+        let segment = device.segment.as_ref().and_then(|name| self.policy.segments.get(name));
+        let network = self.policy.networks.get(&device.network.value);
+        let segment = segment.filter(|segment| names(&segment.never));
+        let network = network.filter(|network| names(&network.never));
+        let (what, name, at) = match (segment, network) {
+            (Some(segment), _) => ("segment", &segment.name, &segment.at),
+            (None, Some(network)) => ("network", &network.name, &network.at),
+            (None, None) => return None,
+        };
+        Some(format!("`never` of {what} {name} at {at} forbids {} to {}", self.test.port, device.name))
+    }
+
     fn expectation(&self) -> String {
         match (self.test.allow, self.wanted()) {
             (true, Some(rule)) => format!("allow by {rule}"),
@@ -161,6 +180,9 @@ impl Trial<'_> {
     fn advice(&self, answer: &Answer, rule: Option<&RuleName>) -> String {
         if let Some(rule) = rule {
             return format!("{rule} is written at {}", rule.at);
+        }
+        if let Some(forbids) = self.forbids(answer) {
+            return forbids;
         }
         let place = format!("policy {}, {}", self.rules.name, self.rules.at);
         match answer.nearest() {
@@ -187,6 +209,10 @@ impl Trial<'_> {
             None => format!("no rule comes near; to allow: add one to {place}"),
         }
     }
+}
+
+fn cloned((name, device): (&Name, &Device)) -> (Name, Device) {
+    (name.clone(), device.clone())
 }
 
 fn outcome(answer: &Answer, rule: Option<&RuleName>) -> String {

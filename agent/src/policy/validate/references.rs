@@ -145,7 +145,7 @@ impl References<'_> {
     fn test(&mut self, rules: &PolicyRules, test: &Test) {
         match &test.device {
             TestDevice::Named(name) => self.known(Kind::Device, name),
-            TestDevice::Like(name) => self.known(Kind::Segment, name),
+            TestDevice::Like(like) => self.known(Kind::Segment, &like.segment),
         }
         self.tested_local(test);
         if let TestRemote::Device(name) = &test.remote {
