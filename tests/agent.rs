@@ -40,3 +40,5 @@ mod throughput;
 mod traffic;
 #[path = "agent/tun.rs"]
 mod tun;
+#[path = "agent/warming.rs"]
+mod warming;

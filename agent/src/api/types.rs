@@ -96,6 +96,9 @@ pub struct Status {
     /// The revision in force goes away again unless it is confirmed.
     #[serde(default)]
     pub confirm: Option<Waiting>,
+    /// How long flows that were live before the program was attached may still be unknown, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warming_ms: Option<u64>,
     /// True if the folder does not apply itself since somebody went back.
     #[serde(default)]
     pub folder_held: bool,

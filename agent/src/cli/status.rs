@@ -84,6 +84,9 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
     if let Some(pending) = &status.pending {
         writeln!(out, "  ! {}", folder(pending))?;
     }
+    if let Some(left) = status.warming_ms {
+        writeln!(out, "  {}", warming(left))?;
+    }
     if status.folder_held {
         writeln!(
             out,
@@ -161,6 +164,15 @@ const PIECES: &str = "! pieces of tunnelled packets cannot be judged: make the M
 /// ` · confirm in 3:12 or back to r411`.
 fn waiting(waiting: &Waiting) -> String {
     format!(" · confirm in {} or back to r{}", clock(waiting.seconds), waiting.back_to)
+}
+
+/// Drops of a few minutes that are not what they seem.
+fn warming(left_ms: u64) -> String {
+    format!(
+        "warming for {}: flows that were live before it was attached are unknown until their device sends, and what \
+         comes to it drops as unsolicited",
+        clock(left_ms.div_ceil(1000))
+    )
 }
 
 fn print_guard(guard: &GuardStatus, out: &mut dyn Write) -> Result<()> {

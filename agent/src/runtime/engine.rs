@@ -24,11 +24,12 @@ use super::plan::Issued;
 use super::quarantine;
 use super::surroundings::Surroundings;
 use super::translation::Translation;
+use super::warming;
 use crate::api::types::{Accepted, AcceptedInterface, NamedText, Pending};
 use crate::datapath::Datapath;
 use crate::impact::Activity;
 use crate::policy::{self, AgentConfig, Diagnostics, Ids, Policy};
-use crate::state::{Found, Quarantines, Sayings, State, Store};
+use crate::state::{Found, Moment, Quarantines, Sayings, State, Store};
 use crate::tables::{Host, Tables};
 use crate::telemetry::{Clock, NameTable, Telemetry, View};
 
@@ -60,6 +61,8 @@ pub struct Engine {
     /// What nobody confirmed and could not be given up.
     pub(super) stuck: Option<String>,
     pub(super) pending: Option<Pending>,
+    /// When the program was attached without flows, if it was.
+    pub(super) cold_since: Option<Moment>,
     /// The revision over which the folder did not apply itself, when, and the content that it had.
     pub(super) refused_folder: Option<(u64, u64, String)>,
     /// Why it did not.
@@ -111,6 +114,7 @@ impl Engine {
             translation: Translation::default(),
             stuck: None,
             pending: None,
+            cold_since: None,
             refused_folder: None,
             refused_because: None,
             anchoring,
@@ -128,6 +132,7 @@ impl Engine {
         };
         engine.quarantines = quarantine::read(&engine.store).map_err(|error| quarantine::lost(&error))?;
         engine.sayings = engine.store.sayings().map_err(|error| attributes::lost(&error))?;
+        engine.cold_since = warming::read(&engine.store);
         engine.restore()?;
         engine.accepted_anew();
         engine.expire();
@@ -283,6 +288,7 @@ impl Engine {
         if self.kernel.is_some() {
             return Ok(());
         }
+        let cold = !Datapath::present(&pins(&self.agent.pin_dir));
         let kernel = Kernel::open(&self.agent)?;
         let source = crate::telemetry::Kernel::new(kernel.events()?, kernel.shared());
         let mut stopped = self.stopped.clone();
@@ -291,6 +297,9 @@ impl Engine {
         });
         tokio::runtime::Handle::current().spawn(running);
         self.kernel = Some(kernel);
+        if cold {
+            self.attached_cold();
+        }
         Ok(())
     }
 

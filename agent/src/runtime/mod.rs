@@ -27,6 +27,7 @@ mod seldom;
 mod session;
 mod surroundings;
 mod translation;
+mod warming;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -101,6 +101,7 @@ impl Engine {
             events: seen.events,
             pending: self.pending.clone(),
             confirm: self.waiting(),
+            warming_ms: self.warming().map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
             folder_held: self.accepted.as_ref().is_some_and(|state| state.folder_held),
             second_guard: self.guard_status(seen.guard.as_ref()),
             notes: self.notes(&seen.guard.map(|found| found.refused).unwrap_or_default()),

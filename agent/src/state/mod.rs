@@ -14,6 +14,7 @@ mod file;
 mod journal;
 mod objects;
 mod quarantine;
+mod warming;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -35,6 +36,7 @@ pub use entry::Entry;
 pub use journal::{Journal, Sealed};
 pub use objects::{Merged, Objects};
 pub use quarantine::{Quarantine, Quarantines};
+pub use warming::warms_for;
 
 /// The state directory, held by one agent.
 #[derive(Debug)]
