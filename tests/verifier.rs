@@ -16,8 +16,8 @@ use bulkhead::datapath::{
 };
 use bulkhead_common::abi::counter::{Counters, EventBudget, EventCounters};
 use bulkhead_common::abi::{
-    AddressKey, Device, DeviceState, FlowGeometry, FlowSlot, Network, Peer, PortRange, Range, ReplayInput,
-    RuleSet, ScopeRange, Subinterface, SubinterfaceKey, Versioned, map,
+    AddressKey, Device, DeviceState, FlowGeometry, FlowSlot, InterfaceRow, Network, Peer, PortRange, Range,
+    ReplayInput, RuleSet, ScopeRange, SubinterfaceRow, Versioned, map,
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::fragment::FragmentPlace;
@@ -178,14 +178,14 @@ fn programs(replay: u32, link: LinkType, frags: bool) -> Result<(Ebpf, Vec<(Stri
 }
 
 /// Name, type, and sizes of key and value of every map.
-fn expected() -> [(&'static str, MapType, usize, usize); 24] {
+fn expected() -> [(&'static str, MapType, usize, usize); 25] {
     const INDEX: usize = size_of::<u32>();
     let hash = |name, key, value| (name, MapType::Hash, key, value);
     let array = |name, value| (name, MapType::Array, INDEX, value);
     let per_cpu = |name, value| (name, MapType::PerCpuArray, INDEX, value);
     [
         array(map::GENERATION, size_of::<u64>()),
-        hash(map::SUBINTERFACES, size_of::<SubinterfaceKey>(), size_of::<Subinterface>()),
+        array(map::SUBINTERFACES, size_of::<SubinterfaceRow>()),
         array(map::NETWORKS, size_of::<Network>()),
         array(map::SCOPES, size_of::<ScopeRange>()),
         hash(map::ADDRESSES, size_of::<AddressKey>(), size_of::<u32>()),
@@ -202,7 +202,8 @@ fn expected() -> [(&'static str, MapType, usize, usize); 24] {
         array(map::FLOWS, size_of::<FlowSlot>()),
         array(map::FLOW_GEOMETRY, size_of::<FlowGeometry>()),
         array(map::DEVICE_STATES, size_of::<DeviceState>()),
-        (map::COUNTERS, MapType::PerCpuHash, INDEX, size_of::<Counters>()),
+        array(map::INTERFACES, size_of::<InterfaceRow>()),
+        per_cpu(map::COUNTERS, size_of::<Counters>()),
         (map::EVENTS, MapType::RingBuf, 0, 0),
         per_cpu(map::EVENT_BUDGETS, size_of::<EventBudget>()),
         per_cpu(map::EVENT_COUNTERS, size_of::<EventCounters>()),

@@ -12,7 +12,7 @@ use bulkhead_common::decide::Tables;
 use bulkhead_common::verdict::{Pass, Verdict};
 
 use crate::bounded::bounded;
-use crate::maps::{COUNTERS, EVENT_BUDGETS, EVENT_COUNTERS, EVENTS, Maps, tells_all};
+use crate::maps::{self, EVENT_BUDGETS, EVENT_COUNTERS, EVENTS, Maps, tells_all};
 
 /// This CPU's counters of the interface that the packet entered by.
 pub(crate) struct Counters(Option<*mut counter::Counters>);
@@ -21,7 +21,7 @@ impl Counters {
     /// Counts the packet before anything can go wrong with it.
     #[inline(always)]
     pub(crate) fn received(arrival: &Arrival) -> Self {
-        let counters = COUNTERS.get_ptr_mut(arrival.ifindex).or_else(|| COUNTERS.get_ptr_mut(0));
+        let counters = maps::counters(arrival.ifindex);
         if let Some(counters) = counters {
             // SAFETY: a live per-CPU map value that only this CPU writes.
             count(unsafe { &mut (*counters).received }, arrival);

@@ -1,15 +1,17 @@
 //! Every map, and the engine's view of them.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
 use bulkhead_common::abi::counter::{Counters, EVENT_BUCKETS, EventBudget, EventCounters};
 use bulkhead_common::abi::event::Event;
+use bulkhead_common::abi::seek::seek;
 use bulkhead_common::abi::{
-    Addr, AddressKey, Device, DeviceState, Epoch, FlowGeometry, FlowSlot, Network, Peer, PortRange,
-    ProfileId, Range, ReplayInput, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, map,
+    Addr, AddressKey, Device, DeviceState, Epoch, FlowGeometry, FlowSlot, InterfaceRow, Network, Peer,
+    PortRange, ProfileId, Range, ReplayInput, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey,
+    SubinterfaceRow, Versioned, map,
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::decide::Tables;
@@ -20,17 +22,13 @@ use bulkhead_common::tunnel::Tunnels;
 use crate::{atomic, subprogram};
 
 const MMAP: usize = BPF_F_MMAPABLE as usize;
-const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 const BANKS: usize = 2;
 
 #[btf_map]
 pub(crate) static GENERATION: Array<u64, 1, MMAP> = Array::new();
 #[btf_map]
-pub(crate) static SUBINTERFACES: HashMap<
-    SubinterfaceKey,
-    Subinterface,
-    { map::SUBINTERFACE_CAPACITY as usize * BANKS },
-> = HashMap::new();
+static SUBINTERFACES: Array<SubinterfaceRow, { map::SUBINTERFACE_ROWS as usize * BANKS }, MMAP> =
+    Array::new();
 #[btf_map]
 pub(crate) static NETWORKS: Array<Network, { map::NETWORK_CAPACITY as usize * BANKS }, MMAP> = Array::new();
 #[btf_map]
@@ -68,8 +66,9 @@ pub(crate) static FRAGMENTS: Array<
 #[btf_map]
 pub(crate) static ERROR_BUDGETS: Array<u64, { map::DEVICE_CAPACITY as usize }, MMAP> = Array::new();
 #[btf_map]
-pub(crate) static COUNTERS: PerCpuHashMap<u32, Counters, { map::INTERFACE_CAPACITY as usize }, SPARSE> =
-    PerCpuHashMap::new();
+static INTERFACES: Array<InterfaceRow, { map::INTERFACE_ROWS as usize }, MMAP> = Array::new();
+#[btf_map]
+static COUNTERS: PerCpuArray<Counters, { map::INTERFACE_CAPACITY as usize }> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { map::EVENT_BYTES as usize }> = RingBuf::new();
 #[btf_map]
@@ -154,6 +153,14 @@ pub(crate) fn case() -> Option<&'static mut Case> {
     CASES.get_ptr_mut(0).map(|case| unsafe { &mut *case })
 }
 
+/// This CPU's counters of an interface, or those of all that have none of their own.
+#[inline(always)]
+pub(crate) fn counters(interface: u32) -> Option<*mut Counters> {
+    let row = |row| InterfaceRow(INTERFACES.get_ptr(row).map_or(0, |row| atomic::load(row.cast())));
+    let found = seek(interface, map::INTERFACE_ROWS, |at| row(at).interface() == interface);
+    COUNTERS.get_ptr_mut(found.map_or(0, |found| row(found).row()))
+}
+
 /// The maps as the engine sees them.
 pub(crate) struct Maps;
 
@@ -184,8 +191,9 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
-        // SAFETY: a bank's rows are written before the bank is published and not touched until a grace period after.
-        unsafe { SUBINTERFACES.get(key) }.copied()
+        // A bank's rows are written before the bank is published and not touched until a grace period after.
+        let row = key.seek(|row| SUBINTERFACES.get(row).is_some_and(|row| row.key == *key))?;
+        SUBINTERFACES.get(row).map(|row| row.value)
     }
 
     #[inline(always)]

@@ -8,21 +8,20 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use bulkhead::datapath::{FRAGS, FlowRows, OBJECT, Row, has_frags, xdp_program};
+use bulkhead::datapath::{FRAGS, FlowRows, OBJECT, PointCounters, Row, has_frags, xdp_program};
 use bulkhead::tables::Layout;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::{
     AddressKey, DeviceId, DeviceState, Epoch, Flow, FlowGeometry, FlowKey, FlowSlot, Generation, ReplayInput,
-    Subinterface, SubinterfaceKey, map,
+    Subinterface, SubinterfaceKey, SubinterfaceRow, map,
 };
 use bulkhead_common::case::LinkType;
 use bulkhead_common::flow_table::{BUCKET, Memory as _};
 use bulkhead_common::fragment::{FragmentPlace, PLACES};
-use bytemuck::Zeroable as _;
 
 use crate::generate::Random;
 
@@ -48,10 +47,12 @@ pub struct Kernel {
 /// The maps that are written and read by hand.
 struct Maps {
     generation: Array<MapData, u64>,
-    subinterfaces: HashMap<MapData, Raw<SubinterfaceKey>, Raw<Subinterface>>,
+    subinterfaces: Array<MapData, Raw<SubinterfaceRow>>,
+    /// Rows of it that are not free.
+    placed: Vec<u32>,
     addresses: HashMap<MapData, Raw<AddressKey>, u32>,
     flows: FlowRows,
-    counters: PerCpuHashMap<MapData, u32, Raw<Counters>>,
+    counters: PointCounters,
     event_counters: PerCpuArray<MapData, Raw<EventCounters>>,
     events: RingBuf<MapData>,
     replay: Array<MapData, Raw<ReplayInput>>,
@@ -126,8 +127,12 @@ impl Kernel {
     /// # Errors
     /// The kernel's.
     pub fn count_on(&mut self, ifindex: u32) -> Result<()> {
-        let zero = vec![Raw(Counters::zeroed()); cpus()?];
-        Ok(self.maps.counters.insert(ifindex, PerCpuValues::try_from(zero)?, 0)?)
+        self.maps.counters.count_on(ifindex)
+    }
+
+    /// Forgets an interface's counters.
+    pub fn stop_counting(&mut self, ifindex: u32) {
+        self.maps.counters.forget(ifindex);
     }
 
     /// Forgets every flow and puts these tables in force.
@@ -137,7 +142,7 @@ impl Kernel {
     pub fn fill(&mut self, layout: &Layout) -> Result<()> {
         self.forget()?;
         for (key, row) in &layout.subinterfaces {
-            self.maps.subinterfaces.insert(Raw(*key), Raw(*row), 0)?;
+            self.maps.place(*key, *row)?;
         }
         for (key, slot) in &layout.addresses {
             self.maps.addresses.insert(Raw(*key), slot, 0)?;
@@ -160,8 +165,10 @@ impl Kernel {
     }
 
     fn forget(&mut self) -> Result<()> {
-        let Maps { subinterfaces, addresses, flows, .. } = &mut self.maps;
-        emptied(subinterfaces)?;
+        let Maps { subinterfaces, placed, addresses, flows, .. } = &mut self.maps;
+        for row in placed.drain(..) {
+            subinterfaces.set(row, Raw(SubinterfaceRow::default()), 0)?;
+        }
         emptied(addresses)?;
         cleared(flows, (0..flows.capacity()).filter_map(|slot| flows.slot(slot)), SLOT_WORDS);
         cleared(flows, (0..DEVICES).filter_map(|device| flows.device(DeviceId(device))), DEVICE_WORDS);
@@ -207,9 +214,7 @@ impl Kernel {
     /// # Errors
     /// The kernel's.
     pub fn counters(&self, ifindex: u32) -> Result<Counters> {
-        let mut sum = Counters::zeroed();
-        self.maps.counters.get(&ifindex, 0)?.iter().for_each(|cpu| sum.add(&cpu.0));
-        Ok(sum)
+        self.maps.counters.of(ifindex)
     }
 
     /// What became of events.
@@ -286,21 +291,42 @@ impl Runner<'_> {
 }
 
 impl Maps {
+    fn place(&mut self, key: SubinterfaceKey, value: Subinterface) -> Result<()> {
+        let rows = &mut self.subinterfaces;
+        let free = |row| rows.get(&row, 0).is_ok_and(|row| row.0 == SubinterfaceRow::default());
+        let row = key.seek(free).context("find a row for a place")?;
+        self.placed.push(row);
+        Ok(rows.set(row, Raw(SubinterfaceRow { key, value }), 0)?)
+    }
+
     fn taken(ebpf: &mut Ebpf, flow_capacity: u32) -> Result<Self> {
         let addresses_id = number(ebpf, map::ADDRESSES)?;
         let flows = flow_table(ebpf, flow_capacity)?;
+        let counters = counters(ebpf)?;
         let mut take = |name| ebpf.take_map(name).with_context(|| format!("find the map {name}"));
         Ok(Self {
             generation: take(map::GENERATION)?.try_into()?,
             subinterfaces: take(map::SUBINTERFACES)?.try_into()?,
+            placed: Vec::new(),
             addresses: take(map::ADDRESSES)?.try_into()?,
             flows,
-            counters: take(map::COUNTERS)?.try_into()?,
+            counters,
             event_counters: take(map::EVENT_COUNTERS)?.try_into()?,
             events: take(map::EVENTS)?.try_into()?,
             replay: take(map::REPLAY_INPUT)?.try_into()?,
             addresses_id,
         })
+    }
+}
+
+/// The counters by interface.
+fn counters(ebpf: &mut Ebpf) -> Result<PointCounters> {
+    let Some(Map::PerCpuArray(counters)) = ebpf.take_map(map::COUNTERS) else {
+        bail!("the counters are not an array for each CPU");
+    };
+    match ebpf.map(map::INTERFACES) {
+        Some(Map::Array(interfaces)) => PointCounters::open(interfaces, counters),
+        _ => bail!("the interfaces are not an array"),
     }
 }
 
@@ -345,8 +371,4 @@ fn number(ebpf: &Ebpf, name: &str) -> Result<u32> {
         Some(Map::HashMap(map)) => Ok(map.info()?.id()),
         _ => bail!("{name} is not a hash map"),
     }
-}
-
-fn cpus() -> Result<usize> {
-    aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("read {file}: {error}"))
 }

@@ -36,7 +36,7 @@ pub fn xdp_program() -> &'static str {
 }
 
 /// Maps that outlive the agent, by name. The others are scratch of one program.
-pub const PINNED: [&str; 22] = [
+pub const PINNED: [&str; 23] = [
     map::GENERATION,
     map::SUBINTERFACES,
     map::NETWORKS,
@@ -55,6 +55,7 @@ pub const PINNED: [&str; 22] = [
     map::DEVICE_STATES,
     map::FRAGMENTS,
     map::ERROR_BUDGETS,
+    map::INTERFACES,
     map::COUNTERS,
     map::EVENTS,
     map::EVENT_BUDGETS,

@@ -1,19 +1,18 @@
 //! One typed accessor per map that the agent reads or writes.
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
-use bulkhead_common::abi::counter::{Counters, EventCounters};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use bulkhead_common::abi::counter::EventCounters;
 use bulkhead_common::abi::{
-    AddressKey, Device, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface, SubinterfaceKey,
-    Versioned, map,
+    AddressKey, Device, Network, Peer, PortRange, Range, RuleSet, ScopeRange, SubinterfaceRow, Versioned, map,
 };
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 
+use super::counters::PointCounters;
 use super::flows::FlowRows;
 use super::mmap::Mmap;
 use super::pod::Abi;
@@ -27,7 +26,7 @@ pub(super) trait Source {
 /// The maps, opened by themselves: independent of the program that uses them.
 pub struct Maps {
     pub(super) generation: Mmap<u64>,
-    pub(super) subinterfaces: HashMap<MapData, Abi<SubinterfaceKey>, Abi<Subinterface>>,
+    pub(super) subinterfaces: Mmap<SubinterfaceRow>,
     pub(super) networks: Mmap<Network>,
     pub(super) scopes: Mmap<ScopeRange>,
     pub(super) addresses: HashMap<MapData, Abi<AddressKey>, u32>,
@@ -41,7 +40,7 @@ pub struct Maps {
     pub(super) peers: Mmap<Peer>,
     pub(super) ports: Mmap<PortRange>,
     pub(super) flows: FlowRows,
-    pub(super) counters: PerCpuHashMap<MapData, u32, Abi<Counters>>,
+    pub(super) counters: PointCounters,
     pub(super) event_counters: PerCpuArray<MapData, Abi<EventCounters>>,
 }
 
@@ -52,7 +51,7 @@ impl Maps {
         let address_capacity = entries(&addresses, map::ADDRESSES)?;
         Ok(Self {
             generation: array(source, map::GENERATION)?,
-            subinterfaces: hash(source.open(map::SUBINTERFACES)?, map::SUBINTERFACES)?,
+            subinterfaces: array(source, map::SUBINTERFACES)?,
             networks: array(source, map::NETWORKS)?,
             scopes: array(source, map::SCOPES)?,
             addresses: hash(addresses, map::ADDRESSES)?,
@@ -70,22 +69,10 @@ impl Maps {
                 &source.open(map::FLOW_GEOMETRY)?,
                 &source.open(map::DEVICE_STATES)?,
             )?,
-            counters: PerCpuHashMap::try_from(Map::PerCpuHashMap(source.open(map::COUNTERS)?))
-                .with_context(|| opening(map::COUNTERS))?,
+            counters: PointCounters::open(&source.open(map::INTERFACES)?, source.open(map::COUNTERS)?)?,
             event_counters: PerCpuArray::try_from(Map::PerCpuArray(source.open(map::EVENT_COUNTERS)?))
                 .with_context(|| opening(map::EVENT_COUNTERS))?,
         })
-    }
-
-    /// Counters by ifindex, summed over the CPUs.
-    pub(super) fn counters(&self) -> Result<BTreeMap<u32, Counters>> {
-        let mut sums = BTreeMap::new();
-        for entry in self.counters.iter() {
-            let (ifindex, cpus) = entry.with_context(|| reading(map::COUNTERS))?;
-            let sum: &mut Counters = sums.entry(ifindex).or_insert_with(Counters::zeroed);
-            cpus.iter().for_each(|cpu| sum.add(&cpu.0));
-        }
-        Ok(sums)
     }
 
     /// Event counters, summed over the CPUs.
@@ -124,12 +111,7 @@ pub(super) struct Loaded<'a>(pub(super) &'a mut Ebpf);
 impl Source for Loaded<'_> {
     fn open(&mut self, name: &str) -> Result<MapData> {
         let taken = self.0.take_map(name).with_context(|| opening(name))?;
-        let (Map::Array(map)
-        | Map::HashMap(map)
-        | Map::PerCpuArray(map)
-        | Map::PerCpuHashMap(map)
-        | Map::RingBuf(map)) = taken
-        else {
+        let (Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map)) = taken else {
             bail!("{}: it is a {taken:?}", opening(name));
         };
         Ok(map)
@@ -142,8 +124,12 @@ fn entries(map: &MapData, name: &str) -> Result<u32> {
 
 /// Maps an array into memory.
 pub(super) fn array<T: Pod>(source: &mut impl Source, name: &str) -> Result<Mmap<T>> {
-    let map = source.open(name)?;
-    let rows = entries(&map, name)? as usize;
+    mapped(&source.open(name)?, name)
+}
+
+/// As [`array`], of a map that is open.
+pub(super) fn mapped<T: Pod>(map: &MapData, name: &str) -> Result<Mmap<T>> {
+    let rows = entries(map, name)? as usize;
     Mmap::new(map.fd().as_fd(), rows).with_context(|| format!("map {name} into memory"))
 }
 

@@ -5,6 +5,7 @@
 //! dropping a [`Datapath`] leaves everything enforcing.
 
 mod capability;
+mod counters;
 mod feature;
 mod flows;
 mod grace;
@@ -31,9 +32,9 @@ use aya::programs::links::FdLink;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::{Epoch, Flow};
 use bulkhead_common::case::LinkType;
-use bytemuck::Zeroable;
 
 pub use capability::require_capabilities;
+pub use counters::PointCounters;
 pub use feature::{has_frags, require_features};
 pub use flows::{FlowRows, Row};
 pub use grace::wait_for_packets;
@@ -48,7 +49,6 @@ pub use programs::Hook;
 use crate::reconcile::Rows as _;
 use crate::tables::Capacities;
 use maps::Pinned;
-use pod::Abi;
 use programs::Programs;
 
 /// The kernel side of one agent.
@@ -69,9 +69,7 @@ impl Datapath {
         make_folder(&pins.join("links"))?;
         let programs = Programs::load(pins, sizes)?;
         let maps = Maps::open(&mut Pinned(pins))?;
-        let mut datapath = Self { pins: pins.to_owned(), programs, maps, links: BTreeMap::new() };
-        datapath.count_on(0)?;
-        Ok(datapath)
+        Ok(Self { pins: pins.to_owned(), programs, maps, links: BTreeMap::new() })
     }
 
     /// True if an agent left links below `pins`.
@@ -90,7 +88,7 @@ impl Datapath {
         make_folder(&self.pins.join("links"))?;
         self.drop_defunct()?;
         let point = hook.mode.point(ifindex);
-        self.count_on(point)?;
+        self.maps.counters.count_on(point)?;
         let pinned = link::pinned(&self.pins)?.into_iter().find(|(_, a)| a.point() == point);
         let (link, attachment) = match (pinned, self.links.remove(&point)) {
             // Somebody removed the pin; the link lives by our descriptor and is pinned again.
@@ -187,7 +185,7 @@ impl Datapath {
     /// # Errors
     /// The map cannot be read.
     pub fn counters(&self) -> Result<BTreeMap<u32, Counters>> {
-        self.maps.counters()
+        self.maps.counters.all()
     }
 
     /// What became of event records.
@@ -238,17 +236,6 @@ impl Datapath {
         clock.map_or(0, |now| now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned())
     }
 
-    /// Makes sure that a point has counters before a packet can enter.
-    fn count_on(&mut self, point: u32) -> Result<()> {
-        if self.maps.counters.get(&point, 0).is_ok() {
-            return Ok(());
-        }
-        let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("read {file}: {error}"))?;
-        let zero = aya::maps::PerCpuValues::try_from(vec![Abi(Counters::zeroed()); cpus])
-            .context("make room for an interface's counters")?;
-        self.maps.counters.insert(point, zero, 0).context("make room for an interface's counters")
-    }
-
     /// Removes pins of links whose interface is gone: a new interface of that number could not be pinned.
     ///
     /// Their counters go too. An interface that comes and goes has a new number each time, and the table
@@ -258,12 +245,7 @@ impl Datapath {
             if attachment.defunct {
                 link::unpin(&path)?;
                 self.links.remove(&attachment.point());
-                match self.maps.counters.remove(&attachment.point()) {
-                    Err(error) if !maps::is_absent(&error) => {
-                        return Err(error).context("forget the counters of an interface that is gone");
-                    }
-                    Ok(()) | Err(_) => {}
-                }
+                self.maps.counters.forget(attachment.point());
             }
         }
         Ok(())

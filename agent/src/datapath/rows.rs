@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result};
 use bulkhead_common::abi::{
     AddressKey, Device, Epoch, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface,
-    SubinterfaceKey, Versioned, map,
+    SubinterfaceKey, SubinterfaceRow, Versioned, map,
 };
 
 use super::pod::Abi;
@@ -31,9 +31,8 @@ impl Rows for Maps {
     }
 
     fn places(&self) -> Result<Vec<(SubinterfaceKey, Subinterface)>> {
-        let rows = self.subinterfaces.iter();
-        rows.map(|row| row.map(|(key, value)| (key.0, value.0)).with_context(|| reading(map::SUBINTERFACES)))
-            .collect()
+        let rows = (0..self.subinterfaces.rows() as u32).filter_map(|row| self.subinterfaces.read(row));
+        Ok(rows.filter(|row| row.key != FREE).map(|row| (row.key, row.value)).collect())
     }
 
     fn addresses(&self) -> Result<Vec<(AddressKey, u32)>> {
@@ -94,13 +93,26 @@ impl Rows for Maps {
             Op::ForgetTunnel(slot) => maps.tunnels.store(slot, 0, 0),
             Op::InsertAddress(key, slot) => Some(maps.addresses.insert(Abi(key), slot, 0)?),
             Op::RemoveAddress(key) => absent_is_done(maps.addresses.remove(&Abi(key)))?,
-            Op::InsertPlace(key, value) => Some(maps.subinterfaces.insert(Abi(key), Abi(value), 0)?),
-            Op::RemovePlace(key) => absent_is_done(maps.subinterfaces.remove(&Abi(key)))?,
+            Op::InsertPlace(key, value) => maps.write_place(key, SubinterfaceRow { key, value }),
+            Op::RemovePlace(key) => maps.write_place(key, SubinterfaceRow::default()).or(Some(())),
             Op::Wait => Some(wait_for_packets()?),
         };
         done.with_context(|| format!("{op:?} lies behind the table's end"))
     }
 }
+
+impl Maps {
+    /// Writes the row of a key, or a free one if it has none.
+    fn write_place(&mut self, key: SubinterfaceKey, value: SubinterfaceRow) -> Option<()> {
+        let rows = &mut self.subinterfaces;
+        let held = |wanted| key.seek(|row| rows.read(row).is_some_and(|row| row.key == wanted));
+        let row = held(key).or_else(|| held(FREE))?;
+        rows.write(row, value)
+    }
+}
+
+/// The key of a row that is nobody's.
+const FREE: SubinterfaceKey = SubinterfaceKey::new(0, 0, 0, 0);
 
 fn absent_is_done(result: Result<(), aya::maps::MapError>) -> Result<Option<()>> {
     match result {

@@ -293,6 +293,7 @@ impl<'s> Plan<'s> {
 
     fn write_places(&mut self, tables: &Tables, bank: Epoch, scopes: &mut Free) -> Result<(), Full> {
         self.next.places.clear();
+        let mut taken = BTreeSet::new();
         for (place, facts) in &tables.subinterfaces {
             let since = match self.state.places.get(place) {
                 Some((since, same)) if same == facts => *since,
@@ -300,6 +301,7 @@ impl<'s> Plan<'s> {
             };
             let row = facts.row(since, |content| self.write_scopes(content, scopes))?;
             let key = SubinterfaceKey::new(bank.bank, place.ifindex, place.outer_vlan, place.inner_vlan);
+            take_row(&mut taken, key)?;
             self.staging.push(Op::InsertPlace(key, row));
             self.next.places.insert(*place, (since, facts.clone()));
         }
@@ -433,6 +435,14 @@ const fn with_word(versioned: Versioned, word: usize, value: u64) -> Versioned {
     let mut words = versioned.words();
     words[word] = value;
     Versioned::from_words(words)
+}
+
+/// Takes a row of `SUBINTERFACES` for a place; other places may have all that its own is looked for in.
+fn take_row(taken: &mut BTreeSet<u32>, key: SubinterfaceKey) -> Result<(), Full> {
+    let capacity = taken.len() as u64;
+    let row = key.seek(|row| !taken.contains(&row));
+    taken.insert(row.ok_or(Full { table: "subinterfaces", needed: capacity + 1, capacity })?);
+    Ok(())
 }
 
 const fn fits(table: &'static str, needed: u64, capacity: u64) -> Result<(), Full> {

@@ -4,6 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::addr::Addr;
 use super::id::{DeviceId, NetworkId};
+use super::map::SUBINTERFACE_ROWS;
+use super::seek::seek;
 
 /// VLAN number in a [`SubinterfaceKey`] that stands for "whatever no other row names".
 pub const VLAN_OTHER: u16 = 0xffff;
@@ -36,6 +38,20 @@ impl SubinterfaceKey {
         Self::new(bank, ifindex, VLAN_OTHER, VLAN_OTHER)
     }
 
+    /// The first of the key's rows in [`super::map::SUBINTERFACES`] that is wanted.
+    #[inline(always)]
+    pub fn seek(self, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
+        let bank = (self.bank & 1) * SUBINTERFACE_ROWS;
+        seek(self.number(), SUBINTERFACE_ROWS, |row| wanted(bank + row)).map(|row| bank + row)
+    }
+
+    /// Odd constants, so that neither interfaces nor VLANs in a row meet.
+    #[inline(always)]
+    const fn number(self) -> u32 {
+        let vlans = (self.outer_vlan as u32) << 16 | self.inner_vlan as u32;
+        self.ifindex.wrapping_mul(0x85eb_ca6b).wrapping_add(vlans.wrapping_mul(0xc2b2_ae35))
+    }
+
     /// The bank that holds the row.
     pub const fn bank(self) -> u32 {
         self.bank
@@ -49,6 +65,32 @@ impl SubinterfaceKey {
     /// Outer and inner VLAN number.
     pub const fn vlans(self) -> (u16, u16) {
         (self.outer_vlan, self.inner_vlan)
+    }
+}
+
+/// Which row of [`super::map::COUNTERS`] an interface has, in one word: `interface << 32 | row`; 0 is no interface.
+///
+/// The interface's number holds [`EGRESS`], for what leaves by it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct InterfaceRow(pub u64);
+
+impl InterfaceRow {
+    /// Gives an interface a row.
+    pub const fn new(interface: u32, row: u32) -> Self {
+        Self((interface as u64) << 32 | row as u64)
+    }
+
+    /// The interface.
+    #[inline(always)]
+    pub const fn interface(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The row of its counters.
+    #[inline(always)]
+    pub const fn row(self) -> u32 {
+        self.0 as u32
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// The epoch word (ARRAY, mmap).
 pub const GENERATION: &str = "GENERATION";
-/// [`super::SubinterfaceKey`] → [`super::Subinterface`] (HASH, banked).
+/// [`super::SubinterfaceRow`]s, both banks, where [`super::seek`] says (ARRAY, mmap).
 pub const SUBINTERFACES: &str = "SUBINTERFACES";
 /// [`super::Network`] by bank and id (ARRAY).
 pub const NETWORKS: &str = "NETWORKS";
@@ -36,7 +36,9 @@ pub const ERROR_BUDGETS: &str = "ERROR_BUDGETS";
 pub const FLOW_GEOMETRY: &str = "FLOW_GEOMETRY";
 /// [`super::DeviceState`] by [`super::DeviceId`] (ARRAY, mmap).
 pub const DEVICE_STATES: &str = "DEVICE_STATES";
-/// ifindex → [`super::counter::Counters`] (PERCPU_HASH); ifindex 0 counts for interfaces without an entry.
+/// [`super::InterfaceRow`]s: which counters an interface has, where [`super::seek`] says (ARRAY, mmap).
+pub const INTERFACES: &str = "INTERFACES";
+/// [`super::counter::Counters`] (PERCPU_ARRAY); row 0 counts for interfaces without counters of their own.
 pub const COUNTERS: &str = "COUNTERS";
 /// [`super::event::Event`] (RINGBUF).
 pub const EVENTS: &str = "EVENTS";
@@ -51,6 +53,8 @@ pub const REPLAY_INPUT: &str = "REPLAY_INPUT";
 pub const NETWORK_CAPACITY: u32 = 256;
 /// Subinterfaces per bank.
 pub const SUBINTERFACE_CAPACITY: u32 = 1024;
+/// Rows for the subinterfaces of a bank.
+pub const SUBINTERFACE_ROWS: u32 = 4096;
 /// Scope ranges per bank, device prefixes among them.
 pub const SCOPE_CAPACITY: u32 = 65_536;
 /// Device addresses; also slots.
@@ -73,7 +77,9 @@ pub const RULE_CAPACITY: u32 = 1 << 24;
 pub const FLOW_CAPACITY: u32 = 262_144;
 /// Flows at most: 2 GiB.
 pub const FLOW_CAPACITY_MAX: u32 = 16_777_216;
-/// Interfaces with counters.
+/// Interfaces with counters, each way apart, and one for all others.
 pub const INTERFACE_CAPACITY: u32 = 256;
+/// Rows for interfaces with counters.
+pub const INTERFACE_ROWS: u32 = 1024;
 /// Bytes of the ring.
 pub const EVENT_BYTES: u32 = 4 << 20;

@@ -10,19 +10,20 @@ pub mod id;
 pub mod key;
 pub mod map;
 pub mod replay;
+pub mod seek;
 pub mod value;
 
 pub use addr::Addr;
 pub use id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
-pub use key::{AddressKey, FlowKey, SubinterfaceKey};
+pub use key::{AddressKey, FlowKey, InterfaceRow, SubinterfaceKey};
 pub use replay::ReplayInput;
 pub use value::{
     Device, DeviceState, Epoch, Flow, FlowGeometry, FlowSlot, Network, Peer, PortRange, Range, RuleSet,
-    ScopeRange, Span, Subinterface, Timeouts, Versioned,
+    ScopeRange, Span, Subinterface, SubinterfaceRow, Timeouts, Versioned,
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// Asserts sizes at compile time: a changed layout must bump [`ABI_VERSION`].
 const _: () = {
@@ -31,6 +32,9 @@ const _: () = {
     assert!(size_of::<AddressKey>() == 24);
     assert!(size_of::<FlowKey>() == 48);
     assert!(size_of::<Subinterface>() == 52);
+    // One cache line.
+    assert!(size_of::<SubinterfaceRow>() == 64);
+    assert!(size_of::<InterfaceRow>() == 8);
     assert!(size_of::<Network>() == 56);
     assert!(size_of::<ScopeRange>() == 36);
     assert!(size_of::<Versioned>() == 16);

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::addr::Addr;
 use super::id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
-use super::key::{FlowKey, VLAN_OTHER};
+use super::key::{FlowKey, SubinterfaceKey, VLAN_OTHER};
 use crate::verdict::DropReason;
 
 /// The one word that a packet reads before anything else: generation, and which bank of the small tables it uses.
@@ -158,6 +158,16 @@ impl Subinterface {
         roles: 0,
         transit: TRANSIT_DROP,
     };
+}
+
+/// A row of the table of interfaces and VLANs, with its key; free if the key is nobody's. One cache line.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SubinterfaceRow {
+    /// Whose row it is.
+    pub key: SubinterfaceKey,
+    /// What is known of it.
+    pub value: Subinterface,
 }
 
 /// One network's scopes. Banked: index is `bank * NETWORK_CAPACITY + id`.
