@@ -17,6 +17,8 @@ mod compiled;
 mod dump;
 #[path = "policy/hostile.rs"]
 mod hostile;
+#[path = "policy/inventory.rs"]
+mod inventory;
 #[path = "policy/naive.rs"]
 mod naive;
 #[path = "policy/random.rs"]

@@ -16,8 +16,12 @@ fn processor_time() -> Duration {
 }
 
 fn refused(text: impl Into<String>) -> Diagnostics {
+    refused_as("hostile.yaml", text)
+}
+
+fn refused_as(name: &str, text: impl Into<String>) -> Diagnostics {
     let started = processor_time();
-    let found = policy::parse(vec![SourceFile::new("hostile.yaml", text)], None).unwrap_err();
+    let found = policy::parse(vec![SourceFile::new(name, text)], None).unwrap_err();
     let taken = processor_time() - started;
     // A debug build; an optimised one takes a tenth.
     assert!(taken < Duration::from_secs(5), "took {taken:?}");
@@ -49,11 +53,36 @@ fn hostile_yaml_is_refused_in_bounded_time() {
 }
 
 #[test]
+fn hostile_tables_are_refused_in_bounded_time() {
+    let header = "name,network,addresses\n";
+    for (name, text) in [
+        ("many columns", "labels.a,".repeat(400_000)),
+        ("many unknown columns", (0..100_000).map(|n| format!("k{n},")).collect()),
+        ("many labels", (0..100_000).map(|n| format!("labels.k{n},")).collect()),
+        ("many quotes", format!("{header}{}", "\"".repeat(4 << 20))),
+        ("many open quotes", format!("{header}{}", "\"\n".repeat(1 << 20))),
+        ("many commas", format!("{header}{}", ",".repeat(4 << 20))),
+        ("many wrong rows", format!("{header}{}", "a,b,c\n".repeat(200_000))),
+        ("many short rows", format!("{header}{}", "a\n".repeat(200_000))),
+        ("one device many times", format!("{header}{}", "a,b,10.0.0.1\n".repeat(100_000))),
+        ("one long value", format!("{header}a,b,{}", "1".repeat(4 << 20))),
+        ("many addresses", format!("{header}a,b,{}", "10.0.0.1 ".repeat(400_000))),
+        ("many lines", "\n".repeat(4 << 20)),
+    ] {
+        let found = refused_as("hostile.csv", text);
+        assert!(found.has_errors(), "{name}");
+        assert!(found.iter().count() <= 1000, "{name}");
+        assert!(found.render(false).len() < 1 << 20, "{name}");
+    }
+}
+
+#[test]
 fn messages_never_carry_control_characters() {
     for text in
         ["a: \u{1b}[2J", "kind: \"\\e[2J\"", "\u{202e}a: b", "\"\\e]0;x\\a\": 1", "a\rb: 1", "a: \u{0}"]
     {
-        let shown = refused(text).render(false);
+        let table = refused_as("hostile.csv", text).render(false);
+        let shown = refused(text).render(false) + &table;
         let bad = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
         assert!(!shown.contains(bad), "{shown:?}");
     }

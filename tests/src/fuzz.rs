@@ -3,6 +3,7 @@
 //!
 //! A target panics where something is wrong; that is how libFuzzer hears of it.
 
+use bulkhead::policy::{self, SourceFile};
 use bulkhead::sink::{Text, json};
 use bulkhead::tables::Image;
 use bulkhead::telemetry::decode;
@@ -128,11 +129,25 @@ pub fn conversation(world: u8, seed: u64) -> Vec<u8> {
     input
 }
 
-/// A policy file: it is refused with a message that can be shown, or it compiles and can be judged by.
+/// A policy file: it is refused with a message that can be shown, or it compiles and can be judged by. As a table of
+/// devices it belongs to no network, so it is refused, and each of its rows can be told from the others.
+///
+/// # Panics
+/// If a table of nobody's devices is accepted.
 pub fn policy(text: &[u8]) {
+    table(&String::from_utf8_lossy(text));
     match World::read(&String::from_utf8_lossy(text)) {
         Err(problems) => drop(problems.render(false)),
         Ok(compiled) => drop(Image::new(&compiled.tables)),
+    }
+}
+
+fn table(text: &str) {
+    const NAME: &str = "fuzz.csv";
+    let refused = policy::parse(vec![SourceFile::new(NAME, text)], None).err();
+    refused.expect("no network was named").render(false);
+    for row in policy::inventory_rows(NAME, text).unwrap_or_default() {
+        let _ = policy::as_document(NAME, &row.text);
     }
 }
 

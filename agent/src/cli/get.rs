@@ -14,7 +14,7 @@ use super::table::Table;
 use super::{Format, REFUSED};
 use crate::api::client::Client;
 use crate::api::types::{Object, path};
-use crate::policy::Name;
+use crate::policy::{self, Name};
 
 /// Kinds of objects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -157,7 +157,7 @@ fn none(kind: Kind) -> String {
 fn documents(objects: &[Object], out: &mut dyn Write) -> Result<()> {
     for (index, object) in objects.iter().enumerate() {
         let marker = if index == 0 { "" } else { "---\n" };
-        writeln!(out, "{marker}{}", object.text.trim_end())?;
+        writeln!(out, "{marker}{}", policy::as_document(&object.file, &object.text).trim_end())?;
     }
     Ok(())
 }
@@ -165,7 +165,7 @@ fn documents(objects: &[Object], out: &mut dyn Write) -> Result<()> {
 /// One object if one was named, else a list.
 fn json(args: &Args, objects: &[Object], out: &mut dyn Write) -> Result<()> {
     let listed = objects.iter().map(|object| {
-        let document = serde_yaml::from_str(&object.text)
+        let document = serde_yaml::from_str(&policy::as_document(&object.file, &object.text))
             .with_context(|| format!("read {} {} again", object.kind, object.name))?;
         Ok(Listed { file: &object.file, line: object.line, document })
     });

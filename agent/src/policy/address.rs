@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::location::Located;
-use super::node::Node;
+use super::location::{Located, Span};
+use super::node::{Node, Word};
 use super::reader::Reader;
 
 /// A stretch of addresses, both ends included, in one order: IPv4 stands as `::ffff:a.b.c.d`.
@@ -69,30 +69,34 @@ impl Reader<'_> {
     /// A prefix, or a plain address standing for itself.
     pub(crate) fn prefix(&mut self, node: &Node) -> Option<Located<IpNet>> {
         let text = self.word(node, "an address or prefix")?;
+        self.prefix_of(Word { text, span: node.span })
+    }
+
+    pub(crate) fn prefix_of(&mut self, Word { text, span }: Word<'_>) -> Option<Located<IpNet>> {
         let (address, length) = match text.split_once('/') {
             None => (text, None),
             Some((address, length)) => (address, Some(length)),
         };
-        let address = self.parsed_address(node, address, length)?;
-        let net = self.of_length(node, address, length)?;
+        let address = self.parsed_address(span, address, length)?;
+        let net = self.of_length(span, address, length)?;
         if net.network() != net.addr() {
             return self.refuse(
-                node.span,
+                span,
                 format!("{text} has host bits set"),
                 format!("the network is {}; a single address is {}", net.trunc(), net.addr()),
             );
         }
-        Some(Located::new(net, self.at(node.span)))
+        Some(Located::new(net, self.at(span)))
     }
 
     /// A single address.
     pub(crate) fn address(&mut self, node: &Node) -> Option<Located<IpAddr>> {
         let text = self.word(node, "an address")?;
-        let address = self.parsed_address(node, text, None)?;
+        let address = self.parsed_address(node.span, text, None)?;
         Some(Located::new(address, self.at(node.span)))
     }
 
-    fn parsed_address(&mut self, node: &Node, text: &str, length: Option<&str>) -> Option<IpAddr> {
+    fn parsed_address(&mut self, span: Span, text: &str, length: Option<&str>) -> Option<IpAddr> {
         let parsed = text.parse::<IpAddr>();
         if let Ok(IpAddr::V6(v6)) = parsed
             && let Some(v4) = v6.to_ipv4_mapped()
@@ -100,19 +104,19 @@ impl Reader<'_> {
             let length = length.and_then(|text| text.parse::<u8>().ok()?.checked_sub(96));
             let length = length.map(|length| format!("/{length}")).unwrap_or_default();
             let problem = format!("{text} is IPv4 in IPv6 clothes");
-            return self.refuse(node.span, problem, format!("write {v4}{length}"));
+            return self.refuse(span, problem, format!("write {v4}{length}"));
         }
         match parsed {
             Ok(address) => Some(address),
             Err(_) => self.refuse(
-                node.span,
+                span,
                 format!("{text:?} is not an IP address"),
                 "write it like 192.0.2.1, 192.0.2.0/24 or \"2001:db8::/32\"",
             ),
         }
     }
 
-    fn of_length(&mut self, node: &Node, address: IpAddr, length: Option<&str>) -> Option<IpNet> {
+    fn of_length(&mut self, span: Span, address: IpAddr, length: Option<&str>) -> Option<IpNet> {
         let most = if address.is_ipv4() { 32 } else { 128 };
         let length = match length {
             None => most,
@@ -122,7 +126,7 @@ impl Reader<'_> {
                     Some(length) => length,
                     None => {
                         let problem = format!("prefix length /{text} is out of range");
-                        return self.refuse(node.span, problem, format!("use /0 to /{most}"));
+                        return self.refuse(span, problem, format!("use /0 to /{most}"));
                     }
                 }
             }

@@ -4,6 +4,8 @@
 //! file and the line long after the text was parsed.
 
 use std::fmt;
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 /// One text to be read as policy: a file, or what came in by standard input or the API.
@@ -29,6 +31,11 @@ impl SourceFile {
     /// True if no document of the text has to say its version.
     pub(crate) fn is_versioned(&self) -> bool {
         self.versioned
+    }
+
+    /// True if it is a table of devices; everything else is YAML.
+    pub(crate) fn is_inventory(&self) -> bool {
+        is_inventory(Path::new(&self.name))
     }
 
     /// The name shown in messages: the path as the operator gave it.
@@ -58,6 +65,11 @@ impl SourceFile {
     }
 }
 
+/// True of the paths of files that hold a table of devices.
+pub(crate) fn is_inventory(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("csv"))
+}
+
 /// A stretch of one text. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Span {
@@ -69,6 +81,19 @@ pub(crate) struct Span {
     pub(crate) line: u32,
     /// Column of the first character.
     pub(crate) column: u32,
+}
+
+impl Span {
+    /// A stretch of bytes that begins in a line and column. What is beyond 4 GiB is counted as the last.
+    pub(crate) fn new(bytes: Range<usize>, line: usize, column: usize) -> Self {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            start: number(bytes.start),
+            end: number(bytes.end),
+            line: number(line),
+            column: number(column),
+        }
+    }
 }
 
 /// A stretch of text together with the file that holds it.

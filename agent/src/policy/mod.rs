@@ -14,8 +14,10 @@ mod address;
 mod agent;
 mod attribute;
 mod canary;
+mod characters;
 mod compile;
 mod condition;
+mod csv;
 mod diagnostic;
 mod document;
 mod excerpt;
@@ -60,6 +62,7 @@ pub use judge::{
     Answer, Bench, Considered, End, Question, assumed_agent, assumed_host, considered_rules, run_tests,
 };
 pub(crate) use judge::{first_packet, host as host_in};
+pub use document::InventoryRow;
 pub use location::{Located, Location, SourceFile};
 pub use model::{
     Between, Binding, Destination, Device, Direction, FragmentMode, Labels, Like, Mode, Network, Policy,
@@ -69,7 +72,7 @@ pub use model::{
 pub use name::Name;
 pub(crate) use name::nearest as nearest_name;
 pub use ports::{NotAPort, Port, Portless, Protocol};
-pub use source::{FILE_BYTES, STANDARD_INPUT, TOTAL_BYTES, read};
+pub use source::{FILE_BYTES, INVENTORY_BYTES, STANDARD_INPUT, TOTAL_BYTES, read};
 
 use document::Drafts;
 
@@ -140,6 +143,21 @@ pub fn problems_alone(files: Vec<SourceFile>) -> Diagnostics {
     let mut problems = Diagnostics::default();
     drafts(files, &mut problems);
     problems.finish()
+}
+
+/// The devices of a valid table, each as a table of its own; nothing if a file of that name is no table.
+pub fn inventory_rows(file: &str, text: &str) -> Option<Vec<InventoryRow>> {
+    location::is_inventory(Path::new(file)).then(|| document::inventory_rows(text))
+}
+
+/// Header and row of one of [`inventory_rows`], if it is one.
+pub fn inventory_row<'t>(file: &str, text: &'t str) -> Option<(&'t str, &'t str)> {
+    text.split_once('\n').filter(|_| location::is_inventory(Path::new(file)))
+}
+
+/// What an object says as a document of YAML, also if it was written as a row.
+pub fn as_document(file: &str, text: &str) -> String {
+    inventory_row(file, text).and_then(|_| document::of_row(text)).unwrap_or_else(|| text.to_owned())
 }
 
 fn drafts(files: Vec<SourceFile>, problems: &mut Diagnostics) -> Drafts {

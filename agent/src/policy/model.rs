@@ -396,7 +396,7 @@ pub struct Binding {
 }
 
 /// One profile on a SIM; at least one of the two is known.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SimProfile {
     /// ICCID, 18–22 digits.
     pub iccid: Option<Located<String>>,

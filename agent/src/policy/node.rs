@@ -5,6 +5,13 @@
 
 use super::location::Span;
 
+/// A single value and where it stands, whichever form of text it was written in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Word<'d> {
+    pub(crate) text: &'d str,
+    pub(crate) span: Span,
+}
+
 /// One value of a document.
 #[derive(Debug)]
 pub(crate) struct Node {

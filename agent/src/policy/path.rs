@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::csv;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::location::{SourceFile, Span};
 use super::node::{Node, Value};
@@ -29,11 +30,36 @@ fn fill_file(items: &mut [Diagnostic], indexes: &[usize]) {
     let Some(first) = indexes.first().and_then(|index| items[*index].origin.clone()) else {
         return;
     };
+    if first.source().is_inventory() {
+        return fill_table(items, indexes, first.source().text());
+    }
     let roots = yaml::documents(first.source(), &mut Diagnostics::default()).roots;
     for index in indexes {
         let item = &mut items[*index];
         let span = item.origin.as_ref().map(|origin| origin.span());
         item.path = span.and_then(|span| of(&roots, span));
+    }
+}
+
+/// In a table the path is the name of the column.
+fn fill_table(items: &mut [Diagnostic], indexes: &[usize], text: &str) {
+    let mut rows = csv::rows(text);
+    let Some(header) = rows.next() else { return };
+    let mut names = Vec::new();
+    // What can be read of a flawed line is enough to find a place in it.
+    let _ = header.cells(&mut names);
+    let mut wanted: Vec<usize> = indexes.to_vec();
+    wanted.sort_by_key(|index| items[*index].line);
+    let mut rows = rows.peekable();
+    for index in wanted {
+        let item = &mut items[index];
+        while rows.next_if(|row| row.line < item.line as usize).is_some() {}
+        let Some(row) = rows.peek().filter(|row| row.line == item.line as usize) else { continue };
+        let mut cells = Vec::new();
+        let _ = row.cells(&mut cells);
+        let column = cells.iter().rposition(|cell| cell.span.column <= item.column);
+        let whole = item.origin.as_ref().is_some_and(|origin| origin.span() == row.whole());
+        item.path = column.filter(|_| !whole).and_then(|at| Some(names.get(at)?.text.to_string()));
     }
 }
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use super::diagnostic::Diagnostics;
 use super::location::{Located, Location, SourceFile, Span};
 use super::name::{self, Name, nearest};
-use super::node::{Entry, Node, Value};
+use super::node::{Entry, Node, Value, Word};
 use super::scalar;
 
 /// Longest text of a single value.
-const LONGEST: usize = 4096;
+pub(crate) const LONGEST: usize = 4096;
 
 /// Reads values of one file and collects what is wrong with them.
 pub(crate) struct Reader<'a> {
@@ -99,17 +99,26 @@ impl<'a> Reader<'a> {
     /// A whole number in bounds, written in decimal without quotes.
     pub(crate) fn number(&mut self, node: &Node, what: &str, low: u32, high: u32) -> Option<u32> {
         let (text, plain) = self.scalar(node, what)?;
-        let help = format!("write a number from {low} to {high}, without quotes");
+        if !plain {
+            let help = format!("write a number from {low} to {high}, without quotes");
+            return self.refuse(node.span, format!("{what} must be a number, found `{text}`"), help);
+        }
+        self.number_of(Word { text, span: node.span }, what, low, high)
+    }
+
+    pub(crate) fn number_of(&mut self, word: Word<'_>, what: &str, low: u32, high: u32) -> Option<u32> {
+        let Word { text, span } = word;
+        let help = || format!("write a number from {low} to {high}, without quotes");
         let canonical = text == "0" || !text.starts_with('0');
-        let number = text.parse::<u32>().ok().filter(|_| plain && canonical);
+        let number = text.parse::<u32>().ok().filter(|_| canonical);
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         match number.filter(|_| digits) {
             Some(number) if (low..=high).contains(&number) => Some(number),
-            Some(number) => self.refuse(node.span, format!("{what} {number} is out of range"), help),
-            None if digits && plain && canonical => {
-                self.refuse(node.span, format!("{what} {text} is out of range"), help)
+            Some(number) => self.refuse(span, format!("{what} {number} is out of range"), help()),
+            None if digits && canonical => {
+                self.refuse(span, format!("{what} {text} is out of range"), help())
             }
-            None => self.refuse(node.span, format!("{what} must be a number, found `{text}`"), help),
+            None => self.refuse(span, format!("{what} must be a number, found `{text}`"), help()),
         }
     }
 
@@ -145,9 +154,13 @@ impl<'a> Reader<'a> {
     /// A name, see [`Name`].
     pub(crate) fn name(&mut self, node: &Node, what: &str) -> Option<Located<Name>> {
         let text = self.text(node, what)?;
+        self.name_of(Word { text, span: node.span })
+    }
+
+    pub(crate) fn name_of(&mut self, Word { text, span }: Word<'_>) -> Option<Located<Name>> {
         match Name::new(text) {
-            Some(name) => Some(Located::new(name, self.at(node.span))),
-            None => self.refuse(node.span, format!("{text:?} is not a valid name"), name::RULE),
+            Some(name) => Some(Located::new(name, self.at(span))),
+            None => self.refuse(span, format!("{text:?} is not a valid name"), name::RULE),
         }
     }
 

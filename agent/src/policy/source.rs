@@ -5,16 +5,18 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::Diagnostics;
-use super::location::SourceFile;
+use super::location::{SourceFile, is_inventory};
 
-/// Largest single file. Policy is written by people; a bigger file is a mistake or an attack.
+/// Largest single file of YAML. Policy is written by people; a bigger file is a mistake or an attack.
 pub const FILE_BYTES: usize = 4 << 20;
+/// Largest single table of devices, which a program exports.
+pub const INVENTORY_BYTES: usize = 256 << 20;
 /// Most text in one policy set, enough for about two million devices.
 pub const TOTAL_BYTES: usize = 512 << 20;
 /// The path that stands for standard input.
 pub const STANDARD_INPUT: &str = "-";
 
-/// Reads files, folders (one level, `*.yaml` and `*.yml`, by name, hidden ones skipped) and `-`.
+/// Reads files, folders (one level, `*.yaml`, `*.yml` and `*.csv`, by name, hidden ones skipped) and `-`.
 ///
 /// # Errors
 /// Every file that is missing, too large, or no text; nothing is returned if any is.
@@ -54,7 +56,7 @@ fn expand(path: &Path, problems: &mut Diagnostics) -> Vec<PathBuf> {
     }
     match entries(path) {
         Ok(files) if files.is_empty() => {
-            let problem = "the folder has no *.yaml or *.yml file".to_owned();
+            let problem = "the folder has no *.yaml, *.yml or *.csv file".to_owned();
             let help = "write at least one network (see policies/default-deny.yaml)";
             problems.push(super::Diagnostic::of_file(&name(path), problem, help));
             Vec::new()
@@ -77,7 +79,7 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let path = entry?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
-        if yaml && !hidden && !path.is_dir() {
+        if (yaml || is_inventory(&path)) && !hidden && !path.is_dir() {
             files.push(path);
         }
     }
@@ -87,7 +89,8 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn text(path: &Path, problems: &mut Diagnostics) -> Option<SourceFile> {
     let name = name(path);
-    let bytes = match bytes(path) {
+    let most = if is_inventory(path) { INVENTORY_BYTES } else { FILE_BYTES };
+    let bytes = match bytes(path, most) {
         Ok(bytes) => bytes,
         Err(error) => {
             problems.unreadable(
@@ -99,7 +102,7 @@ fn text(path: &Path, problems: &mut Diagnostics) -> Option<SourceFile> {
         }
     };
     let (problem, help) = match bytes {
-        None => (format!("larger than {} MiB", FILE_BYTES >> 20), "split it into several files".to_owned()),
+        None => (format!("larger than {} MiB", most >> 20), "split it into several files".to_owned()),
         Some(bytes) => match String::from_utf8(bytes) {
             Ok(text) => return Some(SourceFile::new(super::excerpt::escape(&name), text)),
             Err(error) => not_text(&error),
@@ -117,18 +120,18 @@ fn not_text(error: &std::string::FromUtf8Error) -> (String, String) {
 
 /// Reads a file whole; None if it is over the limit. Devices and pipes must not block for ever,
 /// so only regular files and standard input are read.
-fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+fn bytes(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
     if path == Path::new(STANDARD_INPUT) {
-        return limited(io::stdin().lock());
+        return limited(io::stdin().lock(), most);
     }
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    limited(File::open(path)?)
+    limited(File::open(path)?, most)
 }
 
-fn limited(input: impl Read) -> io::Result<Option<Vec<u8>>> {
+fn limited(input: impl Read, most: usize) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    input.take(FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() <= FILE_BYTES).then_some(bytes))
+    input.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= most).then_some(bytes))
 }

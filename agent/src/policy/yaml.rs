@@ -11,8 +11,8 @@ use std::sync::Arc;
 use serde_saphyr::granit_parser::{ErrorKind, StrInput, options};
 use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span as Found};
 
+use super::characters::{self, without_mark};
 use super::diagnostic::Diagnostics;
-use super::excerpt::is_unprintable;
 use super::location::{Location, SourceFile, Span};
 use super::node::{Entry, Node, Value};
 
@@ -33,7 +33,7 @@ pub(crate) struct Documents {
 /// Reads every document of a text; a broken one costs its own errors and nothing else.
 pub(crate) fn documents(source: &Arc<SourceFile>, problems: &mut Diagnostics) -> Documents {
     let before = problems.errors();
-    refuse_characters(source, problems);
+    characters::refuse(source, problems);
     if problems.errors() > before {
         return Documents { lost: true, ..Documents::default() };
     }
@@ -43,32 +43,6 @@ pub(crate) fn documents(source: &Arc<SourceFile>, problems: &mut Diagnostics) ->
     let mut roots = reading.roots;
     roots.retain(|root| !matches!(root.value, Value::Null));
     Documents { roots, lost: reading.lost }
-}
-
-/// The byte-order mark some editors write; it is no part of the text.
-fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
-}
-
-/// Refuses characters that no policy needs and that hide or reorder what a reviewer sees.
-fn refuse_characters(source: &Arc<SourceFile>, problems: &mut Diagnostics) {
-    let text = source.text();
-    let skipped = text.len() - without_mark(text).len();
-    let (mut line, mut line_start) = (1, skipped);
-    for (at, c) in text.char_indices().skip_while(|(at, _)| *at < skipped) {
-        let lone_return = c == '\r' && !text[at..].starts_with("\r\n");
-        if lone_return || (is_unprintable(c) && !matches!(c, '\n' | '\r' | '\t')) {
-            let column = text[line_start..at].chars().count() + 1;
-            let span = span(at, at + c.len_utf8(), line, column);
-            let problem = format!("character {} is not allowed in a policy", c.escape_default());
-            let help = "remove it; control and direction characters hide what a file says";
-            problems.error(&Location::new(source, span), problem, help);
-            return;
-        }
-        if c == '\n' {
-            (line, line_start) = (line + 1, at + 1);
-        }
-    }
 }
 
 struct Reading<'a> {
@@ -164,7 +138,7 @@ impl Reading<'_> {
         let skipped = self.source.text().len() - without_mark(self.source.text()).len();
         let byte = |marker: &Marker| marker.byte_offset().unwrap_or_default() + skipped;
         let (start, end) = (byte(&found.start), byte(&found.end));
-        span(start, end, found.start.line(), found.start.col() + 1)
+        Span::new(start..end, found.start.line(), found.start.col() + 1)
     }
 
     fn open(&mut self, span: Span, kind: Kind) -> bool {
@@ -304,9 +278,4 @@ fn scalar(text: &str, style: ScalarStyle, span: Span) -> Node {
         text => Value::Scalar { text: text.into(), plain },
     };
     Node { span, value }
-}
-
-fn span(start: usize, end: usize, line: usize, column: usize) -> Span {
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Span { start: number(start), end: number(end), line: number(line), column: number(column) }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::digest_of;
 use crate::api::types::{Change, Changes, NamedText, Object, Origin};
-use crate::policy::SourceFile;
+use crate::policy::{self, SourceFile};
 
 /// Objects by kind and name.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -114,7 +114,7 @@ impl Objects {
     pub fn files(&self) -> Vec<SourceFile> {
         let mut by_place: Vec<&Object> = self.0.values().collect();
         by_place.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-        let mut files: Vec<Assembled> = Vec::new();
+        let mut files: Vec<Assembled<'_>> = Vec::new();
         for object in by_place {
             match files.iter_mut().rev().find(|file| file.fits(object)) {
                 Some(file) => file.push(object),
@@ -164,26 +164,45 @@ impl From<Objects> for Vec<Object> {
 }
 
 /// A file that is put together again.
-struct Assembled {
-    name: String,
+struct Assembled<'o> {
+    name: &'o str,
+    /// The first line of a table of devices, which each of its objects has too.
+    header: Option<&'o str>,
     text: String,
     /// Line that the next character is on, counted from 1.
     line: u32,
 }
 
-impl Assembled {
-    fn starting(object: &Object) -> Self {
-        let mut file = Self { name: object.file.clone(), text: String::new(), line: 1 };
+impl<'o> Assembled<'o> {
+    fn starting(object: &'o Object) -> Self {
+        let header = policy::inventory_row(&object.file, &object.text).map(|(header, _)| header);
+        let mut file = Self { name: &object.file, header, text: String::new(), line: 1 };
+        if let Some(header) = header {
+            file.add(header);
+            file.add("\n");
+        }
         file.push(object);
         file
     }
 
-    /// One line is taken by the marker between documents.
+    /// One line is taken by the marker between documents. Rows lie side by side, below columns that are the same.
     fn fits(&self, object: &Object) -> bool {
-        self.name == object.file && self.line < object.line
+        let row = policy::inventory_row(&object.file, &object.text);
+        let free = self.line < object.line || (row.is_some() && self.line == object.line);
+        self.name == object.file && free && self.header == row.map(|(header, _)| header)
     }
 
     fn push(&mut self, object: &Object) {
+        let Some((_, row)) = policy::inventory_row(&object.file, &object.text) else {
+            return self.push_document(object);
+        };
+        while self.line < object.line {
+            self.add("\n");
+        }
+        self.add(row);
+    }
+
+    fn push_document(&mut self, object: &Object) {
         while self.line + 1 < object.line {
             self.add("\n");
         }
@@ -202,11 +221,28 @@ impl Assembled {
     }
 }
 
-/// Splits a valid text into its documents.
+/// Splits a valid text into its documents, or into the rows of a table.
+fn split(file: &NamedText) -> Vec<Object> {
+    let Some(rows) = policy::inventory_rows(&file.name, &file.text) else { return documents(file) };
+    let device = |row: policy::InventoryRow| Object {
+        kind: DEVICE.to_owned(),
+        name: row.name,
+        file: file.name.clone(),
+        line: row.line,
+        text: row.text,
+        origin: Origin::default(),
+    };
+    rows.into_iter().map(device).collect()
+}
+
+/// What a row of a table is.
+const DEVICE: &str = "Device";
+
+/// Splits a valid YAML text.
 ///
 /// A line that starts with `---` at its first column is a document marker wherever it stands (YAML
 /// 1.2 section 9.1.2), so no YAML has to be understood to find them.
-fn split(file: &NamedText) -> Vec<Object> {
+fn documents(file: &NamedText) -> Vec<Object> {
     let mut objects = Vec::new();
     let (mut text, mut start) = (String::new(), 1);
     let lines = file.text.strip_prefix('\u{feff}').unwrap_or(&file.text).split_inclusive('\n').zip(1..);
@@ -287,6 +323,30 @@ mod tests {
         let change = objects(&[file("y.yaml", format!("apiVersion: bulkhead/v1\n{network}"))]);
         let files = before.merged(&change, None).objects.files();
         crate::policy::parse(files, None).unwrap();
+    }
+
+    #[test]
+    fn a_table_comes_back_row_by_row() {
+        let text = "\u{feff}name,network,addresses\r\na,net,10.0.0.1\r\n\r\n\"b\",net,10.0.0.2\r\n c ,net,10.0.0.3";
+        let objects = objects(&[file("x.csv", text)]);
+        let told: Vec<_> =
+            objects.iter().map(|o| (o.kind.as_str(), o.name.as_str(), o.line, o.text.as_str())).collect();
+        assert_eq!(told[1], ("Device", "b", 4, "name,network,addresses\n\"b\",net,10.0.0.2\n"));
+        assert_eq!(told[2].1, "c");
+        let files = objects.files();
+        let expected = "name,network,addresses\na,net,10.0.0.1\n\n\"b\",net,10.0.0.2\n c ,net,10.0.0.3\n";
+        assert_eq!(files.iter().map(SourceFile::text).collect::<Vec<_>>(), [expected]);
+    }
+
+    #[test]
+    fn rows_below_other_columns_are_another_file() {
+        let before = objects(&[file("x.csv", "name,network,addresses\na,net,10.0.0.1\n")]);
+        let change = objects(&[file("x.csv", "network,name,addresses\nnet,b,10.0.0.2\n")]);
+        let merged = before.merged(&change, None).objects;
+        let files = merged.files();
+        let texts: Vec<&str> = files.iter().map(SourceFile::text).collect();
+        assert_eq!(texts, ["name,network,addresses\na,net,10.0.0.1\n", "network,name,addresses\nnet,b,10.0.0.2\n"]);
+        assert_eq!(before.merged(&change, Some(Origin::Cli)).changes.removed, ["device/a"]);
     }
 
     #[test]

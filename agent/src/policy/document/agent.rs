@@ -6,7 +6,7 @@ use super::control;
 use super::interface::interface;
 use crate::policy::agent::{AgentConfig, Interface, LocalOutput};
 use crate::policy::location::Located;
-use crate::policy::node::Node;
+use crate::policy::node::{Node, Word};
 use crate::policy::reader::Reader;
 use crate::tables::Capacities;
 use bulkhead_common::abi::map::FLOW_CAPACITY_MAX;
@@ -14,6 +14,11 @@ use bulkhead_common::flow_table::BUCKET;
 
 /// The kernel's longest interface name.
 const IFNAMSIZ: usize = 15;
+
+/// VLAN ids that frames can carry (IEEE 802.1Q clause 9.6).
+const VLAN: &str = "VLAN";
+const FIRST_VLAN: u32 = 1;
+const LAST_VLAN: u32 = 4094;
 
 pub(super) fn read(reader: &mut Reader<'_>, spec: &Node) -> Option<AgentConfig> {
     let mut fields = reader.fields(spec, "the agent's spec")?;
@@ -114,12 +119,16 @@ impl Reader<'_> {
     /// The name of a network interface, by the kernel's rule.
     pub(crate) fn interface(&mut self, node: &Node) -> Option<Located<String>> {
         let text = self.text(node, "an interface name")?;
+        self.interface_of(Word { text, span: node.span })
+    }
+
+    pub(crate) fn interface_of(&mut self, Word { text, span }: Word<'_>) -> Option<Located<String>> {
         let sign = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let good = !matches!(text, "" | "." | "..") && text.len() <= IFNAMSIZ && text.bytes().all(sign);
         match good {
-            true => Some(Located::new(text.to_owned(), self.at(node.span))),
+            true => Some(Located::new(text.to_owned(), self.at(span))),
             false => self.refuse(
-                node.span,
+                span,
                 format!("{text:?} is not an interface name"),
                 "use at most 15 letters, digits, `.`, `_` and `-`, as `ip link` shows it",
             ),
@@ -128,7 +137,12 @@ impl Reader<'_> {
 
     /// A VLAN id.
     pub(crate) fn vlan(&mut self, node: &Node) -> Option<u16> {
-        let number = self.number(node, "VLAN", 1, 4094)?;
+        let number = self.number(node, VLAN, FIRST_VLAN, LAST_VLAN)?;
+        u16::try_from(number).ok()
+    }
+
+    pub(crate) fn vlan_of(&mut self, word: Word<'_>) -> Option<u16> {
+        let number = self.number_of(word, VLAN, FIRST_VLAN, LAST_VLAN)?;
         u16::try_from(number).ok()
     }
 }

@@ -5,7 +5,7 @@ use crate::policy::attribute::Attributes;
 use crate::policy::location::Located;
 use crate::policy::model::{Binding, Device, Labels, SimProfile};
 use crate::policy::name::Name;
-use crate::policy::node::Node;
+use crate::policy::node::{Node, Word};
 use crate::policy::reader::{Fields, Reader};
 
 pub(super) fn read(
@@ -71,6 +71,10 @@ fn empty<T>(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<T> {
 
 fn mac(reader: &mut Reader<'_>, node: &Node) -> Option<[u8; 6]> {
     let text = reader.text(node, "a MAC address")?;
+    mac_of(reader, Word { text, span: node.span })
+}
+
+pub(super) fn mac_of(reader: &mut Reader<'_>, Word { text, span }: Word<'_>) -> Option<[u8; 6]> {
     let mut octets = [0u8; 6];
     let parts: Vec<&str> = text.split(':').collect();
     let good = parts.len() == 6
@@ -83,11 +87,11 @@ fn mac(reader: &mut Reader<'_>, node: &Node) -> Option<[u8; 6]> {
         });
     if !good {
         let problem = format!("{text:?} is not a MAC address");
-        return reader.refuse(node.span, problem, "write it like \"02:00:00:00:00:11\"");
+        return reader.refuse(span, problem, "write it like \"02:00:00:00:00:11\"");
     }
     if octets[0] & 1 == 1 || octets == [0; 6] {
         let problem = format!("{text} can be nobody's source address");
-        return reader.refuse(node.span, problem, "write the device's own MAC address");
+        return reader.refuse(span, problem, "write the device's own MAC address");
     }
     Some(octets)
 }
@@ -111,14 +115,15 @@ impl Reader<'_> {
     /// An identifier made of digits. A number would lose its leading zeros, so quotes are needed.
     fn digits(&mut self, node: &Node, what: &str, least: usize, most: usize) -> Option<Located<String>> {
         let text = self.text(node, &format!("an {what}"))?;
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        match digits && (least..=most).contains(&text.len()) {
-            true => Some(Located::new(text.to_owned(), self.at(node.span))),
-            false => self.refuse(
-                node.span,
-                format!("{text:?} is not an {what}"),
-                format!("an {what} is {least} to {most} digits, in quotes"),
-            ),
+        if is_digits(text, least, most) {
+            return Some(Located::new(text.to_owned(), self.at(node.span)));
         }
+        let help = format!("an {what} is {least} to {most} digits, in quotes");
+        self.refuse(node.span, format!("{text:?} is not an {what}"), help)
     }
+}
+
+/// True of so many digits and nothing else.
+pub(super) fn is_digits(text: &str, least: usize, most: usize) -> bool {
+    (least..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }

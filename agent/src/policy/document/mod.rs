@@ -5,12 +5,16 @@ mod control;
 mod destination;
 mod device;
 mod interface;
+mod inventory;
 mod network;
 mod rule;
 mod rules;
 mod segment;
 mod test;
 mod when;
+
+pub use inventory::Written as InventoryRow;
+pub(crate) use inventory::{document as of_row, split as inventory_rows};
 
 use std::sync::Arc;
 
@@ -20,7 +24,7 @@ use super::diagnostic::Diagnostics;
 use super::location::{Located, SourceFile};
 use super::model::{Destination, Device, Labels, Network, PolicyRules, Segment};
 use super::name::Name;
-use super::node::Node;
+use super::node::{Node, Word};
 use super::reader::{Fields, Reader, not_yet};
 use super::yaml;
 
@@ -79,8 +83,11 @@ pub(crate) struct Drafts {
     pub(crate) lost: bool,
 }
 
-/// Reads every document of one text.
+/// Reads every document, or every row, of one text.
 pub(crate) fn read(source: &Arc<SourceFile>, problems: &mut Diagnostics, drafts: &mut Drafts) {
+    if source.is_inventory() {
+        return inventory::read(source, problems, drafts);
+    }
     let before = problems.errors();
     let documents = yaml::documents(source, problems);
     drafts.lost |= documents.lost;
@@ -242,12 +249,16 @@ impl Reader<'_> {
 
     fn label_value<'d>(&mut self, node: &'d Node) -> Option<&'d str> {
         let text = self.text(node, "the value of a label")?;
+        self.label_of(Word { text, span: node.span })
+    }
+
+    fn label_of<'d>(&mut self, Word { text, span }: Word<'d>) -> Option<&'d str> {
         let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if printable && text.len() <= 63 {
             return Some(text);
         }
         self.refuse(
-            node.span,
+            span,
             format!("label value {text:?} is not allowed"),
             "use at most 63 printable ASCII characters",
         )

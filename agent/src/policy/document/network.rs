@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::policy::location::Located;
 use crate::policy::model::{FragmentMode, Mode, Network, Service, Subinterface, TeidRange, Timeouts};
 use crate::policy::name::{self, Name};
-use crate::policy::node::{Entry, Node, Value};
+use crate::policy::node::{Entry, Node, Value, Word};
 use crate::policy::ports::{Port, Protocol};
 use crate::policy::reader::{Fields, Reader};
 
@@ -135,10 +135,14 @@ fn teid_number(text: &str) -> Option<u32> {
 /// One TEID.
 pub(super) fn teid(reader: &mut Reader<'_>, node: &Node) -> Option<Located<u32>> {
     let text = reader.word(node, "a TEID")?;
+    teid_of(reader, Word { text, span: node.span })
+}
+
+pub(super) fn teid_of(reader: &mut Reader<'_>, Word { text, span }: Word<'_>) -> Option<Located<u32>> {
     match teid_number(text) {
-        Some(teid) => Some(Located::new(teid, reader.at(node.span))),
+        Some(teid) => Some(Located::new(teid, reader.at(span))),
         None => reader.refuse(
-            node.span,
+            span,
             format!("`{text}` is no TEID"),
             "write it like 0x1001; it is not 0 and has 32 bits",
         ),

@@ -1,0 +1,194 @@
+//! Text → rows of cells that know where they stand, by RFC 4180.
+//!
+//! Two things are left out of the RFC: a cell holds no line break, because nothing about a device
+//! has one and a quote that nobody closed would swallow the rest of the file; and spaces around a
+//! cell without quotes are no part of it. Rows are lines, so each stands by itself: it can be kept,
+//! compared and put back without the others. A library would give values without their places.
+
+use std::borrow::Cow;
+
+use super::characters::without_mark;
+use super::location::Span;
+
+/// One line of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'t> {
+    /// The line without its end.
+    pub(crate) text: &'t str,
+    /// Its number, counted from 1.
+    pub(crate) line: usize,
+    /// Where in the whole text it starts.
+    start: usize,
+}
+
+/// One value of a row, without its quotes.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell<'t> {
+    pub(crate) text: Cow<'t, str>,
+    pub(crate) span: Span,
+}
+
+/// Why a line is no row.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Flaw {
+    /// The line ends inside quotes.
+    Open,
+    /// Something follows the closing quote, or a quote stands inside a value that has none around it.
+    Stray,
+    /// There are more cells than a table may have columns.
+    Long,
+}
+
+/// Most cells of a row.
+pub(crate) const MOST_CELLS: usize = 256;
+
+/// The lines of a text that are not empty.
+pub(crate) fn rows(text: &str) -> impl Iterator<Item = Row<'_>> {
+    let skipped = text.len() - without_mark(text).len();
+    let mut start = skipped;
+    let lines = text[skipped..].split_inclusive('\n').zip(1..).map(move |(line, number)| {
+        let row = Row { text: line.trim_end_matches(['\n', '\r']), line: number, start };
+        start += line.len();
+        row
+    });
+    lines.filter(|row| !row.text.trim_ascii().is_empty())
+}
+
+impl<'t> Row<'t> {
+    /// Appends its cells; in a line that is no row, those before the flaw.
+    pub(crate) fn cells(self, cells: &mut Vec<Cell<'t>>) -> Result<(), (Flaw, Span)> {
+        let mut line = Line { row: self, seen: 0, column: 1 };
+        let mut at = 0;
+        for _ in 0..MOST_CELLS {
+            let (cell, end) = line.cell(at)?;
+            cells.push(cell);
+            if end >= self.text.len() {
+                return Ok(());
+            }
+            at = end + 1;
+        }
+        Err((Flaw::Long, line.span(at, at)))
+    }
+
+    /// The whole row.
+    pub(crate) fn whole(self) -> Span {
+        Line { row: self, seen: 0, column: 1 }.span(0, self.text.len())
+    }
+}
+
+/// A row while its cells are taken from left to right.
+struct Line<'t> {
+    row: Row<'t>,
+    /// A byte, and the column that it stands in: characters are counted once.
+    seen: usize,
+    column: usize,
+}
+
+impl<'t> Line<'t> {
+    /// The cell that starts at a byte, and where the comma behind it stands.
+    fn cell(&mut self, at: usize) -> Result<(Cell<'t>, usize), (Flaw, Span)> {
+        let line = self.row.text;
+        let rest = &line[at..];
+        let begin = at + (rest.len() - rest.trim_ascii_start().len());
+        if line[begin..].starts_with('"') {
+            return self.quoted(begin);
+        }
+        let end = comma(rest).map_or(line.len(), |comma| at + comma);
+        let text = line[at..end].trim_ascii();
+        if let Some(quote) = text.bytes().position(|byte| byte == b'"') {
+            return Err((Flaw::Stray, self.span(begin + quote, begin + quote + 1)));
+        }
+        // Of an empty cell the place is where something should stand.
+        let begin = if text.is_empty() { at } else { begin };
+        Ok((Cell { text: Cow::Borrowed(text), span: self.span(begin, begin + text.len()) }, end))
+    }
+
+    fn quoted(&mut self, begin: usize) -> Result<(Cell<'t>, usize), (Flaw, Span)> {
+        let line = self.row.text;
+        let inside = &line[begin + 1..];
+        let Some(length) = closing(inside) else {
+            return Err((Flaw::Open, self.span(begin, begin + 1)));
+        };
+        let close = begin + 1 + length;
+        let rest = &line[close + 1..];
+        let end = comma(rest).map_or(line.len(), |comma| close + 1 + comma);
+        if !line[close + 1..end].trim_ascii().is_empty() {
+            return Err((Flaw::Stray, self.span(close, close + 1)));
+        }
+        let text = match inside[..length].contains('"') {
+            true => Cow::Owned(inside[..length].replace("\"\"", "\"")),
+            false => Cow::Borrowed(&inside[..length]),
+        };
+        Ok((Cell { text, span: self.span(begin, close + 1) }, end))
+    }
+
+    fn span(&mut self, from: usize, to: usize) -> Span {
+        // Every character has one byte that continues no other.
+        let starts = |bytes: &[u8]| bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+        self.column += starts(&self.row.text.as_bytes()[self.seen..from]);
+        self.seen = from;
+        let start = self.row.start;
+        Span::new(start + from..start + to.max(from + 1), self.row.line, self.column)
+    }
+}
+
+fn comma(text: &str) -> Option<usize> {
+    text.bytes().position(|byte| byte == b',')
+}
+
+/// Where the quote stands that ends a quoted value; two side by side stand for one in it.
+fn closing(inside: &str) -> Option<usize> {
+    let bytes = inside.as_bytes();
+    let mut at = 0;
+    loop {
+        at += bytes[at..].iter().position(|byte| *byte == b'"')?;
+        match bytes.get(at + 1) {
+            Some(b'"') => at += 2,
+            Some(_) | None => return Some(at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cells(line: &str) -> Result<Vec<(String, u32)>, (Flaw, u32)> {
+        let mut cells = Vec::new();
+        let row = Row { text: line, line: 1, start: 0 };
+        row.cells(&mut cells).map_err(|(flaw, span)| (flaw, span.column))?;
+        Ok(cells.into_iter().map(|cell| (cell.text.into_owned(), cell.span.column)).collect())
+    }
+
+    fn good(line: &str, expected: &[(&str, u32)]) {
+        let expected = expected.iter().map(|(text, column)| ((*text).to_owned(), *column)).collect();
+        assert_eq!(cells(line), Ok(expected), "{line}");
+    }
+
+    #[test]
+    fn cells_are_divided_by_commas_that_are_not_quoted() {
+        good("a,b", &[("a", 1), ("b", 3)]);
+        good(" a , b ", &[("a", 2), ("b", 6)]);
+        good(r#""a,b",c"#, &[("a,b", 1), ("c", 7)]);
+        good(r#""say ""hi""", "" "#, &[("say \"hi\"", 1), ("", 15)]);
+        good(r#"" a ""#, &[(" a ", 1)]);
+        good("æ,b", &[("æ", 1), ("b", 3)]);
+        good(",,", &[("", 1), ("", 2), ("", 3)]);
+    }
+
+    #[test]
+    fn a_line_that_is_no_row_says_where() {
+        assert_eq!(cells(r#"a,"b"#), Err((Flaw::Open, 3)));
+        assert_eq!(cells(r#""a"b,c"#), Err((Flaw::Stray, 3)));
+        assert_eq!(cells(r#"a,b"c"#), Err((Flaw::Stray, 4)));
+        assert_eq!(cells(r#"""""#), Err((Flaw::Open, 1)));
+        assert_eq!(cells(&",".repeat(MOST_CELLS - 1)).map(|cells| cells.len()), Ok(MOST_CELLS));
+        assert_eq!(cells(&",".repeat(MOST_CELLS)), Err((Flaw::Long, MOST_CELLS as u32 + 1)));
+    }
+
+    #[test]
+    fn rows_are_lines_with_something_on_them() {
+        let found: Vec<_> = rows("\u{feff}a,b\r\n\r\n  \nc,d").map(|row| (row.text, row.line, row.start)).collect();
+        assert_eq!(found, [("a,b", 1, 3), ("c,d", 4, 13)]);
+    }
+}

@@ -1,0 +1,83 @@
+//! Tables of devices: a row says what a document says.
+
+use std::fs;
+use std::path::Path;
+
+use bulkhead::policy::{self, INVENTORY_BYTES, Ids, Loaded, SourceFile};
+
+use super::{agent, compile, host, load};
+
+const FIXTURE: &str = "fixtures/policies/compiled/inventory";
+
+/// The fixture with each row of its table as a document of its own.
+fn as_documents() -> Loaded {
+    let read = |name: &str| fs::read_to_string(Path::new(FIXTURE).join(name)).unwrap();
+    let rows = policy::inventory_rows("devices.csv", &read("devices.csv")).unwrap();
+    let document = |row: policy::InventoryRow| {
+        SourceFile::new(row.name, policy::as_document("devices.csv", &row.text))
+    };
+    let mut files: Vec<SourceFile> = rows.into_iter().map(document).collect();
+    assert_eq!(files.len(), 4);
+    files.push(SourceFile::new("net.yaml", read("net.yaml")));
+    policy::parse(files, Some(&agent())).unwrap_or_else(|found| panic!("{found}"))
+}
+
+/// Every device in full, but where it was written.
+fn told(loaded: &Loaded) -> Vec<String> {
+    let place = |part: &str| part.split_once(['}', ',']).map_or(String::new(), |(_, rest)| rest.to_owned());
+    let bare = |text: String| {
+        let mut parts = text.split("at: ");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.map(place).fold(first, |text, part| text + &part)
+    };
+    loaded.policy.devices().values().map(|device| bare(format!("{device:?}"))).collect()
+}
+
+#[test]
+fn a_row_means_what_a_document_means() {
+    let (table, documents) = (load(Path::new(FIXTURE)).unwrap(), as_documents());
+    assert_eq!(told(&table), told(&documents));
+    let compiled = |loaded: &Loaded| {
+        let mut ids = Ids::default();
+        policy::compile(&loaded.policy, &agent(), &host(), &mut ids).unwrap().tables
+    };
+    assert_eq!(compiled(&table), compiled(&documents));
+}
+
+#[test]
+fn labels_of_a_table_are_text_whatever_they_look_like() {
+    let loaded = load(Path::new(FIXTURE)).unwrap();
+    let label = |device: &str, label: &str| {
+        let devices = loaded.policy.devices();
+        devices.values().find(|found| found.name.as_str() == device).unwrap().labels.get(label).cloned()
+    };
+    assert_eq!(label("charger-1", "note").as_deref(), Some("says \"no\", twice"));
+    assert_eq!(label("charger-2", "note").as_deref(), Some("NO"));
+    assert_eq!(label("charger-1", "firmware").as_deref(), Some("2.10"));
+    assert_eq!(label("meter-1", "class"), None, "an empty value is no label");
+}
+
+#[test]
+fn a_problem_of_a_table_names_its_column() {
+    let text = "name,network,addresses\na,acme,10.0.0.1\n\nb,acme,\"10.0.0.2 10.0.0.999\"\nc,acme\n";
+    let found = policy::parse(vec![SourceFile::new("d.csv", text)], None).unwrap_err();
+    let told: Vec<_> = found.iter().map(|d| (d.line, d.column, d.path.as_deref())).collect();
+    assert_eq!(told, [(2, 3, Some("network")), (4, 18, Some("addresses")), (5, 1, None)]);
+}
+
+#[test]
+fn a_table_is_read_within_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.CSV");
+    fs::File::create(&path).unwrap().set_len(INVENTORY_BYTES as u64 + 1).unwrap();
+    let found = policy::load(&[path], None).unwrap_err();
+    assert!(found.iter().next().unwrap().problem.contains("larger than 256 MiB"), "{found}");
+}
+
+#[test]
+fn a_folder_may_hold_tables_beside_documents() {
+    let loaded = policy::load(&[FIXTURE.into()], None).unwrap();
+    let agent = policy::assumed_agent(&loaded.policy);
+    let compiled = compile(&loaded, &policy::assumed_host(&agent)).unwrap();
+    assert_eq!((loaded.policy.devices().len(), compiled.tables.addresses.len()), (4, 6));
+}
