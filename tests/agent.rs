@@ -16,6 +16,8 @@ mod guard;
 mod host;
 #[path = "agent/interfaces.rs"]
 mod interfaces;
+#[path = "agent/inventory.rs"]
+mod inventory;
 #[path = "agent/kills.rs"]
 mod kills;
 #[path = "agent/limits.rs"]

@@ -159,7 +159,10 @@ fn blocks<'a>(page: &'a str, fence: &'a str) -> Vec<SourceFile> {
 fn the_readme_shows_what_works() {
     let page = fs::read_to_string("../policies/README.md").unwrap();
     let agent = policy::parse_agent(blocks(&page, "yaml agent")).unwrap_or_else(|found| panic!("{found}"));
-    let files = blocks(&page, "yaml");
+    let mut files = blocks(&page, "yaml");
+    let tables = blocks(&page, "csv");
+    assert_eq!(tables.len(), 1);
+    files.extend(tables.iter().map(|table| SourceFile::new(format!("{}.csv", table.name()), table.text())));
     assert!(files.len() >= 6, "only {} blocks", files.len());
     let loaded = policy::parse(files, Some(&agent)).unwrap_or_else(|found| panic!("{found}"));
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);

@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn rows_are_lines_with_something_on_them() {
-        let found: Vec<_> = rows("\u{feff}a,b\r\n\r\n  \nc,d").map(|row| (row.text, row.line, row.start)).collect();
+        let found: Vec<_> =
+            rows("\u{feff}a,b\r\n\r\n  \nc,d").map(|row| (row.text, row.line, row.start)).collect();
         assert_eq!(found, [("a,b", 1, 3), ("c,d", 4, 13)]);
     }
 }

@@ -57,12 +57,12 @@ pub use condition::{
     Unmet, Version,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use document::InventoryRow;
 pub use excerpt::Excerpt;
 pub use judge::{
     Answer, Bench, Considered, End, Question, assumed_agent, assumed_host, considered_rules, run_tests,
 };
 pub(crate) use judge::{first_packet, host as host_in};
-pub use document::InventoryRow;
 pub use location::{Located, Location, SourceFile};
 pub use model::{
     Between, Binding, Destination, Device, Direction, FragmentMode, Labels, Like, Mode, Network, Policy,

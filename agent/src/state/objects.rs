@@ -327,7 +327,8 @@ mod tests {
 
     #[test]
     fn a_table_comes_back_row_by_row() {
-        let text = "\u{feff}name,network,addresses\r\na,net,10.0.0.1\r\n\r\n\"b\",net,10.0.0.2\r\n c ,net,10.0.0.3";
+        let text =
+            "\u{feff}name,network,addresses\r\na,net,10.0.0.1\r\n\r\n\"b\",net,10.0.0.2\r\n c ,net,10.0.0.3";
         let objects = objects(&[file("x.csv", text)]);
         let told: Vec<_> =
             objects.iter().map(|o| (o.kind.as_str(), o.name.as_str(), o.line, o.text.as_str())).collect();
@@ -345,7 +346,10 @@ mod tests {
         let merged = before.merged(&change, None).objects;
         let files = merged.files();
         let texts: Vec<&str> = files.iter().map(SourceFile::text).collect();
-        assert_eq!(texts, ["name,network,addresses\na,net,10.0.0.1\n", "network,name,addresses\nnet,b,10.0.0.2\n"]);
+        assert_eq!(
+            texts,
+            ["name,network,addresses\na,net,10.0.0.1\n", "network,name,addresses\nnet,b,10.0.0.2\n"]
+        );
         assert_eq!(before.merged(&change, Some(Origin::Cli)).changes.removed, ["device/a"]);
     }
 

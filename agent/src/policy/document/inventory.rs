@@ -85,7 +85,11 @@ pub(super) fn read(source: &Arc<SourceFile>, problems: &mut Diagnostics, drafts:
     };
     let mut rows = rows.peekable();
     if rows.peek().is_none() {
-        reader.refuse::<()>(header.whole(), "the table has no devices", "remove the file, or write a row for each");
+        reader.refuse::<()>(
+            header.whole(),
+            "the table has no devices",
+            "remove the file, or write a row for each",
+        );
     }
     devices(&mut reader, &columns, rows, drafts);
 }
@@ -229,7 +233,9 @@ fn other_name(text: &str) -> String {
     match (nearest(text, names), text) {
         (Some(near), _) => format!("nearest is `{near}`"),
         (None, "segment" | "group") => "segments choose devices by labels: name it `labels.class`".to_owned(),
-        (None, _) if is_label_key(text) => format!("a label would be `{LABEL}{text}`; else remove the column"),
+        (None, _) if is_label_key(text) => {
+            format!("a label would be `{LABEL}{text}`; else remove the column")
+        }
         (None, _) => "remove it".to_owned(),
     }
 }
@@ -247,9 +253,11 @@ fn cells_of<'t>(reader: &mut Reader<'_>, row: Row<'t>, cells: &mut Vec<Cell<'t>>
     cells.clear();
     let Err((flaw, span)) = row.cells(cells) else { return Some(()) };
     match flaw {
-        Flaw::Open => {
-            reader.refuse(span, "the quote is not closed on its line", "close it; no value holds a line break")
-        }
+        Flaw::Open => reader.refuse(
+            span,
+            "the quote is not closed on its line",
+            "close it; no value holds a line break",
+        ),
         Flaw::Stray => {
             let help = "put the whole value in quotes, and write \"\" for each in it";
             reader.refuse(span, "a quote stands inside a value", help)
@@ -288,9 +296,11 @@ fn fits(reader: &mut Reader<'_>, columns: &[Column], row: Row<'_>, cells: &[Cell
     let problem = || format!("the row has {} values for {} columns", cells.len(), columns.len());
     match cells.get(columns.len()) {
         Some(extra) => reader.refuse(extra.span, problem(), "put a value with a comma in it in quotes"),
-        None if cells.len() < columns.len() => {
-            reader.refuse(row.whole(), problem(), "leave what a device does not have empty, between its commas")
-        }
+        None if cells.len() < columns.len() => reader.refuse(
+            row.whole(),
+            problem(),
+            "leave what a device does not have empty, between its commas",
+        ),
         None => Some(()),
     }
 }
@@ -386,7 +396,11 @@ impl Draft<'_, '_, '_> {
     fn finish(self) -> Option<Device> {
         let Said { bound, inner_vlan, vlan, .. } = &self.said;
         if let (Some(at), Some(_), None, true) = (*bound, inner_vlan, vlan, self.whole) {
-            return self.reader.refuse(at, "`innerVlan` without `vlan`", "write the outer tag in column `vlan`");
+            return self.reader.refuse(
+                at,
+                "`innerVlan` without `vlan`",
+                "write the outer tag in column `vlan`",
+            );
         }
         let Self { reader, name, whole, said, row } = self;
         let (name, network) = (name.filter(|_| whole)?, said.network?);
@@ -420,7 +434,11 @@ impl Draft<'_, '_, '_> {
 fn prefixes(reader: &mut Reader<'_>, word: Word<'_>) -> Option<Vec<Located<ipnet::IpNet>>> {
     if let Some(other) = word.text.find([',', ';']) {
         let sign = &word.text[other..=other];
-        return reader.refuse(word.span, format!("addresses are divided by `{sign}`"), "divide them by spaces");
+        return reader.refuse(
+            word.span,
+            format!("addresses are divided by `{sign}`"),
+            "divide them by spaces",
+        );
     }
     let mut found = Vec::with_capacity(1);
     let mut whole = true;

@@ -1,0 +1,298 @@
+//! The control plane: from texts to a kernel that enforces them, and from one change to the next.
+//!
+//! Each size and form has a process of its own, so that its peak memory is its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bulkhead::datapath::Isolated;
+use bulkhead::policy::{
+    self, AgentConfig, Attribute, AttributeKey, Attributes, Compiled, Ids, Name, Policy,
+};
+use bulkhead::reconcile::{Op, Reconciler, Rows, State, plan};
+use bulkhead::tables::Host;
+use serde_json::{Value, json};
+
+use super::options::{Options, Size};
+
+/// The flag that makes this program a process of its own for one size and form.
+pub(crate) const ALONE: &str = "--control";
+/// What the table is called.
+const TITLE: &str = "Control plane";
+/// The word that asks for it alone.
+pub(crate) const WORD: &str = "control";
+
+/// How an inventory is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Form {
+    Csv,
+    Yaml,
+}
+
+impl Form {
+    const ALL: [(&'static str, Self); 2] = [("csv", Self::Csv), ("yaml", Self::Yaml)];
+}
+
+/// Milliseconds by step, in the order of the steps, and what was counted.
+type Steps = Vec<(String, f64)>;
+
+/// Measures every size in both forms; text, or one JSON object a row.
+pub(crate) fn measure(options: &Options) -> Result<String> {
+    let mut out = Vec::new();
+    for size in options.control {
+        for (form, _) in Form::ALL {
+            let mut rounds = Vec::new();
+            for _ in 0..options.control_rounds {
+                rounds.push(alone(*size, form)?);
+            }
+            out.push(if options.json { json_rows(*size, form, &rounds) } else { text_rows(*size, form, &rounds) });
+        }
+    }
+    Ok(out.join("\n"))
+}
+
+fn alone(size: Size, form: &str) -> Result<Steps> {
+    let this = std::env::current_exe().context("find this program")?;
+    let output = Command::new(this).args([ALONE, form, &size.bits.to_string()]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} devices as {form}: {said}", size.name);
+    let steps: Vec<(String, f64)> = serde_json::from_slice(&output.stdout).context("read what it measured")?;
+    Ok(steps)
+}
+
+fn figures(rounds: &[Steps], step: usize) -> (f64, f64) {
+    let mut samples: Vec<f64> = rounds.iter().filter_map(|steps| Some(steps.get(step)?.1)).collect();
+    samples.sort_by(f64::total_cmp);
+    let at = |index: usize| samples.get(index).copied().unwrap_or_default();
+    (at(0), at(samples.len() / 2))
+}
+
+fn text_rows(size: Size, form: &str, rounds: &[Steps]) -> String {
+    let mut out = format!("{TITLE}, {} devices as {form}\n{:<34} {:>11} {:>11}\n", size.name, "", "min", "median");
+    for (step, (name, _)) in rounds.first().into_iter().flatten().enumerate() {
+        let (minimum, median) = figures(rounds, step);
+        out += &format!("{name:<34} {minimum:>11.2} {median:>11.2}\n");
+    }
+    out
+}
+
+fn json_rows(size: Size, form: &str, rounds: &[Steps]) -> String {
+    let mut out = Vec::new();
+    for (step, (name, _)) in rounds.first().into_iter().flatten().enumerate() {
+        let (minimum, median) = figures(rounds, step);
+        let samples: Vec<f64> = rounds.iter().filter_map(|steps| Some(steps.get(step)?.1)).collect();
+        let row: Value = json!({
+            "table": TITLE, "what": name, "devices": size.name, "form": form,
+            "min": minimum, "median": median, "samples": samples,
+        });
+        out.push(row.to_string());
+    }
+    out.join("\n")
+}
+
+/// The process of one size and form: prints its steps.
+pub(crate) fn run(arguments: &[String]) -> Result<String> {
+    let [form, bits] = arguments else { bail!("{ALONE} takes a form and a number of bits") };
+    let form = Form::ALL.iter().find(|(name, _)| name == form).context("csv or yaml")?.1;
+    let devices = 1u32 << bits.parse::<u32>()?;
+    Ok(serde_json::to_string(&steps(devices, form)?)?)
+}
+
+fn steps(devices: u32, form: Form) -> Result<Steps> {
+    let folder = tempfile::tempdir()?;
+    write(folder.path(), devices, form)?;
+    let agent = policy::parse_agent(vec![policy::SourceFile::new("agent.yaml", settings(devices))])?;
+    let host = policy::assumed_host(&agent);
+    let mut clock = Clock { steps: Vec::new() };
+
+    let files = clock.time("read", || policy::read(&[folder.path().to_owned()]))?;
+    let bytes: usize = files.iter().map(|file| file.text().len()).sum();
+    clock.time("parse", || policy::problems_alone(files.clone()));
+    let mut policy = clock.time("parse and validate", || policy::parse(files, Some(&agent)))?.policy;
+    let mut ids = Ids::default();
+    let compiled = clock.time("compile", || policy::compile(&policy, &agent, &host, &mut ids))?;
+    let mut kernel = Kernel::open(&agent)?;
+    kernel.apply("all", &compiled, &mut clock)?;
+    let whole: f64 = ["read", "parse and validate", "compile", "all: plan", "all: write"]
+        .iter()
+        .map(|step| clock.of(step))
+        .sum();
+    clock.note("end to end", whole);
+
+    let mut on = On { agent: &agent, host: &host, ids: &mut ids };
+    for (what, changed) in [("one", 1), ("10k", 10_000.min(devices))] {
+        let known = (0..changed).map(|n| (name(n * (devices / changed)), firmware("1.0"))).collect();
+        change(what, &mut policy, known, &mut on, &mut kernel, &mut clock)?;
+    }
+    clock.note("memory at most, MiB", peak()?);
+    clock.note("text, bytes a device", bytes as f64 / f64::from(devices));
+    Ok(clock.steps)
+}
+
+/// What a policy is compiled on.
+struct On<'a> {
+    agent: &'a AgentConfig,
+    host: &'a Host,
+    ids: &'a mut Ids,
+}
+
+/// Devices turn out to have old firmware: a rule closes to them.
+fn change(
+    what: &str,
+    policy: &mut Policy,
+    known: BTreeMap<Name, Attributes>,
+    on: &mut On<'_>,
+    kernel: &mut Kernel,
+    clock: &mut Clock,
+) -> Result<()> {
+    policy.observe(known);
+    let compile = || policy::compile(policy, on.agent, on.host, on.ids);
+    let compiled = clock.time(&format!("{what}: compile"), compile)?;
+    kernel.apply(what, &compiled, clock)
+}
+
+/// Maps of the kernel that nothing else uses, and what is known of them.
+struct Kernel {
+    isolated: Isolated,
+    state: State,
+}
+
+impl Kernel {
+    fn open(agent: &AgentConfig) -> Result<Self> {
+        let mut isolated = Isolated::load(&agent.tables)?;
+        let state = Reconciler::observe(isolated.rows())?.state().clone();
+        Ok(Self { isolated, state })
+    }
+
+    fn apply(&mut self, what: &str, compiled: &Compiled, clock: &mut Clock) -> Result<()> {
+        let (ops, next) = clock.time(&format!("{what}: plan"), || plan(&self.state, &compiled.tables))?;
+        let (waits, writes): (Vec<&Op>, Vec<&Op>) = ops.iter().partition(|op| **op == Op::Wait);
+        let rows = self.isolated.rows();
+        clock.time(&format!("{what}: write"), || writes.iter().try_for_each(|op| rows.perform(op)))?;
+        clock.note(&format!("{what}: writes"), writes.len() as f64);
+        clock.time(&format!("{what}: grace periods"), || waits.iter().try_for_each(|op| rows.perform(op)))?;
+        self.state = next;
+        Ok(())
+    }
+}
+
+struct Clock {
+    steps: Steps,
+}
+
+impl Clock {
+    fn time<T>(&mut self, what: &str, step: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let done = step();
+        self.note(what, started.elapsed().as_secs_f64() * 1000.0);
+        done
+    }
+
+    fn note(&mut self, what: &str, figure: f64) {
+        self.steps.push((what.to_owned(), figure));
+    }
+
+    fn of(&self, what: &str) -> f64 {
+        self.steps.iter().find(|(name, _)| name == what).map_or(0.0, |(_, figure)| *figure)
+    }
+}
+
+fn peak() -> Result<f64> {
+    let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse().context("read VmHWM")?;
+    Ok(kib / 1024.0)
+}
+
+fn name(number: u32) -> Name {
+    Name::new(&format!("meter-{number:07}")).unwrap_or_else(|| unreachable!("it keeps the rule for names"))
+}
+
+fn firmware(version: &str) -> Attributes {
+    let key = AttributeKey::new("firmware").unwrap_or_else(|_| unreachable!("it names a label"));
+    Attributes::from([(key, Attribute::given(version.to_owned()))])
+}
+
+fn settings(devices: u32) -> String {
+    format!(
+        "apiVersion: bulkhead/v1\nkind: Agent\nspec:\n  interfaces: [{{name: lo, roles: [access], transit: drop}}]\n  \
+         tables: {{devices: {}, addresses: {}}}\n",
+        devices + 16,
+        devices + 16
+    )
+}
+
+/// Rows of one file of YAML: it has a bound.
+const A_FILE: u32 = 16_384;
+
+fn write(folder: &Path, devices: u32, form: Form) -> Result<()> {
+    fs::write(folder.join("0-policy.yaml"), RULES)?;
+    let all: Vec<u32> = (0..devices).collect();
+    match form {
+        Form::Csv => {
+            let rows: String = all.iter().map(|number| row(*number)).collect();
+            fs::write(folder.join("devices.csv"), format!("{COLUMNS}\n{rows}"))?;
+        }
+        Form::Yaml => {
+            for (number, file) in all.chunks(A_FILE as usize).enumerate() {
+                let documents: Vec<String> = file.iter().map(|number| document(*number)).collect();
+                let text = format!("apiVersion: bulkhead/v1\n{}", documents.join("---\n"));
+                fs::write(folder.join(format!("devices-{number:03}.yaml")), text)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+const COLUMNS: &str = "name,network,addresses,labels.class,labels.site,labels.firmware,imsi";
+/// Sites that devices stand at.
+const SITES: u32 = 500;
+
+fn row(number: u32) -> String {
+    let (address, site) = (address(number), number % SITES);
+    format!("meter-{number:07},acme,{address},meter,site-{site},2.4.1,{:015}\n", 242_010_000_000_000 + u64::from(number))
+}
+
+fn document(number: u32) -> String {
+    let (address, site) = (address(number), number % SITES);
+    let imsi = 242_010_000_000_000 + u64::from(number);
+    format!(
+        "kind: Device\nmetadata: {{name: meter-{number:07}, labels: {{class: meter, site: site-{site}, firmware: \"2.4.1\"}}}}\n\
+         spec: {{network: acme, addresses: [{address}], profiles: [{{imsi: \"{imsi:015}\"}}]}}\n"
+    )
+}
+
+fn address(number: u32) -> std::net::Ipv4Addr {
+    std::net::Ipv4Addr::from_bits(0x0a40_0000 + number)
+}
+
+const RULES: &str = "\
+apiVersion: bulkhead/v1
+kind: Network
+metadata: {name: acme}
+spec:
+  seenOn: [{interface: lo}]
+  pools: [10.64.0.0/10]
+  services: {dns: [10.0.0.53]}
+---
+kind: Segment
+metadata: {name: meters}
+spec: {members: {matchLabels: {class: meter}}}
+---
+kind: Destination
+metadata: {name: head-end}
+spec: {cidrs: [203.0.113.0/28, \"2001:db8:cafe::/64\"]}
+---
+kind: Policy
+metadata: {name: metering}
+spec:
+  subject: {segment: meters}
+  allow:
+    - {name: base, to: {services: [dns]}}
+    - {name: read, to: {destinations: [head-end]}, ports: [tcp/443, tcp/8883-8884]}
+    - {name: new, to: {cidrs: [198.51.100.7]}, ports: [tcp/443], when: {labels: {firmware: {atLeast: \"2.4\"}}}}
+";
