@@ -3,6 +3,7 @@
 
 mod alone;
 mod bytecode;
+mod control;
 mod fleet;
 mod lab;
 mod options;
@@ -18,9 +19,18 @@ use options::Options;
 use table::Table;
 
 fn main() -> Result<()> {
-    let options = Options::parse(std::env::args().skip(1))?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((control::ALONE, more)) = arguments.split_first().map(|(first, more)| (first.as_str(), more))
+    {
+        println!("{}", control::run(more)?);
+        return Ok(());
+    }
+    let options = Options::parse(arguments.into_iter())?;
     if !privilege::granted() {
         return Ok(());
+    }
+    if options.wants(control::WORD) {
+        println!("{}", control::measure(&options)?);
     }
     let mut alone = Table::new("The program alone", "bare XDP_DROP", options.only.clone());
     let mut drop = Table::new("Dropped, over veth", "bare XDP_DROP", options.only.clone());

@@ -26,6 +26,9 @@ pub(crate) struct Options {
     pub(crate) alone: &'static [Size],
     pub(crate) dropped: &'static [Size],
     pub(crate) forwarded: &'static [Size],
+    /// Sizes for the control plane, and how often each.
+    pub(crate) control: &'static [Size],
+    pub(crate) control_rounds: u32,
 }
 
 impl Options {
@@ -39,6 +42,8 @@ impl Options {
             dropped: &[FEW, MANY, MILLION],
             // The kernel's own table of connections holds no million without being told to.
             forwarded: &[FEW, MANY],
+            control: &[FEW, MANY, MILLION],
+            control_rounds: 3,
         };
         for argument in arguments {
             match argument.as_str() {
@@ -47,11 +52,17 @@ impl Options {
                 "--quick" => {
                     (options.rounds, options.alone) = (3, &[ONE, SOME]);
                     (options.dropped, options.forwarded) = (&[FEW, SOME], &[FEW, SOME]);
+                    (options.control, options.control_rounds) = (&[FEW, SOME], 1);
                 }
                 flag if flag.starts_with('-') => bail!("unknown flag {flag}: there are --quick and --json"),
                 word => options.only.push(word.to_owned()),
             }
         }
         Ok(options)
+    }
+
+    /// True if somebody wants to see what is called so.
+    pub(crate) fn wants(&self, what: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|word| what.contains(word.as_str()))
     }
 }

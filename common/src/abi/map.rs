@@ -57,10 +57,14 @@ pub const SUBINTERFACE_CAPACITY: u32 = 1024;
 pub const SUBINTERFACE_ROWS: u32 = 4096;
 /// Scope ranges per bank, device prefixes among them.
 pub const SCOPE_CAPACITY: u32 = 65_536;
-/// Device addresses; also slots.
+/// Device addresses, where nobody says otherwise; also slots.
 pub const ADDRESS_CAPACITY: u32 = 262_144;
-/// Devices.
+/// Device addresses at most.
+pub const ADDRESS_CAPACITY_MAX: u32 = 8_388_608;
+/// Devices, where nobody says otherwise.
 pub const DEVICE_CAPACITY: u32 = 131_072;
+/// Devices at most: two rows of each have a number, and [`super::value::IDENTITY_NESTED`] lies above.
+pub const DEVICE_CAPACITY_MAX: u32 = 4_194_304;
 /// Profiles.
 pub const PROFILE_CAPACITY: u32 = 65_536;
 /// Rule sets.

@@ -9,7 +9,10 @@ use crate::policy::location::Located;
 use crate::policy::node::{Node, Word};
 use crate::policy::reader::Reader;
 use crate::tables::Capacities;
-use bulkhead_common::abi::map::FLOW_CAPACITY_MAX;
+use bulkhead_common::abi::map::{
+    ADDRESS_CAPACITY_MAX, DEVICE_CAPACITY_MAX, FLOW_CAPACITY_MAX, PORT_CAPACITY, PROFILE_CAPACITY,
+    RANGE_CAPACITY,
+};
 use bulkhead_common::flow_table::BUCKET;
 
 /// The kernel's longest interface name.
@@ -89,15 +92,15 @@ fn capacities(reader: &mut Reader<'_>, node: &Node) -> Capacities {
     if let Some(number) = fields.optional(reader, "flows").and_then(|node| flows(reader, node)) {
         tables.flows = number;
     }
-    let slots: [(&'static str, &mut u32); 5] = [
-        ("devices", &mut tables.devices),
-        ("addresses", &mut tables.addresses),
-        ("profiles", &mut tables.profiles),
-        ("ranges", &mut tables.ranges),
-        ("ports", &mut tables.ports),
+    let slots: [(&'static str, &mut u32, u32); 5] = [
+        ("devices", &mut tables.devices, DEVICE_CAPACITY_MAX),
+        ("addresses", &mut tables.addresses, ADDRESS_CAPACITY_MAX),
+        ("profiles", &mut tables.profiles, PROFILE_CAPACITY),
+        ("ranges", &mut tables.ranges, RANGE_CAPACITY),
+        ("ports", &mut tables.ports, PORT_CAPACITY),
     ];
-    for (key, slot) in slots {
-        let number = fields.optional(reader, key).and_then(|node| reader.number(node, "capacity", 1, *slot));
+    for (key, slot, most) in slots {
+        let number = fields.optional(reader, key).and_then(|node| reader.number(node, "capacity", 1, most));
         *slot = number.unwrap_or(*slot);
     }
     fields.finish(reader);
