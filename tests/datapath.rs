@@ -174,6 +174,8 @@ impl Pair {
             Traffic::new(world, seed).filter(|shot| shot.bytes.len() >= SHORTEST && !shot.from_host);
         for shot in traffic.take(frames) {
             image.set_now(shot.now, shot.boot());
+            image.sweep_flows();
+            self.kernel.flow_table().sweep(shot.now);
             let (verdict, case) = shot.judged(image);
             *tally.verdicts.entry(verdict.as_str()).or_default() += 1;
             let expected = Expected { verdict, case };

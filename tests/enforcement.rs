@@ -8,6 +8,8 @@ mod inner;
 mod lan;
 #[path = "enforcement/large.rs"]
 mod large;
+#[path = "enforcement/limits.rs"]
+mod limits;
 #[path = "enforcement/links.rs"]
 mod links;
 #[path = "enforcement/networks.rs"]

@@ -39,8 +39,11 @@ type Judge<'a> = &'a dyn Fn(&Image, &Shot) -> (Verdict, Case);
 /// Runs engine and oracle side by side until they differ, and says on which frame.
 fn run(world: &World, image: &Image, mut oracle: Oracle<'_>, seed: u64, judge: Judge<'_>) -> Run {
     let mut run = Run::default();
+    let mut now = 0;
     for shot in Traffic::new(world, seed).take(FRAMES) {
-        image.set_now(shot.now, shot.boot());
+        now = shot.now;
+        image.set_now(now, shot.boot());
+        image.sweep_flows();
         let (verdict, case) = judge(image, &shot);
         let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
         let theirs = oracle.judge(&shot);
@@ -54,7 +57,7 @@ fn run(world: &World, image: &Image, mut oracle: Oracle<'_>, seed: u64, judge: J
             return run;
         }
     }
-    run.difference = totals_differ(image, &oracle);
+    run.difference = totals_differ(image, &oracle, now);
     run
 }
 
@@ -67,11 +70,11 @@ struct Run {
     difference: Option<String>,
 }
 
-/// What every flow has carried must be what every conversation has.
-fn totals_differ(image: &Image, oracle: &Oracle<'_>) -> Option<String> {
+/// What every live flow has carried must be what every conversation has.
+fn totals_differ(image: &Image, oracle: &Oracle<'_>, now: u64) -> Option<String> {
     let mut flows: Vec<_> = image.flows().iter().map(|flow| (flow.sent, flow.received)).collect();
     flows.sort_unstable();
-    let conversations = oracle.totals();
+    let conversations = oracle.totals(now);
     (flows != conversations).then(|| format!("flows carried {flows:?}\nconversations {conversations:?}"))
 }
 
@@ -169,6 +172,7 @@ fn follow(worlds: &[World], seed: u64) -> Result<u32, String> {
         oracle.change_quarantine(&world.shut);
         for shot in traffic.by_ref().take(80) {
             memory.set_now(shot.now, shot.boot());
+            memory.sweep_flows();
             let (verdict, case) = shot.judged(&memory);
             let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
             let theirs = oracle.judge(&shot);
@@ -182,7 +186,10 @@ fn follow(worlds: &[World], seed: u64) -> Result<u32, String> {
 }
 
 /// What the frames must have brought about, in numbers large enough to mean something.
-const REASONS: [&str; 69] = [
+const REASONS: [&str; 72] = [
+    "flow_quota",
+    "flow_rate_limited",
+    "rate_limited",
     "broadcast",
     "condition_place",
     "condition_posture",

@@ -202,6 +202,8 @@ fn expected() -> [(&'static str, MapType, usize, usize); 25] {
         array(map::FLOWS, size_of::<FlowSlot>()),
         array(map::FLOW_GEOMETRY, size_of::<FlowGeometry>()),
         array(map::DEVICE_STATES, size_of::<DeviceState>()),
+        // A timer, and where it goes on.
+        array(map::SWEEPER, 24),
         array(map::INTERFACES, size_of::<InterfaceRow>()),
         per_cpu(map::COUNTERS, size_of::<Counters>()),
         (map::EVENTS, MapType::RingBuf, 0, 0),

@@ -10,12 +10,13 @@
 
 use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, PORT_AGES, STATE_TIMED};
 use crate::abi::{
-    Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Network, Peer, PortRange, ProfileId, Range,
-    RuleId, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+    Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Limits, Network, Peer, PortRange, ProfileId,
+    Range, RuleId, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
 use crate::case::{Case, Confined, Course, Party};
 use crate::ends::Ends;
 use crate::engine::Step;
+use crate::limits::Toll;
 use crate::parse::Kind;
 use crate::search;
 use crate::timeouts::{next_state, timeout};
@@ -153,6 +154,8 @@ pub struct FlowStart {
     pub peer: DeviceId,
     /// As [`Flow::opened`].
     pub opened: u64,
+    /// How many flows the device may have that were opened by the same side; 0 is any number.
+    pub quota: u32,
 }
 
 /// The table of flows.
@@ -166,6 +169,10 @@ pub trait Flows {
     fn update(&self, handle: Self::Handle, key: &FlowKey, update: &FlowUpdate);
     /// Makes a flow dead at once.
     fn end(&self, handle: Self::Handle, key: &FlowKey);
+    /// As [`crate::limits::charge`].
+    fn charge(&self, device: DeviceId, limits: &Limits, toll: Toll, now: u64) -> Result<(), DropReason>;
+    /// As [`crate::limits::refund`].
+    fn refund(&self, device: DeviceId, limits: &Limits, toll: Toll);
     /// Opens a flow, over a dead one of the same key too; or says why there is no room.
     fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason>;
 }
@@ -256,6 +263,14 @@ impl Permission {
     const fn state(self) -> u64 {
         (self.idle as u64) << 32 | self.timed
     }
+}
+
+/// What a packet was charged.
+#[derive(Clone, Copy)]
+struct Charge<'a> {
+    /// None if its device has no limit.
+    limits: Option<&'a Limits>,
+    toll: Toll,
 }
 
 /// A packet of a device, while it is decided on.
@@ -363,6 +378,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             // Counted at the sender's access interface; what the core claims must not keep a flow alive or close it.
             return Ok(Some(Pass::Established));
         }
+        self.pay(RuleId(decision as u32), false)?;
         let state = next_state(state, from_initiator, self.tcp_flags());
         let access = self.access();
         let deadline = if access == 0 {
@@ -443,6 +459,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             return Ok(Pass::Opened);
         }
         self.case.evidence.rule = permission.rule;
+        let charge = self.pay(permission.rule, true)?;
         let state = next_state(permission.state(), true, self.tcp_flags());
         let start = FlowStart {
             update: FlowUpdate {
@@ -457,12 +474,56 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             initiator: if outgoing { INITIATOR_LOCAL } else { INITIATOR_REMOTE },
             peer: self.case.identity.peer.device,
             opened: self.now,
+            quota: charge.limits.map_or(0, |limits| limits.flows),
         };
         match self.tables.open(&self.case.key, &start) {
-            Err(DropReason::FlowTableFull) => self.case.refuse(DropReason::FlowTableFull),
-            opened => opened,
+            Ok(()) => Ok(Pass::Opened),
+            Err(reason) => {
+                self.refund(charge);
+                self.case.refuse(reason).map(|()| Pass::Opened)
+            }
         }
-        .map(|()| Pass::Opened)
+    }
+
+    /// Charges what a rule allows; what is only observed costs nothing, and what is beyond a limit may be only that.
+    #[inline(always)]
+    fn pay(&mut self, rule: RuleId, opens: bool) -> Result<Charge<'a>, DropReason> {
+        if !rule.is_none() {
+            match self.charge(opens) {
+                Ok(charge) => return Ok(charge),
+                Err(reason) => self.case.refuse(reason)?,
+            }
+        }
+        Ok(Charge { limits: None, toll: self.toll(opens) })
+    }
+
+    #[inline(always)]
+    fn toll(&self, opens: bool) -> Toll {
+        Toll::new(self.case.arrival.packets, self.case.packet.length, !self.is_outgoing(), opens)
+    }
+
+    /// Charges the packet to the limits of the device that it is about, or refuses it.
+    #[inline(always)]
+    fn charge(&self, opens: bool) -> Result<Charge<'a>, DropReason> {
+        let device = self.case.identity.device;
+        let toll = self.toll(opens);
+        let limits = match device.rule_set {
+            0 => None,
+            _ => Some(&self.rules(device, DropReason::InternalTable)?.limits)
+                .filter(|limits| !limits.is_none()),
+        };
+        if let Some(limits) = limits {
+            self.tables.charge(device.device, limits, toll, self.now)?;
+        }
+        Ok(Charge { limits, toll })
+    }
+
+    /// Undoes a charge for a packet that is refused after all.
+    #[inline(always)]
+    fn refund(&self, charge: Charge<'_>) {
+        if let Some(limits) = charge.limits {
+            self.tables.refund(self.case.identity.device.device, limits, charge.toll);
+        }
     }
 
     /// Judges a packet as the first of a flow.

@@ -32,6 +32,7 @@ pub mod fragment;
 pub mod frame;
 pub mod icmp_error;
 pub mod identify;
+pub mod limits;
 pub mod neighbour;
 pub mod parse;
 pub mod search;

@@ -112,6 +112,9 @@ numbered! {
         IcmpErrorRate = 59, "icmp_error_rate", "More ICMP errors than a device may get or send.";
         ConditionPosture = 60, "condition_posture", "Only a rule allows it that demands labels or equipment which the device does not have.";
         ConditionPlace = 61, "condition_place", "Only a rule allows it that demands another place or radio access of the device.";
+        RateLimited = 62, "rate_limited", "The device is over the packets or bits per second of its segment.";
+        FlowRateLimited = 63, "flow_rate_limited", "The device is over the new flows per second of its segment.";
+        FlowQuota = 64, "flow_quota", "The device has as many flows as its segment allows at once.";
     }
 }
 
@@ -139,6 +142,9 @@ impl DropReason {
             | Self::NoRule
             | Self::SegmentDenied
             | Self::Unsolicited
+            | Self::RateLimited
+            | Self::FlowRateLimited
+            | Self::FlowQuota
             | Self::FlowTableFull => RefusedBy::Ends,
             Self::MalformedEthernet
             | Self::MalformedArp

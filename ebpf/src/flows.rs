@@ -1,9 +1,10 @@
 //! The flow table behind the engine's trait: slots are rows of an array, words are single
 //! instructions, and the protocol is `bulkhead_common::flow_table`.
 
-use bulkhead_common::abi::{DeviceId, FlowGeometry, FlowKey};
+use bulkhead_common::abi::{DeviceId, FlowGeometry, FlowKey, Limits};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use bulkhead_common::flow_table::{self, Found, Handle, Memory};
+use bulkhead_common::limits::Toll;
 use bulkhead_common::verdict::DropReason;
 
 use crate::maps::{DEVICE_STATES, FLOW_GEOMETRY, FLOWS, Maps};
@@ -63,6 +64,11 @@ impl Memory for Maps {
     }
 
     #[inline(always)]
+    fn reclaim(&self, key: &FlowKey, now: u64) {
+        subprogram::reclaim_flows(key, now);
+    }
+
+    #[inline(always)]
     fn settle(&self, key: &FlowKey, own: u32, now: u64) {
         subprogram::settle_flow(key, own, now);
     }
@@ -84,6 +90,16 @@ impl Flows for Maps {
     #[inline(always)]
     fn end(&self, flow: Self::Handle, _key: &FlowKey) {
         flow_table::end(self, flow);
+    }
+
+    #[inline(always)]
+    fn charge(&self, device: DeviceId, limits: &Limits, toll: Toll, now: u64) -> Result<(), DropReason> {
+        subprogram::charge(device, limits, toll, now)
+    }
+
+    #[inline(always)]
+    fn refund(&self, device: DeviceId, limits: &Limits, toll: Toll) {
+        subprogram::refund(device, limits, toll);
     }
 
     #[inline(always)]

@@ -13,6 +13,7 @@ mod frame;
 mod maps;
 mod program;
 mod subprogram;
+mod sweep;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};

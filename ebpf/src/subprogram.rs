@@ -3,13 +3,14 @@
 //! it (kernel commits 51c39bb1d5d1 and e5069b9c23b3).
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
-use bulkhead_common::abi::{Addr, FlowKey, ProfileId, Span};
+use bulkhead_common::abi::{Addr, DeviceId, FlowKey, Limits, ProfileId, Span};
 use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::decide::{FlowStart, Tables as _};
-use bulkhead_common::engine::{Step, step_to_number};
+use bulkhead_common::engine::{Step, step_from_number, step_to_number};
+use bulkhead_common::limits::Toll;
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::verdict::{DropReason, Verdict};
-use bulkhead_common::{decide, flow_table, fragment, icmp_error, identify, parse, tunnel, witness};
+use bulkhead_common::{decide, flow_table, fragment, icmp_error, identify, limits, parse, tunnel, witness};
 
 use crate::account;
 use crate::frame::Packet;
@@ -200,12 +201,61 @@ pub(crate) extern "C" fn take_slot(slot: u32, key: *const FlowKey, start: *const
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+pub(crate) extern "C" fn reclaim_flows(key: *const FlowKey, now: u64) -> u32 {
+    // SAFETY: as in `locate_flow`.
+    if let Some(key) = unsafe { key.as_ref() } {
+        flow_table::reclaim(&Maps, key, now);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sweep_slot(slot: u32, now: u64) -> u32 {
+    flow_table::sweep(&Maps, slot, now) as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 pub(crate) extern "C" fn settle_flow(key: *const FlowKey, own: u32, now: u64) -> u32 {
     // SAFETY: as in `locate_flow`.
     if let Some(key) = unsafe { key.as_ref() } {
         flow_table::settle(&Maps, key, own, now);
     }
     0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn charge_toll(device: u32, limits: *const Limits, toll: u64, now: u64) -> u32 {
+    // SAFETY: callers hand on a row of `RULE_SETS`; the verifier knows no more than its size.
+    let charged = match unsafe { limits.as_ref() } {
+        Some(limits) => limits::charge(&Maps, DeviceId(device), limits, Toll(toll), now),
+        None => Err(DropReason::InternalTable),
+    };
+    step_to_number(charged.map(|()| None))
+}
+
+/// As [`limits::charge`].
+#[inline(always)]
+pub(crate) fn charge(device: DeviceId, limits: &Limits, toll: Toll, now: u64) -> Result<(), DropReason> {
+    step_from_number(charge_toll(device.0, limits, toll.0, now)).map(|_| ())
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn refund_toll(device: u32, limits: *const Limits, toll: u64) -> u32 {
+    // SAFETY: as in `charge_toll`.
+    if let Some(limits) = unsafe { limits.as_ref() } {
+        limits::refund(&Maps, DeviceId(device), limits, Toll(toll));
+    }
+    0
+}
+
+/// As [`limits::refund`].
+#[inline(always)]
+pub(crate) fn refund(device: DeviceId, limits: &Limits, toll: Toll) {
+    refund_toll(device.0, limits, toll.0);
 }
 
 /// As [`account::report`]; the verdict travels as its number.

@@ -32,6 +32,8 @@ fn tells_of_all(world: &World, seed: u64) -> Result<()> {
     let traffic = Traffic::new(world, seed).filter(|shot| shot.bytes.len() >= SHORTEST && !shot.from_host);
     for shot in traffic.take(1000) {
         image.set_now(shot.now, shot.boot());
+        image.sweep_flows();
+        isolated.sweep_flows(shot.now);
         let (verdict, case) = image.judge(&shot.bytes, shot.ifindex);
         let wanted = record(&shot, &Expected { verdict, case });
         let length = u32::try_from(shot.bytes.len())?;

@@ -239,7 +239,7 @@ fn start(key: &FlowKey) -> FlowStart {
         packets: 1,
         bytes: 60,
     };
-    FlowStart { update, initiator: INITIATOR_LOCAL, peer: DeviceId::NONE, opened: NOW }
+    FlowStart { update, initiator: INITIATOR_LOCAL, peer: DeviceId::NONE, opened: NOW, quota: 0 }
 }
 
 /// True for an event whose device, rule and addresses are not of one device.

@@ -62,8 +62,8 @@ fn a_plan_foretells_which_live_flows_a_change_cuts() {
     let mut random = Random::new(seed(21));
     let mut tally = Tally::default();
     for change in 0..CHANGES {
-        let before = World::draw(&mut random).released();
-        let after = before.redrawn(&mut random).released();
+        let before = World::draw(&mut random).released().unlimited();
+        let after = before.redrawn(&mut random).released().unlimited();
         if let Err(difference) = foretell(&before, &after, random.next(), &mut tally) {
             panic!("change {change}: {difference}\n{}\n--- becomes ---\n{}", before.text, after.text);
         }

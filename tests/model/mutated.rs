@@ -37,18 +37,24 @@ struct Judges<'w> {
     world: &'w World,
     image: Image,
     oracle: Oracle<'w>,
+    swept: u64,
 }
 
 impl<'w> Judges<'w> {
     fn of(world: &'w World) -> Self {
         let oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_quarantine(&world.shut);
         let image = Image::new(&world.compiled.tables).with_flows(geometry(ROOM));
-        Self { world, image, oracle }
+        Self { world, image, oracle, swept: 0 }
     }
 
     /// True if a frame passes; fails if the two do not agree.
     fn pass(&mut self, shot: &Shot) -> bool {
         self.image.set_now(shot.now, shot.boot());
+        if shot.now > self.swept {
+            // Flows end here by time alone.
+            self.image.sweep_flows();
+            self.swept = shot.now;
+        }
         let (verdict, case) = shot.judged(&self.image);
         let ours = in_words(verdict, &case.evidence, &self.world.compiled.catalogue);
         let theirs = self.oracle.judge(shot);

@@ -13,6 +13,7 @@ use bulkhead::tables::Host;
 mod condition;
 mod conversation;
 mod dissect;
+mod due;
 mod flaw;
 mod intent;
 mod link;
@@ -32,6 +33,7 @@ pub use report::{About, Failed};
 
 use crate::generate::{Shot, Shut};
 use conversation::Conversations;
+use due::Debts;
 use intent::Intent;
 use piece::Begun;
 use report::Reports;
@@ -60,6 +62,7 @@ type Refusal = &'static str;
 pub struct Oracle<'p> {
     intent: Intent<'p>,
     conversations: Conversations,
+    debts: Debts,
     heard: Vec<Heard>,
     shut: &'p [Shut],
     begun: Vec<Begun>,
@@ -88,6 +91,7 @@ impl<'p> Oracle<'p> {
         Self {
             intent: Intent { policy, agent, host, flaw: None },
             conversations: Conversations::default(),
+            debts: Debts::new(),
             heard: Vec::new(),
             shut: &[],
             begun: Vec::new(),
@@ -159,9 +163,9 @@ impl<'p> Oracle<'p> {
         Opinion { passes, reason, device, peer, rule }
     }
 
-    /// Packets and bytes of every conversation: sent and received by the device it is charged to.
-    pub fn totals(&self) -> Vec<([u64; 2], [u64; 2])> {
-        self.conversations.totals()
+    /// Packets and bytes of every conversation that lives: sent and received by the device it is charged to.
+    pub fn totals(&self, now: u64) -> Vec<([u64; 2], [u64; 2])> {
+        self.conversations.totals(now)
     }
 
     fn has(&self, flaw: Flaw) -> bool {

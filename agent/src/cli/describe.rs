@@ -135,6 +135,7 @@ fn segment(policy: &Policy, segment: &Segment) -> Found {
         fact("devices", some_of(members.iter().map(|device| &device.name))),
         fact("policies", list_or_dash(about.map(|rules| &rules.name))),
         fact("never", list_or_dash(&segment.never)),
+        fact("limits", segment.limits.to_string()),
         fact("repair", segment.repair.as_ref().map_or_else(|| "-".to_owned(), |rule| repair(policy, rule))),
     ];
     (segment.at.to_string(), facts)
@@ -253,11 +254,14 @@ fn print_device(report: &DeviceReport, basis: &Basis, device: &Device, out: &mut
     if !report.would_drop.is_empty() {
         writeln!(out, "  passed and would have been dropped: {}", by_reason(&report.would_drop))?;
     }
+    let most = device.segment.as_ref().and_then(|name| basis.policy.segments().get(name));
+    let most = most.and_then(|segment| segment.limits.flows).map(|most| format!("/{most}"));
     let last = report.last_drop.as_ref().map(|id| format!(" · last #{id}: bulkhead explain {id}"));
     writeln!(
         out,
-        "  flows {} · drops remembered: {drops}{}",
+        "  flows {}{} · drops remembered: {drops}{}",
         grouped(report.flows),
+        most.unwrap_or_default(),
         last.unwrap_or_default()
     )?;
     Ok(())

@@ -27,7 +27,7 @@ struct Feature {
 /// All of them are in 5.12; this is the oldest that the program is tried on.
 const NEWER: &str = "run Linux 6.1 or newer";
 
-const NEEDED: [Feature; 6] = [
+const NEEDED: [Feature; 7] = [
     Feature { name: "the BPF ring buffer (Linux 5.8)", remedy: NEWER, present: has_ring_buffer },
     Feature {
         name: "the BPF helper bpf_ktime_get_boot_ns (Linux 5.8)",
@@ -38,6 +38,11 @@ const NEEDED: [Feature; 6] = [
         name: "the BPF helper bpf_ktime_get_coarse_ns (Linux 5.11)",
         remedy: NEWER,
         present: || has_helper(BpfHelper::BPF_FUNC_ktime_get_coarse_ns),
+    },
+    Feature {
+        name: "BPF timers (Linux 5.15)",
+        remedy: NEWER,
+        present: || has_helper(BpfHelper::BPF_FUNC_timer_init),
     },
     Feature {
         name: "atomic compare-and-exchange in BPF programs (Linux 5.12)",

@@ -61,8 +61,10 @@ impl FlowRows {
     }
 
     fn sweep_slot(&self, slot: u32, now: u64) -> Option<Flow> {
-        let (tag, flow) = flow_table::snapshot(self, slot)?;
-        (tag.is_live() && flow_table::sweep(self, slot, now)).then_some(flow)
+        // Most slots need no more than a look at this word.
+        flow_table::tag(self, slot).filter(|tag| tag.is_live() && !tag.is_live_at(now))?;
+        let (_, flow) = flow_table::snapshot(self, slot)?;
+        flow_table::sweep(self, slot, now).then_some(flow)
     }
 
     fn word(&self, row: Row, word: usize) -> Option<&AtomicU64> {

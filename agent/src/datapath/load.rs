@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{MapData, MapInfo};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 use bulkhead_common::abi::map;
@@ -34,9 +35,11 @@ pub const FRAGS: &str = "FRAGS";
 pub fn xdp_program() -> &'static str {
     if has_frags() { PROGRAM } else { PLAIN_PROGRAM }
 }
+/// Name of the program that starts the sweep of dead flows.
+pub const SWEEP_PROGRAM: &str = "bulkhead_sweep";
 
 /// Maps that outlive the agent, by name. The others are scratch of one program.
-pub const PINNED: [&str; 23] = [
+pub const PINNED: [&str; 24] = [
     map::GENERATION,
     map::SUBINTERFACES,
     map::NETWORKS,
@@ -56,6 +59,7 @@ pub const PINNED: [&str; 23] = [
     map::FRAGMENTS,
     map::ERROR_BUDGETS,
     map::INTERFACES,
+    map::SWEEPER,
     map::COUNTERS,
     map::EVENTS,
     map::EVENT_BUDGETS,
@@ -124,6 +128,22 @@ fn load_with(loader: &mut EbpfLoader<'_>, sizes: &Capacities, variant: Variant) 
         bail!("the kernel refuses the program: {}", shortened(&error));
     }
     Ok(ebpf)
+}
+
+/// Starts the sweep of dead flows, which then goes on without an agent; or takes it over.
+///
+/// # Errors
+/// The kernel's.
+pub fn start_sweep(ebpf: &mut Ebpf) -> Result<()> {
+    const ANY_FRAME: [u8; 64] = [0; 64];
+    let program = ebpf.program_mut(SWEEP_PROGRAM).context("the object holds no program for the sweep")?;
+    let program: &mut Xdp = program.try_into().context("the program for the sweep is not an XDP program")?;
+    if let Err(error) = program.load() {
+        bail!("the kernel refuses the program for the sweep: {}", shortened(&error));
+    }
+    let options = TestRunOptions { data_in: Some(&ANY_FRAME), ..TestRunOptions::new() };
+    program.test_run(options).context("start the sweep of dead flows")?;
+    Ok(())
 }
 
 /// Compares every pinned map with the object: aya adopts a pin without looking, and a value of

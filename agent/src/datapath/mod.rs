@@ -6,6 +6,7 @@
 
 mod capability;
 mod counters;
+mod ended;
 mod feature;
 mod flows;
 mod grace;
@@ -35,13 +36,17 @@ use bulkhead_common::case::LinkType;
 
 pub use capability::require_capabilities;
 pub use counters::PointCounters;
+use ended::Ended;
 pub use feature::{has_frags, require_features};
 pub use flows::{FlowRows, Row};
 pub use grace::wait_for_packets;
 pub use isolated::{Entry, Isolated, SHORTEST, SHOWN};
 pub use kind::link_type;
 pub use link::{Attachment, Mode};
-pub use load::{EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PINNED, PLAIN_PROGRAM, PROGRAM, xdp_program};
+pub use load::{
+    EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PINNED, PLAIN_PROGRAM, PROGRAM, SWEEP_PROGRAM, start_sweep,
+    xdp_program,
+};
 pub use maps::Maps;
 pub use offload::keep_vlan_tags;
 pub use programs::Hook;
@@ -56,6 +61,7 @@ pub struct Datapath {
     pins: PathBuf,
     programs: Programs,
     maps: Maps,
+    ended: Ended,
     /// Links that this agent holds, by [`Attachment::point`].
     links: BTreeMap<u32, (FdLink, Attachment)>,
 }
@@ -67,9 +73,11 @@ impl Datapath {
     /// No bpffs there, a map of another layout, a program that the kernel refuses.
     pub fn open(pins: &Path, sizes: &Capacities) -> Result<Self> {
         make_folder(&pins.join("links"))?;
-        let programs = Programs::load(pins, sizes)?;
+        let mut programs = Programs::load(pins, sizes)?;
         let maps = Maps::open(&mut Pinned(pins))?;
-        Ok(Self { pins: pins.to_owned(), programs, maps, links: BTreeMap::new() })
+        programs.start_sweep()?;
+        let ended = Ended::from_now_on(&maps.flows);
+        Ok(Self { pins: pins.to_owned(), programs, maps, ended, links: BTreeMap::new() })
     }
 
     /// True if an agent left links below `pins`.
@@ -206,9 +214,9 @@ impl Datapath {
         self.maps.flows.capacity()
     }
 
-    /// Gives up flows that are dead at `now_ns`, and returns their last words.
-    pub fn sweep_flows(&self, now_ns: u64) -> Vec<Flow> {
-        self.maps.flows.sweep(now_ns)
+    /// Last words of flows that have died since the last call; the kernel gives up their places.
+    pub fn ended_flows(&mut self, now_ns: u64) -> Vec<Flow> {
+        self.ended.since(&self.maps.flows, now_ns)
     }
 
     /// The tables, row by row.

@@ -61,6 +61,11 @@ impl Programs {
         Ok(programs)
     }
 
+    /// Starts the sweep of dead flows, or takes it over from another agent; the table must have its geometry.
+    pub(super) fn start_sweep(&mut self) -> Result<()> {
+        load::start_sweep(self.copy(Variant::Ingress(LinkType::Ethernet))?)
+    }
+
     fn copy(&mut self, variant: Variant) -> Result<&mut Ebpf> {
         if !self.loaded.contains_key(&variant) {
             self.loaded.insert(variant, load::load(&self.pins, &self.sizes, variant)?);

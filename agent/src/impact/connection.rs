@@ -63,6 +63,7 @@ impl Connection {
         let image = Image::new(tables);
         let guarded = |place: &Place| tables.subinterfaces.keys().any(|known| known.ifindex == place.ifindex);
         self.places(host, routes).into_iter().filter(|(_, place)| guarded(place)).find_map(|(name, place)| {
+            image.forget_flows();
             match image.judge_packet(self.packet(place), place.ifindex).0 {
                 Verdict::Pass(_) | Verdict::Observe(_) => None,
                 Verdict::Drop(reason) => Some(format!(

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -293,6 +294,38 @@ pub struct Segment {
     pub mode: Option<Located<Mode>>,
     /// Which of its devices are enforced first, while the others are observed.
     pub canary: Option<Canary>,
+    /// What each of its devices may do.
+    pub limits: Limits,
+}
+
+/// What each device of a segment may do, each way apart; what is `None` is not limited.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// Where they were written.
+    pub at: Option<Location>,
+    /// Packets in a second.
+    pub packets_per_second: Option<u32>,
+    /// Bits in a second, of whole frames.
+    pub bits_per_second: Option<u64>,
+    /// Flows that may be opened in a second.
+    pub new_flows_per_second: Option<u32>,
+    /// Flows at once.
+    pub flows: Option<u32>,
+}
+
+/// As they are written, `-` without any.
+impl fmt::Display for Limits {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |name, limit: Option<u32>| limit.map(|limit| format!("{name} {limit}"));
+        let all = [
+            number("packetsPerSecond", self.packets_per_second),
+            self.bits_per_second.map(|bits| format!("rate {}kbit", bits / 1000)),
+            number("newFlowsPerSecond", self.new_flows_per_second),
+            number("flows", self.flows),
+        ];
+        let written: Vec<String> = all.into_iter().flatten().collect();
+        if written.is_empty() { formatter.write_str("-") } else { formatter.write_str(&written.join(", ")) }
+    }
 }
 
 /// One SIM.

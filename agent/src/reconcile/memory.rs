@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use bulkhead_common::abi::map::{NETWORK_CAPACITY, SCOPE_CAPACITY};
 use bulkhead_common::abi::{
-    AddressKey, Device, Epoch, Flow, FlowKey, Network, Peer, PortRange, Range, RuleSet, ScopeRange,
-    Subinterface, SubinterfaceKey, Versioned,
+    AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Limits, Network, Peer, PortRange, Range, RuleSet,
+    ScopeRange, Subinterface, SubinterfaceKey, Versioned,
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
+use bulkhead_common::limits::Toll;
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
 
@@ -69,6 +70,11 @@ impl Memory {
     /// Every flow, dead ones too.
     pub fn flows(&self) -> Vec<Flow> {
         self.flows.all()
+    }
+
+    /// Gives up flows that are dead, as the kernel's timer does.
+    pub fn sweep_flows(&self) {
+        self.flows.sweep();
     }
 
     /// Parses and judges a frame that enters by an interface, as the XDP program does.
@@ -269,6 +275,14 @@ impl Flows for Memory {
 
     fn end(&self, flow: Self::Handle, key: &FlowKey) {
         self.flows.end(flow, key);
+    }
+
+    fn charge(&self, device: DeviceId, limits: &Limits, toll: Toll, now: u64) -> Result<(), DropReason> {
+        self.flows.charge(device, limits, toll, now)
+    }
+
+    fn refund(&self, device: DeviceId, limits: &Limits, toll: Toll) {
+        self.flows.refund(device, limits, toll);
     }
 
     fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {

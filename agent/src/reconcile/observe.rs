@@ -140,7 +140,7 @@ fn read_rule_set(rows: &impl Rows, set: RuleSet) -> Result<Stored> {
     let peers = reading.peers(set.peers)?;
     let never = reading.ports(set.never)?;
     let repair = reading.remotes(set.repair)?;
-    let rules = Arc::new(Rules { outbound, inbound, behind, peers, never, repair });
+    let rules = Arc::new(Rules { outbound, inbound, behind, peers, never, repair, limits: set.limits });
     Ok(Stored { rules, ranges: reading.ranges.span(), peers: set.peers, ports: reading.ports.span() })
 }
 

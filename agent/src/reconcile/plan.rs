@@ -159,7 +159,9 @@ impl<'s> Plan<'s> {
         }
         let never = room.ports(&rules.never);
         let repair = self.store_remotes(&rules.repair, &mut room);
-        self.staging.push(Op::RuleSet(row, RuleSet { outbound, inbound, behind, peers, never, repair }));
+        let limits = rules.limits;
+        self.staging
+            .push(Op::RuleSet(row, RuleSet { outbound, inbound, behind, peers, never, repair, limits }));
         self.next.rule_sets.insert(row, Stored { rules: Arc::clone(rules), ranges, peers, ports });
         Ok(row)
     }

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 
 use anyhow::{Context, Result};
 use bulkhead_common::abi::event::Event;
+use bulkhead_common::abi::map;
 use bulkhead_common::case::Case;
 use bulkhead_common::verdict::{Evidence, Pass, Verdict};
 
@@ -14,8 +15,8 @@ use crate::datapath::{Datapath, Entry, Isolated, SHORTEST, SHOWN};
 use crate::reconcile::Reconciler;
 use crate::tables::{self, Capacities, Image, Tables};
 
-/// Dead flows are removed no more often than the agent does.
-const SWEEP_EVERY_NS: u64 = 10_000_000_000;
+/// Dead flows are given up about as often as the kernel's timer does it.
+const SWEEP_EVERY_NS: u64 = map::SWEEP_ROUND_NS;
 /// Flows opened, as a part of the table, after which it is swept.
 const WORTH_A_SWEEP: u32 = 1024;
 
@@ -52,6 +53,8 @@ pub struct Judge<'a> {
     /// How many flows were opened since dead ones were swept away, and when that was.
     opened: u32,
     swept: u64,
+    /// True if a dead flow that is not swept may count against a device.
+    has_quotas: bool,
 }
 
 impl<'a> Judge<'a> {
@@ -63,7 +66,16 @@ impl<'a> Judge<'a> {
         let mut isolated = Isolated::load(sizes)?;
         let mut reconciler = Reconciler::observe(isolated.rows())?;
         reconciler.apply(isolated.rows(), tables).context("bring the policy into force for the replay")?;
-        Ok(Self { isolated, tables, engine: OnceCell::new(), clock: Clock::new(), opened: 0, swept: 0 })
+        let has_quotas = tables.profiles.values().any(|rules| rules.limits.flows != 0);
+        Ok(Self {
+            isolated,
+            tables,
+            engine: OnceCell::new(),
+            clock: Clock::new(),
+            opened: 0,
+            swept: 0,
+            has_quotas,
+        })
     }
 
     /// Judges a frame that enters by an interface; without a time, at that of the frame before.
@@ -95,10 +107,11 @@ impl<'a> Judge<'a> {
         Ok(event)
     }
 
-    /// Sweeps dead flows away as the agent does; not for a few, because that looks at the whole table.
+    /// Sweeps dead flows away; without quotas not for a few, because that looks at the whole table.
     fn sweep(&mut self) {
         let now = self.clock.now();
-        let is_worth_it = self.opened > self.isolated.flow_capacity() / WORTH_A_SWEEP;
+        let few = if self.has_quotas { 0 } else { self.isolated.flow_capacity() / WORTH_A_SWEEP };
+        let is_worth_it = self.opened > few;
         if is_worth_it && now >= self.swept.saturating_add(SWEEP_EVERY_NS) {
             self.isolated.sweep_flows(now);
             (self.opened, self.swept) = (0, now);

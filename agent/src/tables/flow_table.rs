@@ -3,9 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use bulkhead_common::abi::{DeviceId, DeviceState, Flow, FlowGeometry, FlowKey, FlowSlot};
+use bulkhead_common::abi::{DeviceId, DeviceState, Flow, FlowGeometry, FlowKey, FlowSlot, Limits};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
 use bulkhead_common::flow_table::{self, BUCKET, Handle, Memory};
+use bulkhead_common::limits::{self, Toll};
 use bulkhead_common::verdict::DropReason;
 
 /// Room for flows where nobody says how many; `check` and in-file tests open a few.
@@ -68,6 +69,14 @@ impl FlowTable {
             slot.iter().for_each(|word| word.set(0));
         }
         self.devices.borrow_mut().clear();
+    }
+
+    /// Gives up what is dead, as the kernel's timer does.
+    pub fn sweep(&self) {
+        let tags = (0..).zip(self.slots.iter().step_by(SLOT_WORDS));
+        for (slot, _) in tags.filter(|(_, tag)| tag.get() != 0) {
+            flow_table::sweep(self, slot, self.now());
+        }
     }
 
     /// Every flow, dead ones too, that was not swept.
@@ -151,6 +160,14 @@ impl Flows for FlowTable {
 
     fn end(&self, flow: Self::Handle, _key: &FlowKey) {
         flow_table::end(self, flow);
+    }
+
+    fn charge(&self, device: DeviceId, limits: &Limits, toll: Toll, now: u64) -> Result<(), DropReason> {
+        limits::charge(self, device, limits, toll, now)
+    }
+
+    fn refund(&self, device: DeviceId, limits: &Limits, toll: Toll) {
+        limits::refund(self, device, limits, toll);
     }
 
     fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {

@@ -8,11 +8,12 @@ use std::convert::Infallible;
 
 use bulkhead_common::abi::map::NETWORK_CAPACITY;
 use bulkhead_common::abi::{
-    AddressKey, Device, DeviceId, Epoch, Flow, FlowGeometry, FlowKey, Generation, Network, NetworkId, Peer,
-    PortRange, Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+    AddressKey, Device, DeviceId, Epoch, Flow, FlowGeometry, FlowKey, Generation, Limits, Network, NetworkId,
+    Peer, PortRange, Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
+use bulkhead_common::limits::Toll;
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
 
@@ -129,6 +130,7 @@ impl Layout {
             peers: self.add_peers(rules),
             never: append(&mut self.ports, rules.never.iter().copied()),
             repair: self.add_remotes(&rules.repair),
+            limits: rules.limits,
         };
         self.rule_sets.push(row);
         index(self.rule_sets.len() - 1)
@@ -207,6 +209,11 @@ impl Image {
     /// Forgets every flow, so that one question does not answer the next.
     pub fn forget_flows(&self) {
         self.flows.clear();
+    }
+
+    /// Gives up flows that are dead, as the kernel's timer does.
+    pub fn sweep_flows(&self) {
+        self.flows.sweep();
     }
 
     /// Gives it another flow table, empty.
@@ -322,6 +329,14 @@ impl Flows for Image {
 
     fn end(&self, flow: Self::Handle, key: &FlowKey) {
         self.flows.end(flow, key);
+    }
+
+    fn charge(&self, device: DeviceId, limits: &Limits, toll: Toll, now: u64) -> Result<(), DropReason> {
+        self.flows.charge(device, limits, toll, now)
+    }
+
+    fn refund(&self, device: DeviceId, limits: &Limits, toll: Toll) {
+        self.flows.refund(device, limits, toll);
     }
 
     fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use bulkhead_common::abi::value::{IDENTITY_BEHIND, IDENTITY_NESTED};
 use bulkhead_common::abi::{
-    Addr, AddressKey, Device, DeviceId, Generation, NetworkId, PortRange, ProfileId, Span, Subinterface,
-    Timeouts,
+    Addr, AddressKey, Device, DeviceId, Generation, Limits, NetworkId, PortRange, ProfileId, Span,
+    Subinterface, Timeouts,
 };
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::engine::State;
@@ -199,6 +199,8 @@ pub struct Rules {
     pub never: Vec<PortRange>,
     /// Remotes that devices in quarantine may call if that is granted to them: sorted, disjoint.
     pub repair: Vec<Remote>,
+    /// What each device may do.
+    pub limits: Limits,
 }
 
 impl Rules {

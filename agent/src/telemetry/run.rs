@@ -16,8 +16,8 @@ use super::source::Source;
 pub const POLL: Duration = Duration::from_millis(100);
 /// Every how many polls it is told what is missing: 5 s.
 const ACCOUNT_EVERY: u64 = 50;
-/// Every how many polls dead flows are swept: 10 s.
-const SWEEP_EVERY: u64 = 100;
+/// Every how many polls dead flows are told: 1 s, before many of their places are taken again.
+const SWEEP_EVERY: u64 = 10;
 
 /// What one poll does beside reading the ring.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -292,7 +292,8 @@ mod tests {
     #[test]
     fn the_account_starts_with_the_first_poll() {
         assert_eq!(Work::of(0), Work { account: true, sweep: false });
-        assert_eq!(Work::of(50), Work { account: true, sweep: false });
+        assert_eq!(Work::of(50), ALL);
+        assert_eq!(Work::of(10), Work { account: false, sweep: true });
         assert_eq!(Work::of(100), ALL);
         assert_eq!(Work::of(101), Work::default());
     }

@@ -29,7 +29,7 @@ pub trait Source: Send + 'static {
     /// # Errors
     /// The counters cannot be read.
     fn counts(&mut self) -> Result<Option<Counts>>;
-    /// Removes flows that have been dead for a while; none while the tables are being changed.
+    /// Flows that have died since the last call; none while the tables are being changed.
     ///
     /// # Errors
     /// The flow table cannot be read or written.
@@ -75,6 +75,6 @@ impl Source for Kernel {
     }
 
     fn sweep(&mut self, now_ns: u64) -> Result<Vec<Flow>> {
-        self.datapath(|datapath| Ok(datapath.sweep_flows(now_ns))).map(Option::unwrap_or_default)
+        self.datapath(|datapath| Ok(datapath.ended_flows(now_ns))).map(Option::unwrap_or_default)
     }
 }

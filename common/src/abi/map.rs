@@ -36,6 +36,8 @@ pub const ERROR_BUDGETS: &str = "ERROR_BUDGETS";
 pub const FLOW_GEOMETRY: &str = "FLOW_GEOMETRY";
 /// [`super::DeviceState`] by [`super::DeviceId`] (ARRAY, mmap).
 pub const DEVICE_STATES: &str = "DEVICE_STATES";
+/// The timer of the sweep (ARRAY of one).
+pub const SWEEPER: &str = "SWEEPER";
 /// [`super::InterfaceRow`]s: which counters an interface has, where [`super::seek`] says (ARRAY, mmap).
 pub const INTERFACES: &str = "INTERFACES";
 /// [`super::counter::Counters`] (PERCPU_ARRAY); row 0 counts for interfaces without counters of their own.
@@ -79,6 +81,14 @@ pub const PORT_CAPACITY: u32 = 262_144;
 pub const RULE_CAPACITY: u32 = 1 << 24;
 /// Flows, where nobody says otherwise: a power of two.
 pub const FLOW_CAPACITY: u32 = 262_144;
+/// Slots that one tick of the sweep looks at: few, because it runs where packets wait.
+pub const SWEEP_SLOTS: u32 = 2048;
+/// In how many nanoseconds the sweep looks at every slot, if the table is not too large for that.
+pub const SWEEP_ROUND_NS: u64 = 3_200_000_000;
+/// Nanoseconds from tick to tick, at least and at most.
+pub const SWEEP_PERIODS_NS: [u64; 2] = [2_500_000, 25_000_000];
+/// How long the sweep leaves a dead flow, in nanoseconds, so that an agent that looks once a second can tell its end.
+pub const SWEEP_DELAY_NS: u64 = 2_000_000_000;
 /// Flows at most: 2 GiB.
 pub const FLOW_CAPACITY_MAX: u32 = 16_777_216;
 /// Interfaces with counters, each way apart, and one for all others.

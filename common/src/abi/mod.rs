@@ -18,8 +18,8 @@ pub use id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
 pub use key::{AddressKey, FlowKey, InterfaceRow, SubinterfaceKey};
 pub use replay::ReplayInput;
 pub use value::{
-    Device, DeviceState, Epoch, Flow, FlowGeometry, FlowSlot, Network, Peer, PortRange, Range, RuleSet,
-    ScopeRange, Span, Subinterface, SubinterfaceRow, Timeouts, Versioned,
+    Device, DeviceState, Epoch, Flow, FlowGeometry, FlowSlot, Limits, Network, Peer, PortRange, Range,
+    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceRow, Timeouts, Versioned,
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
@@ -39,7 +39,7 @@ const _: () = {
     assert!(size_of::<ScopeRange>() == 36);
     assert!(size_of::<Versioned>() == 16);
     assert!(size_of::<Device>() == 56);
-    assert!(size_of::<RuleSet>() == 48);
+    assert!(size_of::<RuleSet>() == 72);
     assert!(size_of::<Range>() == 40);
     assert!(size_of::<Peer>() == 20);
     assert!(size_of::<PortRange>() == 16);

@@ -348,6 +348,38 @@ pub struct RuleSet {
     pub never: Span,
     /// [`Range`]s that devices may open flows to while they are in quarantine, if [`DEVICE_REPAIR`].
     pub repair: Span,
+    /// What each device may do.
+    pub limits: Limits,
+}
+
+/// What one device may do, each way apart; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Pod, Zeroable)]
+#[repr(C)]
+pub struct Limits {
+    /// Nanoseconds that a packet costs, of a second that may be owed.
+    pub packet_ns: u32,
+    /// Nanoseconds that a new flow costs.
+    pub flow_ns: u32,
+    /// Flows at once.
+    pub flows: u32,
+    /// Zero.
+    pub _pad: u32,
+    /// Nanoseconds that a byte costs, times 65,536.
+    pub byte_cost: u64,
+}
+
+impl Limits {
+    /// True if there is no limit at all.
+    #[inline(always)]
+    pub const fn is_none(&self) -> bool {
+        self.packet_ns == 0 && self.flow_ns == 0 && self.flows == 0 && self.byte_cost == 0
+    }
+
+    /// Nanoseconds that a frame of this length costs.
+    #[inline(always)]
+    pub const fn frame_ns(&self, length: u32) -> u64 {
+        self.byte_cost.wrapping_mul(length as u64) >> 16
+    }
 }
 
 /// A range of addresses and what is open there. The ranges of one span are sorted and disjoint.
@@ -461,6 +493,12 @@ pub struct DeviceState {
     words: [u64; 8],
 }
 
+/// Words of [`DeviceState`]: until when its packets are paid off, in nanoseconds; for those it sent, and for those it was sent.
+pub const PACKETS_OWED: usize = 0;
+/// Words of [`DeviceState`]: the same for bytes.
+pub const BYTES_OWED: usize = 2;
+/// Words of [`DeviceState`]: the same for flows that it opened, and that others opened to it.
+pub const FLOWS_OWED: usize = 4;
 /// Word of [`DeviceState`]: flows that the device opened, dead ones too until they are swept.
 pub const FLOWS_BY_DEVICE: usize = 6;
 /// Word of [`DeviceState`]: flows that others opened to the device.

@@ -19,7 +19,8 @@
 //! - A reader takes the tag before and after the words: what it read belongs to one life of the slot.
 //! - Every word that decides anything carries the low bits of the sequence, and is only ever exchanged
 //!   against a value with them. A write that comes too late fails; a late count may land on the next owner.
-//! - Whoever takes or sweeps a dead flow, and only it, gives its place back to the device's count.
+//! - A device's count is raised before its flow takes a slot, so it never says less than there are. Whoever takes or
+//!   sweeps a dead flow, and only it, gives its place back.
 //! - Two CPUs may open one flow at once, in two slots. Each looks again after publishing, and the
 //!   slot that comes later in the key's buckets yields.
 
@@ -35,7 +36,7 @@ use crate::abi::{DeviceId, Flow, FlowGeometry, FlowKey};
 use crate::decide::{FlowStart, FlowUpdate, FlowWords};
 
 use hash::{Probe, WINDOW};
-pub use open::{choose, open, settle, take};
+pub use open::{choose, open, reclaim, settle, take};
 use slot::{Entry, Owner, word};
 pub use tag::{Tag, ticks};
 
@@ -78,6 +79,11 @@ pub trait Memory {
     #[inline(always)]
     fn take(&self, slot: u32, key: &FlowKey, start: &FlowStart) -> bool {
         take(self, slot, key, start)
+    }
+    /// As [`reclaim`].
+    #[inline(always)]
+    fn reclaim(&self, key: &FlowKey, now: u64) {
+        reclaim(self, key, now);
     }
     /// As [`settle`].
     #[inline(always)]
@@ -185,7 +191,7 @@ fn redate<M: Memory>(memory: &M, row: M::Row, life: Tag, deadline: u64) -> bool 
 
 /// Gives a slot up whose flow is dead; true if this call did it.
 #[inline(always)]
-pub fn sweep<M: Memory>(memory: &M, index: u32, now: u64) -> bool {
+pub fn sweep<M: Memory + ?Sized>(memory: &M, index: u32, now: u64) -> bool {
     let Some(row) = memory.slot(index) else { return false };
     let tag = Tag(memory.load(row, word::TAG));
     if !tag.is_live() || tag.is_live_at(now) {
@@ -198,6 +204,11 @@ pub fn sweep<M: Memory>(memory: &M, index: u32, now: u64) -> bool {
         owner.give_back(memory);
     }
     swept
+}
+
+/// The word that says whose turn a slot is.
+pub fn tag<M: Memory>(memory: &M, index: u32) -> Option<Tag> {
+    memory.slot(index).map(|row| Tag(memory.load(row, word::TAG)))
 }
 
 /// What a slot holds or last held, and in which life; nothing if it is being written, or never was.

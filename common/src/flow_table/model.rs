@@ -122,7 +122,23 @@ fn key(device: u32) -> FlowKey {
 }
 
 fn start(key: &FlowKey, now: u64) -> FlowStart {
-    FlowStart { update: change(key, now), initiator: INITIATOR_LOCAL, peer: DeviceId::NONE, opened: now }
+    FlowStart {
+        update: change(key, now),
+        initiator: INITIATOR_LOCAL,
+        peer: DeviceId::NONE,
+        opened: now,
+        quota: 0,
+    }
+}
+
+/// Opens a flow of a device that may have so many.
+fn opened_within(table: &Table, quota: u32, key: &FlowKey, now: u64) -> bool {
+    open(table, key, &FlowStart { quota, ..start(key, now) }).is_ok()
+}
+
+/// Another flow of the same device.
+fn other(device: u32) -> FlowKey {
+    FlowKey { remote_port: 3, ..key(device) }
 }
 
 /// A packet that leaves the device's number in every word.
@@ -256,5 +272,60 @@ fn a_place_is_given_back_once() {
             let live = table.live(dead).iter().filter(|flow| flow.key.device.0 == device).count();
             assert_eq!(table.counted(device as usize), live as u64);
         }
+    });
+}
+
+#[test]
+fn no_device_has_more_flows_than_it_may_have() {
+    explore(|| {
+        let table = Arc::new(Table::with_free(2));
+        both(
+            &table,
+            |table| {
+                opened_within(table, 1, &key(1), SECOND);
+            },
+            |table| {
+                opened_within(table, 1, &other(1), SECOND);
+            },
+        );
+        assert_eq!((table.live(SECOND).len(), table.counted(1)), (1, 1));
+    });
+}
+
+#[test]
+fn what_a_dead_flow_leaves_is_there_for_one_of_its_device() {
+    explore(|| {
+        let table = Arc::new(Table::with_free(2));
+        assert!(opened_within(&table, 1, &key(1), SECOND));
+        let dead = SECOND + LIFE + SECOND;
+        // The sweep, and two flows that want the one place.
+        both(
+            &table,
+            move |table| {
+                sweep(table, 0, dead);
+                opened_within(table, 1, &other(1), dead);
+            },
+            move |table| {
+                opened_within(table, 1, &key(1), dead);
+            },
+        );
+        assert_eq!((table.live(dead).len() as u64, table.counted(1)), (1, 1));
+    });
+}
+
+#[test]
+fn a_flow_that_finds_no_slot_gives_its_place_back() {
+    explore(|| {
+        let table = Arc::new(Table::with_free(1));
+        both(
+            &table,
+            |table| {
+                opened_within(table, 2, &key(1), SECOND);
+            },
+            |table| {
+                opened_within(table, 2, &other(1), SECOND);
+            },
+        );
+        assert_eq!((table.live(SECOND).len(), table.counted(1)), (1, 1));
     });
 }

@@ -2,7 +2,7 @@
 
 use super::hash::{Probe, WINDOW};
 use super::slot::{self, Owner, word};
-use super::{Found, Memory, NONE, TRIES, Tag};
+use super::{Found, Memory, NONE, TRIES, Tag, sweep};
 use crate::abi::FlowKey;
 use crate::decide::FlowStart;
 use crate::verdict::DropReason;
@@ -10,9 +10,27 @@ use crate::verdict::DropReason;
 /// Opens a flow: over a dead one of the same key, in a free slot, or over any dead flow of its buckets.
 ///
 /// # Errors
-/// Every slot of its buckets has a live flow.
+/// The device has as many as it may have, or every slot of the buckets has a live flow.
 #[inline(always)]
 pub fn open<M: Memory>(memory: &M, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {
+    let owner = Owner::opening(key, start);
+    if !owner.reserve(memory, start.quota) {
+        // Its own dead flow may lie where this one would.
+        memory.reclaim(key, start.opened);
+        if !owner.reserve(memory, start.quota) {
+            return Err(DropReason::FlowQuota);
+        }
+    }
+    let placed = place(memory, key, start);
+    if !matches!(placed, Ok(true)) {
+        owner.give_back(memory);
+    }
+    placed.map(drop)
+}
+
+/// Puts a flow into a slot; false if another CPU has just opened it.
+#[inline(always)]
+fn place<M: Memory>(memory: &M, key: &FlowKey, start: &FlowStart) -> Result<bool, DropReason> {
     let now = start.opened;
     for _ in 0..TRIES {
         let chosen = memory.choose(key, now);
@@ -23,11 +41,11 @@ pub fn open<M: Memory>(memory: &M, key: &FlowKey, start: &FlowStart) -> Result<(
             // Another CPU was faster: the packet is one of its flow.
             let row = memory.slot(chosen as u32).ok_or(DropReason::InternalTable)?;
             slot::count(memory, row, &start.update);
-            return Ok(());
+            return Ok(false);
         }
         if memory.take(chosen as u32, key, start) {
             memory.settle(key, chosen as u32, now);
-            return Ok(());
+            return Ok(true);
         }
     }
     Err(DropReason::FlowTableFull)
@@ -75,16 +93,20 @@ pub fn take<M: Memory + ?Sized>(memory: &M, index: u32, key: &FlowKey, start: &F
         Owner::of(memory, row).give_back(memory);
     }
     slot::fill(memory, row, busy, key, start);
-    // Before it is published: then it may be found dead and be given back.
-    let owner = Owner::opening(key, start);
-    owner.charge(memory);
     let live = busy.published(start.update.deadline);
-    let published = memory.exchange(row, word::TAG, busy.0, live.0);
-    if !published {
-        // This CPU stood still for so long that its slot was given to somebody else.
-        owner.give_back(memory);
+    // It fails if this CPU stood still for so long that its slot was given to somebody else.
+    memory.exchange(row, word::TAG, busy.0, live.0)
+}
+
+/// Gives up what is dead in the buckets of a key.
+#[inline(always)]
+pub fn reclaim<M: Memory + ?Sized>(memory: &M, key: &FlowKey, now: u64) {
+    let Some(geometry) = memory.geometry() else { return };
+    let probe = Probe::of(geometry, &key.words());
+    for step in 0..WINDOW {
+        let Some(index) = probe.slot(step) else { return };
+        sweep(memory, index, now);
     }
-    published
 }
 
 /// Looks whether the same flow was opened in another slot meanwhile: the one that comes later yields.

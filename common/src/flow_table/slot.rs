@@ -1,7 +1,7 @@
 //! The words of one slot.
 
 use super::tag::{GUARD, Tag};
-use super::{Handle, Memory};
+use super::{Handle, Memory, TRIES};
 use crate::abi::value::{FLOWS_BY_DEVICE, FLOWS_BY_OTHERS, INITIATOR_LOCAL, INITIATOR_REMOTE};
 use crate::abi::{DeviceId, Flow, FlowKey};
 use crate::decide::{FlowStart, FlowUpdate};
@@ -186,10 +186,25 @@ impl Owner {
         Self::new(key.device, start.initiator == INITIATOR_REMOTE)
     }
 
-    /// Counts one flow more.
+    /// Counts one flow more; false if the device has as many as it may have.
     #[inline(always)]
-    pub(super) fn charge<M: Memory + ?Sized>(self, memory: &M) {
-        self.add(memory, 1);
+    pub(super) fn reserve<M: Memory + ?Sized>(self, memory: &M, quota: u32) -> bool {
+        let Some(row) = memory.device(self.device) else { return true };
+        if quota == 0 {
+            memory.add(row, self.count, 1);
+            return true;
+        }
+        for _ in 0..TRIES {
+            let count = memory.load(row, self.count);
+            if count >= quota as u64 {
+                return false;
+            }
+            if memory.exchange(row, self.count, count, count + 1) {
+                return true;
+            }
+        }
+        // So many CPUs at once: the limit holds, whoever loses.
+        false
     }
 
     /// Counts one flow less.

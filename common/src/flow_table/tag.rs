@@ -115,10 +115,12 @@ impl Tag {
         Self::of(LIVE, self.sequence(), ticks(deadline))
     }
 
-    /// The slot without a flow; the sequence goes on from here.
+    /// The slot without a flow; the sequence goes on from here, and the deadline tells when it died.
     #[inline(always)]
     pub const fn emptied(self) -> Self {
-        Self::of(0, self.sequence(), 1)
+        let empty = Self::of(0, self.sequence(), self.0 & TICKS);
+        // Zero is for slots that nobody ever had.
+        if empty.0 == 0 { Self(1) } else { empty }
     }
 
     /// A word of this life.

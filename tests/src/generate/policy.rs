@@ -437,7 +437,30 @@ fn segment_text(random: &mut Random, class: &str) -> String {
         let (prefixes, ports) = (prefixes.join(", "), ports.join(", "));
         let _ = writeln!(text, "  repair: {{to: {{{service}cidrs: [{prefixes}]}}, ports: [{ports}]}}");
     }
+    limits(random, &mut text);
     text
+}
+
+/// So low that they are met, and such that a second divides by them.
+fn limits(random: &mut Random, text: &mut String) {
+    const ALL: [&str; 8] = [
+        "packetsPerSecond: 1",
+        "packetsPerSecond: 4",
+        "rate: 1kbit",
+        "rate: 4kbit",
+        "newFlowsPerSecond: 1",
+        "newFlowsPerSecond: 2",
+        "flows: 2",
+        "flows: 5",
+    ];
+    let most = if random.chance(30) { 2 } else { 0 };
+    let chosen = random.some(&ALL, 0, most);
+    let mut keys = std::collections::BTreeSet::new();
+    let chosen: Vec<&str> =
+        chosen.into_iter().copied().filter(|own| keys.insert(own.split(':').next())).collect();
+    if !chosen.is_empty() {
+        let _ = writeln!(text, "  limits: {{{}}}", chosen.join(", "));
+    }
 }
 
 fn destination_text(random: &mut Random, name: &str) -> String {

@@ -15,6 +15,7 @@ use super::{Random, World};
 use crate::frame::{ACK, FIN, Frame, RST, SYN};
 
 mod choice;
+mod crowd;
 mod header;
 mod link;
 mod odd;
@@ -196,6 +197,7 @@ impl Traffic {
         for _ in 0..500 {
             let said = self.draw();
             let (_, frame) = self.speak(said.clone());
+            image.forget_flows();
             let (verdict, _) = image.judge(&frame.build(), said.place.0);
             if verdict == Verdict::Pass(Pass::Opened) {
                 self.welcome.push(said);
@@ -381,6 +383,9 @@ impl Iterator for Traffic {
     fn next(&mut self) -> Option<Shot> {
         if self.train.is_empty() && self.random.chance(2) {
             self.begin_pieces();
+        }
+        if self.train.is_empty() && self.random.chance(3) {
+            self.begin_crowd();
         }
         if self.random.chance(94)
             && let Some(shot) = self.next_piece()

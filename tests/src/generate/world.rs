@@ -1,9 +1,12 @@
 //! A host, its settings, and a policy that is valid for it.
 
+use std::sync::Arc;
+
 use bulkhead::policy::{
     self, AgentConfig, Compiled, Confinement, Diagnostics, Ids, Name, Policy, SourceFile, compile,
 };
 use bulkhead::tables::{Host, HostInterface};
+use bulkhead_common::abi::Limits;
 use bulkhead_common::abi::value::DEVICE_REPAIR;
 use bulkhead_common::case::LinkType;
 
@@ -137,6 +140,22 @@ impl World {
             (device.quarantine, device.flags) = (0, device.flags & !DEVICE_REPAIR);
         }
         self.shut.clear();
+        self
+    }
+
+    /// The same with no limits, for devices that say the same again and again.
+    pub fn unlimited(mut self) -> Self {
+        for rules in self.compiled.tables.profiles.values_mut() {
+            Arc::make_mut(rules).limits = Limits::default();
+        }
+        self
+    }
+
+    /// The same with any number of flows at once: when the room of a dead one is free again, is the kernel's own timer's to say.
+    pub fn without_quotas(mut self) -> Self {
+        for rules in self.compiled.tables.profiles.values_mut() {
+            Arc::make_mut(rules).limits.flows = 0;
+        }
         self
     }
 

@@ -4,13 +4,14 @@
 use bulkhead::tables::Image;
 use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::abi::{
-    Addr, AddressKey, Device, DeviceId, Epoch, FlowKey, Network, Peer, PortRange, ProfileId, Range, RuleSet,
-    ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+    Addr, AddressKey, Device, DeviceId, Epoch, FlowKey, Limits, Network, Peer, PortRange, ProfileId, Range,
+    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use bulkhead_common::fragment::{Datagram, Fragments};
 use bulkhead_common::icmp_error::ErrorBudgets;
+use bulkhead_common::limits::Toll;
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -63,11 +64,17 @@ pub enum EngineLie {
     AllOwn,
     /// What leaves is taken for what enters.
     LeavingEnters,
+    /// Nobody is over a limit.
+    NoCharge,
+    /// What is refused stays charged.
+    NoRefund,
+    /// What is sent to a device uses up what it may send.
+    OneWay,
 }
 
 impl EngineLie {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Clock,
         Self::BootClock,
         Self::Search,
@@ -88,6 +95,9 @@ impl EngineLie {
         Self::NothingOwn,
         Self::AllOwn,
         Self::LeavingEnters,
+        Self::NoCharge,
+        Self::NoRefund,
+        Self::OneWay,
     ];
 }
 
@@ -250,6 +260,14 @@ impl ErrorBudgets for LyingEngine<'_> {
     }
 }
 
+impl LyingEngine<'_> {
+    /// What a packet is charged for.
+    fn toll(&self, toll: Toll) -> Toll {
+        const RECEIVED: u64 = 1 << 62;
+        if self.lie == EngineLie::OneWay { Toll(toll.0 & !RECEIVED) } else { toll }
+    }
+}
+
 impl Flows for LyingEngine<'_> {
     type Handle = <Image as Flows>::Handle;
 
@@ -276,6 +294,18 @@ impl Flows for LyingEngine<'_> {
 
     fn end(&self, flow: Self::Handle, key: &FlowKey) {
         self.image.end(flow, key);
+    }
+
+    fn charge(&self, device: DeviceId, limits: &Limits, toll: Toll, now: u64) -> Result<(), DropReason> {
+        let charged = self.image.charge(device, limits, self.toll(toll), now);
+        // The image charges in any case; the lie is that nobody is refused.
+        if self.lie == EngineLie::NoCharge { Ok(()) } else { charged }
+    }
+
+    fn refund(&self, device: DeviceId, limits: &Limits, toll: Toll) {
+        if self.lie != EngineLie::NoRefund {
+            self.image.refund(device, limits, self.toll(toll));
+        }
     }
 
     fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {

@@ -10,7 +10,7 @@ use bulkhead_common::abi::value::{
     PORT_OPEN, QUARANTINE_OPEN_END, ROLE_ACCESS, ROLE_CORE, ROLE_HOST_PASSES, ROLE_WITNESS,
     SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_PASS,
 };
-use bulkhead_common::abi::{Addr, NetworkId, PortRange, Timeouts};
+use bulkhead_common::abi::{Addr, Limits, NetworkId, PortRange, Timeouts};
 
 /// What the compiler gets wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,6 +75,12 @@ pub enum TableLie {
     NothingAges,
     /// What is known is too old from the beginning.
     AllIsAged,
+    /// No device is limited.
+    NoLimits,
+    /// Bits per second are taken for bytes per second.
+    RateInBytes,
+    /// Of each limit of packets and flows one more may come at once.
+    OneMore,
     /// Every device is only observed.
     ObservedDevices,
     /// No device is.
@@ -91,7 +97,7 @@ pub enum TableLie {
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -122,6 +128,9 @@ impl TableLie {
         Self::PlaceIsPosture,
         Self::NothingAges,
         Self::AllIsAged,
+        Self::NoLimits,
+        Self::RateInBytes,
+        Self::OneMore,
         Self::ObservedDevices,
         Self::EnforcedDevices,
         Self::WrongNetworks,
@@ -213,6 +222,12 @@ impl TableLie {
         match self {
             Self::NoNever => rules.never.clear(),
             Self::RepairIsOutbound => rules.repair.clone_from(&rules.outbound),
+            Self::NoLimits => rules.limits = Limits::default(),
+            Self::RateInBytes => rules.limits.byte_cost /= 8,
+            Self::OneMore => {
+                rules.limits.packet_ns = one_more(rules.limits.packet_ns);
+                rules.limits.flow_ns = one_more(rules.limits.flow_ns);
+            }
             Self::NoInbound => rules.inbound.clear(),
             Self::InboundIsOutbound => rules.outbound.clone_from(&rules.inbound),
             Self::NoBehind => rules.behind.clear(),
@@ -257,4 +272,10 @@ impl TableLie {
             _ => {}
         }
     }
+}
+
+/// What each costs if one more may come in a second.
+fn one_more(cost_ns: u32) -> u32 {
+    const SECOND_NS: u32 = 1_000_000_000;
+    SECOND_NS.checked_div(cost_ns).map_or(0, |count| SECOND_NS / (count + 1))
 }

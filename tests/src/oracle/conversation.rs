@@ -52,14 +52,19 @@ const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 16;
 
+/// Ends are kept in steps of 2^20 ns, and a conversation may end so much earlier.
+const fn whole(ends: u64) -> u64 {
+    ends & !0xf_ffff
+}
+
 /// From one end or the other, and whom the policy is asked about.
 pub(super) struct Talk<'p> {
     /// Whom the packet is about.
     pub(super) device: &'p Device,
     /// The device at the other end.
-    peer: Option<&'p Device>,
+    pub(super) peer: Option<&'p Device>,
     /// The device is the sender.
-    sent: bool,
+    pub(super) sent: bool,
     /// The sender's frames enter here, so their entry is remembered.
     enters: bool,
 }
@@ -219,6 +224,9 @@ impl<'p> Oracle<'p> {
         if talk.peer.is_some() && !talk.enters {
             return Ok("established");
         }
+        if subject.rule.is_some() {
+            self.pay(talk, false, subject).or_else(|reason| self.excused(talk, reason, subject))?;
+        }
         let patience = self.patience(talk);
         let known = &mut self.conversations.0[at];
         let before = patience.of(known);
@@ -226,12 +234,12 @@ impl<'p> Oracle<'p> {
         known.idle_seconds = permission.and_then(|permission| permission.idle_seconds);
         known.hear(by_caller, flags, self.flaw);
         known.count(side, subject);
-        known.ends = if talk.enters || self.flaw == Some(Flaw::BelievesOutsiders) {
+        known.ends = whole(if talk.enters || self.flaw == Some(Flaw::BelievesOutsiders) {
             subject.now + patience.of(known)
         } else {
             // The time runs from the device's own last packet.
             (known.ends + patience.of(known)).saturating_sub(before)
-        };
+        });
         Ok("established")
     }
 
@@ -256,6 +264,15 @@ impl<'p> Oracle<'p> {
             }
         };
         let flags = flags(subject.frame.what);
+        subject.rule = permission.as_ref().map(|permission| permission.rule.clone());
+        if permission.is_some()
+            && let Err(reason) = self.pay(talk, true, subject)
+        {
+            self.excused(talk, reason, subject)?;
+            if reason == "flow_quota" {
+                return Ok("opened");
+            }
+        }
         let name = self.name(talk, subject);
         let side = usize::from(!talk.sent);
         let mut entries = [None, None];
@@ -273,7 +290,7 @@ impl<'p> Oracle<'p> {
         };
         new.hear(true, flags, self.flaw);
         new.count(side, subject);
-        new.ends = subject.now + self.patience(talk).of(&new);
+        new.ends = whole(subject.now + self.patience(talk).of(&new));
         self.conversations.0.retain(|known| known.name != new.name);
         self.conversations.0.push(new);
         subject.rule = permission.map(|permission| permission.rule);
@@ -412,9 +429,18 @@ impl Conversations {
         self.0.iter().find(|known| known.name == *name && known.ends > now)
     }
 
+    /// How many a device has that it began itself, or that others began; those that have ended only if asked for.
+    pub(super) fn of(&self, device: &Device, local_called: bool, now: u64, ended_too: bool) -> usize {
+        let of_device = self.0.iter().filter(|known| known.name.device == device.name.to_string());
+        of_device
+            .filter(|known| known.local_called == local_called && (ended_too || known.ends > now))
+            .count()
+    }
+
     /// Packets and bytes of each: sent, received.
-    pub(super) fn totals(&self) -> Vec<([u64; 2], [u64; 2])> {
-        let mut totals: Vec<_> = self.0.iter().map(|known| (known.totals[0], known.totals[1])).collect();
+    pub(super) fn totals(&self, now: u64) -> Vec<([u64; 2], [u64; 2])> {
+        let live = self.0.iter().filter(|known| known.ends > now);
+        let mut totals: Vec<_> = live.map(|known| (known.totals[0], known.totals[1])).collect();
         totals.sort_unstable();
         totals
     }

@@ -135,6 +135,24 @@ pub enum Flaw {
     ClosesWhatIsOpen,
     /// Lets nothing get too old while nobody says anything.
     NeverAges,
+    /// Has no limits of packets and bits.
+    ForgetsRates,
+    /// Has no limit of new conversations in a second.
+    ForgetsFlowRates,
+    /// Has no limit of conversations at once.
+    ForgetsQuotas,
+    /// Lets what is sent to a device use up what it may send.
+    ChargesBothWays,
+    /// Charges what is refused, too.
+    ChargesRefused,
+    /// Charges what devices send each other to the receiver.
+    ChargesNeighbours,
+    /// Lets one more come at once than in a second.
+    LetsOneMore,
+    /// Takes bits per second for bytes per second.
+    TakesBitsForBytes,
+    /// Keeps the places of conversations that have ended.
+    KeepsPlaces,
     /// Drops what is only to be observed.
     ForgetsObserving,
     /// Only observes devices of segments that are stricter, and those that are enforced first.
@@ -177,7 +195,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 84] = [
+    pub const ALL: [Self; 93] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -244,6 +262,15 @@ impl Flaw {
         Self::BelievesDocuments,
         Self::ClosesWhatIsOpen,
         Self::NeverAges,
+        Self::ForgetsRates,
+        Self::ForgetsFlowRates,
+        Self::ForgetsQuotas,
+        Self::ChargesBothWays,
+        Self::ChargesRefused,
+        Self::ChargesNeighbours,
+        Self::LetsOneMore,
+        Self::TakesBitsForBytes,
+        Self::KeepsPlaces,
         Self::ForgetsObserving,
         Self::LoosensSegments,
         Self::ObservesNever,

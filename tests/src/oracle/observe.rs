@@ -44,6 +44,7 @@ impl Oracle<'_> {
         let of_policy = match reason {
             "no_rule" | "unsolicited" | "segment_denied" | "icmp_error_unrelated" => true,
             "condition_posture" | "condition_place" => true,
+            "rate_limited" | "flow_rate_limited" | "flow_quota" => true,
             "never" => self.has(Flaw::ObservesNever),
             _ => false,
         };

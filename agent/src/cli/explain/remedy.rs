@@ -7,7 +7,7 @@ use bulkhead_common::verdict::DropReason;
 use super::question::pool;
 use crate::cli::basis::Basis;
 use crate::cli::words::{binding, list, prefixes};
-use crate::policy::{Device, Network, Role};
+use crate::policy::{Device, Limits, Network, Role};
 
 /// What is known of a dropped packet, whether it could be judged again or not.
 pub(super) struct Scene<'a> {
@@ -40,6 +40,13 @@ pub(super) fn remedy<'a>(basis: &'a Basis, reason: DropReason, scene: &Scene<'a>
         Reason::SpoofedNeighbour => format!("{}; {}", expected(basis, scene), suspect(scene)),
         Reason::UnknownVlan => unknown_vlan(basis, scene),
         Reason::TransitDenied => transit(basis, scene),
+        Reason::RateLimited => limited(basis, scene, |limits| {
+            [number("packetsPerSecond", limits.packets_per_second), limits.bits_per_second.map(rate)]
+        }),
+        Reason::FlowRateLimited => {
+            limited(basis, scene, |limits| [number("newFlowsPerSecond", limits.new_flows_per_second), None])
+        }
+        Reason::FlowQuota => limited(basis, scene, |limits| [number("flows", limits.flows), None]),
         Reason::NeighbourOffLink => format!(
             "it asks for an address that is not on the link of {}: check prefix length and gateway of the sender{}",
             scene.place,
@@ -167,6 +174,31 @@ fn quarantined(basis: &Basis, scene: &Scene<'_>) -> String {
         ),
         None => "nobody is in quarantine any more".to_owned(),
     }
+}
+
+/// Which limits of the device's segment it may be, and where they stand.
+fn limited(basis: &Basis, scene: &Scene<'_>, written: impl FnOnce(&Limits) -> [Option<String>; 2]) -> String {
+    let segment = scene.device.and_then(|device| device.segment.as_ref());
+    let segment = segment.and_then(|name| basis.policy.segments().get(name));
+    let limits =
+        segment.map(|segment| (segment, written(&segment.limits).into_iter().flatten().collect::<Vec<_>>()));
+    let Some((segment, limits)) = limits.filter(|(_, limits)| !limits.is_empty()) else {
+        return "the device's segment has no such limit any more".to_owned();
+    };
+    let at = segment.limits.at.as_ref().unwrap_or(&segment.at);
+    format!(
+        "segment {} allows each device, each way, {} ({at}): raise it if the device needs more, or find out what it does",
+        segment.name,
+        limits.join(", ")
+    )
+}
+
+fn number(name: &str, limit: Option<u32>) -> Option<String> {
+    limit.map(|limit| format!("{name}: {limit}"))
+}
+
+fn rate(bits: u64) -> String {
+    format!("rate: {}kbit", bits / 1000)
 }
 
 fn sender(scene: &Scene<'_>) -> String {

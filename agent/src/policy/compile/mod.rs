@@ -18,6 +18,7 @@ mod cuts;
 pub(in crate::policy) mod ground;
 mod ids;
 mod judging;
+mod limits;
 mod outside;
 mod peers;
 pub(in crate::policy) mod places;
@@ -180,6 +181,7 @@ fn rules<'a>(
             peers: peers.callable(signature),
             never: never(policy, signature),
             repair: outside.repair(signature.network, signature.segment),
+            limits: limits::of(policy, signature),
         };
         let rules = match stored.get(&rules) {
             Some(same) => Arc::clone(same),

@@ -1,11 +1,13 @@
 //! `kind: Segment`.
 
+use bulkhead_common::abi::map::FLOW_CAPACITY_MAX;
+
 use super::control::percent;
 use super::network::mode;
 use super::rule;
 use crate::policy::canary::Canary;
 use crate::policy::location::Located;
-use crate::policy::model::{Labels, Segment};
+use crate::policy::model::{Labels, Limits, Segment};
 use crate::policy::name::Name;
 use crate::policy::node::Node;
 use crate::policy::reader::Reader;
@@ -17,7 +19,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
     let repair = fields.optional(reader, "repair").map(|node| rule::repair(reader, node));
     let mode = mode(reader, &mut fields);
     let canary = fields.optional(reader, "canary").map(|node| canary(reader, node));
-    fields.later(reader, &["limits"]);
+    let limits = fields.optional(reader, "limits").map(|node| limits(reader, node));
     fields.finish(reader);
     Some(Segment {
         name: name.value.clone(),
@@ -25,6 +27,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         members: members?,
         never: never.unwrap_or(Some(Vec::new()))?,
         repair: repair.map_or(Some(None), |repair| repair.map(Some))?,
+        limits: limits.unwrap_or_else(|| Some(Limits::default()))?,
         mode: mode?,
         canary: canary.map_or(Some(None), |canary| canary.map(Some))?,
     })
@@ -45,6 +48,48 @@ fn canary(reader: &mut Reader<'_>, node: &Node) -> Option<Canary> {
     let lift = |found: Option<Option<_>>| found.map_or(Some(None), |found| found.map(Some));
     let labels = labels.map_or(Some(None), |labels| labels.map(Some));
     Some(Canary { share: lift(share)?, labels: labels? })
+}
+
+fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
+    let mut fields = reader.fields(node, "`limits`")?;
+    let mut number = |reader: &mut Reader<'_>, key, most| match fields.optional(reader, key) {
+        Some(node) => reader.number(node, "a limit", 1, most).map(Some),
+        None => Some(None),
+    };
+    let packets_per_second = number(reader, "packetsPerSecond", 10_000_000);
+    let new_flows_per_second = number(reader, "newFlowsPerSecond", 1_000_000);
+    let flows = number(reader, "flows", FLOW_CAPACITY_MAX);
+    let bits_per_second = match fields.optional(reader, "rate") {
+        Some(node) => rate(reader, node).map(Some),
+        None => Some(None),
+    };
+    fields.finish(reader);
+    Some(Limits {
+        at: Some(reader.at(node.span)),
+        packets_per_second: packets_per_second?,
+        bits_per_second: bits_per_second?,
+        new_flows_per_second: new_flows_per_second?,
+        flows: flows?,
+    })
+}
+
+/// Bits per second with a unit of a thousand, a million or a thousand million.
+fn rate(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
+    let text = reader.word(node, "a rate")?;
+    let units = [("kbit", 1_000), ("mbit", 1_000_000), ("gbit", 1_000_000_000)];
+    let found = units.iter().find_map(|(unit, bits)| {
+        let digits = text.strip_suffix(unit)?;
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<u64>().ok().filter(|_| plain)?.checked_mul(*bits)
+    });
+    match found.filter(|bits| (1_000..=1_000_000_000_000).contains(bits)) {
+        Some(bits) => Some(bits),
+        None => reader.refuse(
+            node.span,
+            format!("`{text}` is not a rate"),
+            "write bits per second like 64kbit, 2mbit or 1gbit, up to 1000gbit",
+        ),
+    }
 }
 
 fn members(reader: &mut Reader<'_>, node: &Node) -> Option<Labels> {

@@ -123,6 +123,8 @@ impl<'a> Bench<'a> {
         let (place, packet) = self.first_packet(question)?;
         self.asked.set(self.asked.get() + 1);
         self.image.set_now(self.asked.get().wrapping_mul(BETWEEN_QUESTIONS_NS), self.boot);
+        // No question uses up what the next one may.
+        self.image.forget_flows();
         let (verdict, case) = self.image.judge_packet(packet, place.ifindex);
         if let (None, Some(network)) = (verdict.refusal(), self.elsewhere(question)) {
             return Err(format!(
