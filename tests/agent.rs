@@ -28,6 +28,8 @@ mod observe;
 mod plan;
 #[path = "agent/quarantine.rs"]
 mod quarantine;
+#[path = "agent/quota.rs"]
+mod quota;
 #[path = "agent/revisions.rs"]
 mod revisions;
 #[path = "agent/socket.rs"]

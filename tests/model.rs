@@ -6,6 +6,8 @@ mod ageing;
 mod ended;
 #[path = "model/impact.rs"]
 mod impact;
+#[path = "model/limited.rs"]
+mod limited;
 #[path = "model/missing.rs"]
 mod missing;
 #[path = "model/mutated.rs"]

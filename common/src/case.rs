@@ -114,12 +114,13 @@ impl Case {
     #[inline(always)]
     pub const fn observes(&self, reason: DropReason) -> bool {
         let Identity { device, peer, .. } = &self.identity;
-        let one_end = match reason.refused_by() {
+        let other_end = peer.device.is_none() || peer.only_observes();
+        match reason.refused_by() {
             RefusedBy::Engine => false,
-            RefusedBy::Network => self.place.network.flags & NETWORK_OBSERVES != 0,
-            RefusedBy::Ends => device.only_observes(),
-        };
-        one_end && (peer.device.is_none() || peer.only_observes())
+            RefusedBy::Network => self.place.network.flags & NETWORK_OBSERVES != 0 && other_end,
+            RefusedBy::Ends => device.only_observes() && other_end,
+            RefusedBy::Device => device.only_observes(),
+        }
     }
 
     /// Refuses the packet, or notes why it would be: of several reasons the first one.

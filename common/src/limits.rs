@@ -109,13 +109,17 @@ fn spend<M: Memory + ?Sized>(memory: &M, row: M::Row, (word, cost): (usize, u64)
     false
 }
 
-/// What others have charged since stays charged: the word is a sum.
+/// What others have charged since stays charged: the word is a sum. Only if everything was paid off between a charge and
+/// its refund, a tick of the clock at the least, what is taken back is somebody else's: one packet too many may pass.
 #[inline(always)]
 fn take_back<M: Memory + ?Sized>(memory: &M, row: M::Row, (word, cost): (usize, u64)) {
     if cost != 0 {
         memory.add(row, word, cost.wrapping_neg());
     }
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {

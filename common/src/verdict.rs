@@ -127,6 +127,8 @@ pub enum RefusedBy {
     Network,
     /// The devices at both ends, as far as they are devices.
     Ends,
+    /// The device that the packet would be charged to, whoever is at the other end.
+    Device,
 }
 
 impl DropReason {
@@ -142,10 +144,8 @@ impl DropReason {
             | Self::NoRule
             | Self::SegmentDenied
             | Self::Unsolicited
-            | Self::RateLimited
-            | Self::FlowRateLimited
-            | Self::FlowQuota
             | Self::FlowTableFull => RefusedBy::Ends,
+            Self::RateLimited | Self::FlowRateLimited | Self::FlowQuota => RefusedBy::Device,
             Self::MalformedEthernet
             | Self::MalformedArp
             | Self::MalformedIpv4

@@ -28,6 +28,7 @@ fn without(row: Row, world: &World, seed: u64) -> u32 {
     for (number, shot) in (1..).zip(Traffic::new(world, seed).take(FRAMES)) {
         for image in [&whole, &torn] {
             image.set_now(number * APART, number * APART + SLEPT);
+            image.sweep_flows();
         }
         let (wanted, _) = shot.judged(&whole);
         let (verdict, _) = engine.judge(&shot);

@@ -453,8 +453,8 @@ fn limits(random: &mut Random, text: &mut String) {
         "flows: 2",
         "flows: 5",
     ];
-    let most = if random.chance(30) { 2 } else { 0 };
-    let chosen = random.some(&ALL, 0, most);
+    let [least, most] = if random.chance(50) { [1, 2] } else { [0, 0] };
+    let chosen = random.some(&ALL, least, most);
     let mut keys = std::collections::BTreeSet::new();
     let chosen: Vec<&str> =
         chosen.into_iter().copied().filter(|own| keys.insert(own.split(':').next())).collect();

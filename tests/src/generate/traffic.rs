@@ -77,6 +77,8 @@ pub struct Traffic {
     devices: Vec<Located>,
     /// What opens a conversation in this world, found by trying.
     welcome: Vec<Said>,
+    /// Of these, what one device says to another.
+    lateral: Vec<Said>,
     said: Vec<Said>,
     /// Frames that follow at once.
     train: VecDeque<(Place, Vec<u8>)>,
@@ -184,6 +186,7 @@ impl Traffic {
             now: 1_000_000_000,
             devices: devices.collect(),
             welcome: Vec::new(),
+            lateral: Vec::new(),
             said: Vec::new(),
             train: VecDeque::new(),
         };
@@ -200,6 +203,9 @@ impl Traffic {
             image.forget_flows();
             let (verdict, _) = image.judge(&frame.build(), said.place.0);
             if verdict == Verdict::Pass(Pass::Opened) {
+                if [said.from, said.to].iter().all(|end| self.devices.iter().any(|device| device.has(*end))) {
+                    self.lateral.push(said.clone());
+                }
                 self.welcome.push(said);
             }
         }
@@ -384,7 +390,7 @@ impl Iterator for Traffic {
         if self.train.is_empty() && self.random.chance(2) {
             self.begin_pieces();
         }
-        if self.train.is_empty() && self.random.chance(3) {
+        if self.train.is_empty() && self.random.chance(4) {
             self.begin_crowd();
         }
         if self.random.chance(94)

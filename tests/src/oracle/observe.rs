@@ -33,7 +33,8 @@ impl Intent<'_> {
 }
 
 impl Oracle<'_> {
-    /// True if both ends, as far as they are devices, refuse for this reason and only watch.
+    /// True if everybody who refuses for this reason only watches: both ends, as far as they are devices, or the one
+    /// whose limit it is.
     pub(super) fn excuses(
         &self,
         ends: (&Device, Option<&Device>),
@@ -44,14 +45,16 @@ impl Oracle<'_> {
         let of_policy = match reason {
             "no_rule" | "unsolicited" | "segment_denied" | "icmp_error_unrelated" => true,
             "condition_posture" | "condition_place" => true,
-            "rate_limited" | "flow_rate_limited" | "flow_quota" => true,
+            _ if is_limit(reason) => true,
             "never" => self.has(Flaw::ObservesNever),
             _ => false,
         };
         let (device, peer) = ends;
-        let asked = peer.filter(|_| !self.has(Flaw::AsksOneEnd));
+        // A limit is the device's own: whoever is at the other end refuses nothing.
+        let refuser = peer.filter(|_| !is_limit(reason));
+        let asked = refuser.filter(|_| !self.has(Flaw::AsksOneEnd));
         let watching = [Some(device), asked].into_iter().flatten().all(|end| self.intent.watches(end));
-        let shut = self.is_shut(device, peer, subject.now) && !self.has(Flaw::ObservesQuarantine);
+        let shut = self.is_shut(device, refuser, subject.now) && !self.has(Flaw::ObservesQuarantine);
         let abroad = outward && peer.is_none() && self.is_abroad(device, subject.frame.to);
         of_policy && watching && !shut && !abroad
     }
@@ -124,4 +127,9 @@ impl Oracle<'_> {
         subject.would = Some(reason);
         Ok("transit")
     }
+}
+
+/// True for what is allowed, but too much of it.
+fn is_limit(reason: Refusal) -> bool {
+    matches!(reason, "rate_limited" | "flow_rate_limited" | "flow_quota")
 }

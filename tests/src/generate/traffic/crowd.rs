@@ -5,10 +5,13 @@ use super::{Frame, Said, Traffic, Words};
 impl Traffic {
     /// Puts some of what is welcome, and variations of it, on its way.
     pub(super) fn begin_crowd(&mut self) {
-        if self.welcome.is_empty() {
+        // Between devices it is another one's packets that must not be charged, and there are few of these.
+        let among =
+            if self.random.chance(50) && !self.lateral.is_empty() { &self.lateral } else { &self.welcome };
+        if among.is_empty() {
             return;
         }
-        let first = self.random.pick(&self.welcome).clone();
+        let first = self.random.pick(among).clone();
         for number in 0..3 + self.random.below(5) as u16 {
             let mut said = first.clone();
             match self.random.below(4) {
