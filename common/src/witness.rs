@@ -57,6 +57,10 @@ fn was_judged<T: Tables + Flows>(tables: &T, case: &mut Case, sender: Party) -> 
     if is_live(tables, case, sender, true) || unbound && matches!(case.packet.kind, Kind::EchoReply) {
         return Ok(true);
     }
+    // Nor does what is over a quota that is only observed.
+    if unbound && has_quota(tables, sender)? {
+        return Ok(true);
+    }
     let scopes = case.place.network.scopes;
     if search::scope(tables, scopes, case.packet.destination)? != SCOPE_POOL {
         return Ok(false);
@@ -64,6 +68,14 @@ fn was_judged<T: Tables + Flows>(tables: &T, case: &mut Case, sender: Party) -> 
     let Some((peer, ..)) = party(tables, case, case.packet.destination)? else { return Ok(unbound) };
     case.evidence.peer = peer.device;
     Ok(is_live(tables, case, peer, false))
+}
+
+#[inline(always)]
+fn has_quota<T: Tables>(tables: &T, sender: Party) -> Result<bool, DropReason> {
+    match sender.rule_set {
+        0 => Ok(false),
+        row => tables.rule_set(row).map(|rules| rules.limits.flows != 0).ok_or(DropReason::InternalTable),
+    }
 }
 
 /// True if a flow of `local` lives that the packet belongs to.

@@ -66,11 +66,11 @@ fn judged(world: &World, from: Ipv4Addr, to: Ipv4Addr, calls: u16) -> Vec<Verdic
     let mut oracle = Oracle::new(&world.policy, &world.agent, &world.host);
     let judge = |call: u16| {
         let bytes = eth().ipv4(from, to).udp(50_000 + call, 5683).payload(&[0; 64]).build();
-        let shot = Shot { now: (1 + u64::from(call)) * MILLISECOND, ifindex: ACC0, bytes };
+        let shot = Shot { now: (1 + u64::from(call)) * MILLISECOND, ifindex: ACC0, bytes, from_host: false };
         image.set_now(shot.now, shot.boot());
         let (verdict, case) = image.judge(&shot.bytes, shot.ifindex);
         let ours = in_words(verdict, &case.evidence, &world.compiled.catalogue);
-        let theirs = oracle.judge(&shot.bytes, shot.ifindex, shot.now);
+        let theirs = oracle.judge(&shot);
         assert!(ours == theirs, "{}", difference(&shot, &ours, &theirs));
         verdict
     };

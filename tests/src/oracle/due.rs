@@ -99,7 +99,7 @@ impl<'p> Oracle<'p> {
         most.is_some_and(|most| many >= most as usize) && !self.has(Flaw::ForgetsQuotas)
     }
 
-    fn limits(&self, device: &Device) -> Option<&'p Limits> {
+    pub(super) fn limits(&self, device: &Device) -> Option<&'p Limits> {
         let segment = device.segment.as_ref()?;
         self.intent.policy.segments().get(segment).map(|segment| &segment.limits)
     }

@@ -78,6 +78,10 @@ impl<'p> Oracle<'p> {
         if unbound && matches!(subject.frame.what, What::Pong(_)) {
             return true;
         }
+        // Too many conversations pass there too, and are not remembered either.
+        if unbound && self.limits(sender).is_some_and(|limits| limits.flows.is_some()) {
+            return true;
+        }
         if !self.intent.is_pool(network, subject.frame.to) {
             return false;
         }
