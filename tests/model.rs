@@ -34,7 +34,7 @@ use tests::oracle::{Flaw, Oracle};
 const VOLUME: usize = 70_000;
 const FRAMES: usize = 400;
 /// Worlds in which a wrong one must have been noticed.
-const PATIENCE: u64 = 300;
+const PATIENCE: u64 = 1000;
 
 type Judge<'a> = &'a dyn Fn(&Image, &Shot) -> (Verdict, Case);
 

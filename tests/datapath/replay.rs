@@ -26,7 +26,7 @@ fn a_replayed_capture_is_judged_as_the_engine_judges_it() -> Result<()> {
     let mut by = BTreeMap::new();
     let worlds = if is_emulated() { 2 } else { 15 };
     for _ in 0..worlds {
-        let world = World::draw(&mut random).released().without_quotas();
+        let world = World::draw(&mut random).released().ageless().without_quotas();
         agree(&world, &mut random, &mut by).with_context(|| world.text.clone())?;
     }
     eprintln!("{by:?}");

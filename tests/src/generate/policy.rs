@@ -453,7 +453,7 @@ fn limits(random: &mut Random, text: &mut String) {
         "flows: 2",
         "flows: 5",
     ];
-    let [least, most] = if random.chance(50) { [1, 2] } else { [0, 0] };
+    let [least, most] = if random.chance(50) { [1, 3] } else { [0, 0] };
     let chosen = random.some(&ALL, least, most);
     let mut keys = std::collections::BTreeSet::new();
     let chosen: Vec<&str> =

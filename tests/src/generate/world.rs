@@ -143,6 +143,12 @@ impl World {
         self
     }
 
+    /// The same with nothing known that gets too old, where the boot clock is the machine's own.
+    pub fn ageless(mut self) -> Self {
+        self.compiled.tables.devices.values_mut().for_each(|device| device.aged_at = 0);
+        self
+    }
+
     /// The same with no limits, for devices that say the same again and again.
     pub fn unlimited(mut self) -> Self {
         for rules in self.compiled.tables.profiles.values_mut() {
