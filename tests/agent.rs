@@ -40,6 +40,8 @@ mod state;
 mod stop;
 #[path = "agent/throughput.rs"]
 mod throughput;
+#[path = "agent/time.rs"]
+mod time;
 #[path = "agent/traffic.rs"]
 mod traffic;
 #[path = "agent/tun.rs"]

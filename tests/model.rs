@@ -142,6 +142,7 @@ const CAPACITY: Capacity = Capacity {
     ranges: 16_384,
     peers: 4096,
     ports: 32_768,
+    windows: 16_384,
 };
 
 /// A flow that today's policy allows goes on, one that it does not is cut at its next packet: the
@@ -188,13 +189,14 @@ fn follow(worlds: &[World], seed: u64) -> Result<u32, String> {
 }
 
 /// What the frames must have brought about, in numbers large enough to mean something.
-const REASONS: [&str; 72] = [
+const REASONS: [&str; 73] = [
     "flow_quota",
     "flow_rate_limited",
     "rate_limited",
     "broadcast",
     "condition_place",
     "condition_posture",
+    "condition_time",
     "control_protocol",
     "dhcp",
     "established",

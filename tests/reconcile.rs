@@ -19,8 +19,16 @@ const ACCESS: u32 = 3;
 const CORE: u32 = 4;
 /// Every port that any table here opens, and some that none does.
 const PORTS: [u16; 9] = [53, 80, 442, 443, 444, 445, 502, 503, 504];
-const CAPACITY: Capacity =
-    Capacity { addresses: 16, device_rows: 20, profiles: 8, rule_sets: 8, ranges: 8, peers: 4, ports: 12 };
+const CAPACITY: Capacity = Capacity {
+    addresses: 16,
+    device_rows: 20,
+    profiles: 8,
+    rule_sets: 8,
+    ranges: 8,
+    peers: 4,
+    ports: 12,
+    windows: 8,
+};
 
 #[test]
 fn a_change_of_one_profile_leaves_every_other_as_it_was() {

@@ -17,7 +17,7 @@ use bulkhead::datapath::{
 use bulkhead_common::abi::counter::{Counters, EventBudget, EventCounters};
 use bulkhead_common::abi::{
     AddressKey, Device, DeviceState, FlowGeometry, FlowSlot, InterfaceRow, Network, Peer, PortRange, Range,
-    ReplayInput, RuleSet, ScopeRange, SubinterfaceRow, Versioned, map,
+    ReplayInput, RuleSet, ScopeRange, SubinterfaceRow, Versioned, Window, map,
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::fragment::FragmentPlace;
@@ -199,6 +199,7 @@ fn expected() -> [(&'static str, MapType, usize, usize); 26] {
         array(map::RANGES, size_of::<Range>()),
         array(map::PEERS, size_of::<Peer>()),
         array(map::PORTS, size_of::<PortRange>()),
+        array(map::WINDOWS, size_of::<Window>()),
         array(map::FLOWS, size_of::<FlowSlot>()),
         array(map::FLOW_GEOMETRY, size_of::<FlowGeometry>()),
         array(map::DEVICE_STATES, size_of::<DeviceState>()),

@@ -8,10 +8,10 @@
 //! flow has no rule, so every packet of it is judged again: it becomes another as soon as a rule allows it,
 //! and ends as soon as somebody enforces that none does.
 
-use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, PORT_AGES, STATE_TIMED};
+use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, PORT_AGES, STATE_TIMED, STATE_WINDOW};
 use crate::abi::{
     Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Limits, Network, Peer, PortRange, ProfileId,
-    Range, RuleId, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+    Range, RuleId, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, Window,
 };
 use crate::case::{Case, Confined, Course, Party};
 use crate::ends::Ends;
@@ -55,6 +55,8 @@ pub trait Tables {
     fn peer(&self, index: u32) -> Option<&Peer>;
     /// A port range.
     fn port(&self, index: u32) -> Option<&PortRange>;
+    /// A window.
+    fn window(&self, index: u32) -> Option<&Window>;
 
     /// As [`search::scope_before`]; the kernel side calls it as a subprogram.
     #[inline(always)]
@@ -75,6 +77,11 @@ pub trait Tables {
     #[inline(always)]
     fn port_before(&self, span: Span, wanted: u32) -> search::Found {
         search::port_before(self, span, wanted)
+    }
+    /// As [`search::window_open`].
+    #[inline(always)]
+    fn window_open(&self, span: Span) -> search::Found {
+        search::window_open(self, span)
     }
 }
 
@@ -104,6 +111,12 @@ impl FlowWords {
     #[inline(always)]
     pub const fn rule(&self) -> RuleId {
         RuleId(self.decision as u32)
+    }
+
+    /// Its state without what a permission has put there.
+    #[inline(always)]
+    const fn untimed(&self) -> u64 {
+        self.state & 0xffff_ffff & !(STATE_TIMED | STATE_WINDOW)
     }
 
     /// True until it has been silent for too long.
@@ -220,8 +233,9 @@ pub fn rule_today<T: Tables + Flows>(
     initiator: u32,
 ) -> Option<RuleId> {
     let mut deciding = Deciding { tables, case, now: tables.now() };
-    let judged = deciding.judge_again(&deciding.case.key, by_sender, initiator);
-    deciding.or_observed(judged).ok().map(|entry| entry.rule)
+    let entry = deciding.judge_again(&deciding.case.key, by_sender, initiator);
+    let judged = entry.and_then(|entry| deciding.permission(entry));
+    deciding.or_observed(judged).ok().map(|permission| permission.rule)
 }
 
 /// What is not a conversation cannot be decided; named here, one by one.
@@ -247,7 +261,7 @@ struct Permission {
     idle: u32,
     /// Monotonic time in nanoseconds at which it ends by the clock; [`FOREVER`] if it does not.
     ends: u64,
-    /// [`STATE_TIMED`] or 0: it may end or change by the clock alone.
+    /// [`STATE_TIMED`], [`STATE_WINDOW`]: it may end or change by the clock alone.
     timed: u64,
 }
 
@@ -353,16 +367,17 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         }
         let (mut decision, mut state, mut ends) = (flow.decision, flow.state, FOREVER);
         if !flow.holds(self.case) {
-            match self.judge_again(&self.case.key, outgoing, flow.initiator) {
+            let entry = self.judge_again(&self.case.key, outgoing, flow.initiator);
+            match entry.and_then(|entry| self.permission(entry)) {
                 Ok(permission) => {
                     ends = permission.ends;
                     decision = Flow::decision_word(self.case.epoch.generation, permission.rule);
-                    state = flow.state & 0xffff_ffff & !STATE_TIMED | permission.state();
+                    state = flow.untimed() | permission.state();
                 }
                 Err(reason) if self.case.observes(reason) => {
                     self.case.note(reason);
                     decision = Flow::decision_word(self.case.epoch.generation, RuleId::NONE);
-                    state = flow.state & 0xffff_ffff & !STATE_TIMED;
+                    state = flow.untimed();
                 }
                 Err(reason) => {
                     // A packet of an older generation must not end what a newer one allowed.
@@ -382,8 +397,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         let state = next_state(state, from_initiator, self.tcp_flags());
         let access = self.access();
         let deadline = if access == 0 {
-            // Not the device's own packet: the time runs on from its last one, at the state's own pace.
-            (flow.deadline + self.timeout(state)).saturating_sub(self.timeout(flow.state))
+            self.deadline_of_others(&flow, state)
         } else {
             self.now + self.timeout(state)
         };
@@ -409,9 +423,27 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         access != 0 && bound != 0 && bound != access
     }
 
+    /// The deadline after a packet that is not the device's own: the time runs on from its last one, at the state's own
+    /// pace.
+    #[inline(always)]
+    fn deadline_of_others(&self, flow: &FlowWords, state: u64) -> u64 {
+        let (before, after) = (self.timeout(flow.state), self.timeout(state));
+        if (flow.state | state) & STATE_WINDOW != 0 && after < before {
+            // The deadline may be a window's end, and then it does not tell when the device spoke last.
+            flow.deadline.min(self.now + after)
+        } else {
+            (flow.deadline + after).saturating_sub(before)
+        }
+    }
+
     /// Judges the flow's first packet again, under today's policy.
     #[inline(always)]
-    fn judge_again(&self, key: &FlowKey, outgoing: bool, initiator: u32) -> Result<Permission, DropReason> {
+    fn judge_again(
+        &self,
+        key: &FlowKey,
+        outgoing: bool,
+        initiator: u32,
+    ) -> Result<&'a PortRange, DropReason> {
         let lateral = !self.case.identity.peer.device.is_none();
         let (sender, receiver) = (self.case.identity.device, self.case.identity.peer);
         let (local, other) = if lateral && !outgoing { (receiver, sender) } else { (sender, receiver) };
@@ -438,7 +470,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         }
         let outgoing = self.is_outgoing();
         self.case.key = self.key(self.case.identity.device, outgoing);
-        match self.judge_first(outgoing) {
+        match self.judge_first(outgoing).and_then(|entry| self.permission(entry)) {
             // Nor had the first one a flow: it was observed, and did not tell who began.
             Err(reason) if self.case.observes(reason) => self.case.refuse(reason).map(|()| Pass::Opened),
             Ok(_) | Err(_) => Err(DropReason::FragmentEarly),
@@ -453,7 +485,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         }
         let outgoing = self.is_outgoing();
         self.case.key = self.key(self.case.identity.device, outgoing);
-        let judged = self.judge_first(outgoing);
+        let judged = self.judge_first(outgoing).and_then(|entry| self.permission(entry));
         let permission = self.or_observed(judged)?;
         if permission.rule.is_none() && !self.tells_who_began(outgoing) {
             return Ok(Pass::Opened);
@@ -528,7 +560,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
 
     /// Judges a packet as the first of a flow.
     #[inline(always)]
-    fn judge_first(&self, outgoing: bool) -> Result<Permission, DropReason> {
+    fn judge_first(&self, outgoing: bool) -> Result<&'a PortRange, DropReason> {
         let Case { identity, key, packet, .. } = &*self.case;
         if matches!(packet.kind, Kind::EchoReply) {
             return Err(DropReason::Unsolicited);
@@ -572,7 +604,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
 
     /// Device to the outside.
     #[inline(always)]
-    fn outbound(&self, device: Party, key: &FlowKey) -> Result<Permission, DropReason> {
+    fn outbound(&self, device: Party, key: &FlowKey) -> Result<&'a PortRange, DropReason> {
         let service = Service::of(key, false);
         service.not_control()?;
         let rules = self.rules(device, DropReason::NoRule)?;
@@ -583,14 +615,12 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             Confined::Repair => rules.repair,
         };
         let ports = search::range(self.tables, reach, key.remote)?.ok_or(DropReason::NoRule)?;
-        let permission = self.permission(ports, service, DropReason::NoRule)?;
-        let timed = if device.is_confined() { STATE_TIMED } else { permission.timed };
-        Ok(Permission { timed, ..permission })
+        self.entry(ports, service, DropReason::NoRule)
     }
 
     /// The outside to a device, which takes an explicit inbound rule; to its LAN, one that says `behind`.
     #[inline(always)]
-    fn inbound(&self, device: Party, key: &FlowKey) -> Result<Permission, DropReason> {
+    fn inbound(&self, device: Party, key: &FlowKey) -> Result<&'a PortRange, DropReason> {
         let service = Service::of(key, true);
         self.not_confined(device)?;
         let rules = self.rules(device, DropReason::Unsolicited)?;
@@ -601,12 +631,12 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             search::range(self.tables, rules.behind, key.local)?.ok_or(DropReason::Unsolicited)?
         };
         let ports = search::range(self.tables, callers, key.remote)?.ok_or(DropReason::Unsolicited)?;
-        self.permission(ports, service, DropReason::Unsolicited)
+        self.entry(ports, service, DropReason::Unsolicited)
     }
 
     /// Device to device, which takes a rule that names both ends; to the LAN of one, one that says `behind`.
     #[inline(always)]
-    fn between(&self, device: Party, peer: Party, key: &FlowKey) -> Result<Permission, DropReason> {
+    fn between(&self, device: Party, peer: Party, key: &FlowKey) -> Result<&'a PortRange, DropReason> {
         let service = Service::of(key, false);
         service.not_control()?;
         self.not_confined(device)?;
@@ -623,7 +653,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         } else {
             search::range(self.tables, callable.behind, key.remote)?.ok_or(DropReason::SegmentDenied)?
         };
-        self.permission(ports, service, DropReason::SegmentDenied)
+        self.entry(ports, service, DropReason::SegmentDenied)
     }
 
     /// Nobody calls a device in quarantine, and it calls no other device.
@@ -632,15 +662,40 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         if party.is_confined() { Err(DropReason::Quarantined) } else { Ok(()) }
     }
 
-    /// What a list of ports says about a service.
+    /// What a list of ports says about a service, at whatever time.
     #[inline(always)]
-    fn permission(&self, ports: Span, service: Service, none: DropReason) -> Result<Permission, DropReason> {
+    fn entry(&self, ports: Span, service: Service, none: DropReason) -> Result<&'a PortRange, DropReason> {
         let entry = self.port(ports, service)?.ok_or(none)?;
-        if let Some(reason) = entry.closed_by() {
-            return Err(reason);
+        match entry.closed_by() {
+            Some(reason) => Err(reason),
+            None => Ok(entry),
         }
-        let timed = if entry.closed == PORT_AGES { STATE_TIMED } else { 0 };
-        Ok(Permission { rule: entry.rule, idle: entry.idle, ends: FOREVER, timed })
+    }
+
+    /// What an entry of the policy allows now.
+    #[inline(always)]
+    fn permission(&self, entry: &PortRange) -> Result<Permission, DropReason> {
+        if entry.windows.len == 0 {
+            let ends_soon = entry.closed == PORT_AGES || self.case.identity.device.is_confined();
+            let timed = if ends_soon { STATE_TIMED } else { 0 };
+            return Ok(Permission { rule: entry.rule, idle: entry.idle, ends: FOREVER, timed });
+        }
+        let window = search::window(self.tables, entry.windows)?.ok_or(DropReason::ConditionTime)?;
+        Ok(Permission {
+            rule: window.rule,
+            idle: window.idle,
+            ends: self.end_of(window),
+            timed: STATE_TIMED | STATE_WINDOW,
+        })
+    }
+
+    /// When the flows of a window end by the monotonic clock. Where nobody enforces that, they go on without a rule.
+    #[inline(always)]
+    fn end_of(&self, window: &Window) -> u64 {
+        if self.case.observes(DropReason::ConditionTime) {
+            return FOREVER;
+        }
+        self.now.saturating_add(window.until.saturating_sub(self.tables.boot_now()))
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 //! make it a global subprogram, which the verifier checks once instead of at every call; the other
 //! half looks at the entry found.
 
-use crate::abi::{Addr, Peer, PortRange, ProfileId, Span};
+use crate::abi::{Addr, Peer, PortRange, ProfileId, Span, Window};
 use crate::decide::Tables;
 use crate::verdict::DropReason;
 
@@ -55,6 +55,13 @@ pub fn port<T: Tables>(
     Ok((entry.protocol == protocol && port <= entry.last).then_some(entry))
 }
 
+/// The window that is open now.
+#[inline(always)]
+pub fn window<T: Tables>(tables: &T, span: Span) -> Result<Option<&Window>, DropReason> {
+    let Some(index) = found(tables.window_open(span))? else { return Ok(None) };
+    tables.window(index).map(Some).ok_or(DropReason::InternalTable)
+}
+
 /// Searches [`crate::abi::ScopeRange`]s.
 #[inline(always)]
 pub fn scope_before<T: Tables + ?Sized>(tables: &T, span: Span, address: Addr) -> Found {
@@ -80,6 +87,21 @@ pub fn port_before<T: Tables + ?Sized>(tables: &T, span: Span, wanted: u32) -> F
         let entry = tables.port(index)?;
         Some(port_order(entry.protocol, entry.first) <= wanted)
     })
+}
+
+/// Searches [`Window`]s for the one that is open now: the only reading of the boot clock that decides anything.
+#[inline(always)]
+pub fn window_open<T: Tables + ?Sized>(tables: &T, span: Span) -> Found {
+    let boot = tables.boot_now();
+    let found = last(span, |index| Some(tables.window(index)?.open <= boot));
+    if found >= NONE {
+        return found;
+    }
+    match tables.window(found as u32) {
+        Some(window) if boot < window.close => found,
+        Some(_) => NONE,
+        None => MISSING,
+    }
 }
 
 /// The order of [`PortRange`]s as one number.

@@ -115,6 +115,7 @@ numbered! {
         RateLimited = 62, "rate_limited", "The device is over the packets or bits per second of its segment.";
         FlowRateLimited = 63, "flow_rate_limited", "The device is over the new flows per second of its segment.";
         FlowQuota = 64, "flow_quota", "The device has as many flows as its segment allows at once.";
+        ConditionTime = 65, "condition_time", "A rule allows it at other times.";
     }
 }
 
@@ -140,6 +141,7 @@ impl DropReason {
             Self::IcmpErrorUnrelated
             | Self::ConditionPosture
             | Self::ConditionPlace
+            | Self::ConditionTime
             | Self::UnknownPeer
             | Self::NoRule
             | Self::SegmentDenied

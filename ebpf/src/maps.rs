@@ -11,7 +11,7 @@ use bulkhead_common::abi::seek::seek;
 use bulkhead_common::abi::{
     Addr, AddressKey, Device, DeviceState, Epoch, FlowGeometry, FlowSlot, InterfaceRow, Network, Peer,
     PortRange, ProfileId, Range, ReplayInput, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey,
-    SubinterfaceRow, Versioned, map,
+    SubinterfaceRow, Versioned, Window, map,
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::decide::Tables;
@@ -51,6 +51,8 @@ pub(crate) static RANGES: Array<Range, { map::RANGE_CAPACITY as usize }, MMAP> =
 pub(crate) static PEERS: Array<Peer, { map::PEER_CAPACITY as usize }, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static PORTS: Array<PortRange, { map::PORT_CAPACITY as usize }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static WINDOWS: Array<Window, { map::WINDOW_CAPACITY as usize }, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static FLOWS: Array<FlowSlot, { map::FLOW_CAPACITY as usize }, MMAP> = Array::new();
 #[btf_map]
@@ -245,6 +247,16 @@ impl Tables for Maps {
     #[inline(always)]
     fn port(&self, index: u32) -> Option<&PortRange> {
         PORTS.get(index)
+    }
+
+    #[inline(always)]
+    fn window(&self, index: u32) -> Option<&Window> {
+        WINDOWS.get(index)
+    }
+
+    #[inline(always)]
+    fn window_open(&self, span: Span) -> search::Found {
+        subprogram::window_open(span.start, span.len)
     }
 
     #[inline(always)]

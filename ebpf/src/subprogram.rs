@@ -171,6 +171,12 @@ pub(crate) extern "C" fn port_before(start: u32, len: u32, wanted: u32) -> Found
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+pub(crate) extern "C" fn window_open(start: u32, len: u32) -> Found {
+    search::window_open(&Maps, Span { start, len })
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 pub(crate) extern "C" fn locate_flow(key: *const FlowKey, now: u64) -> flow_table::Found {
     // SAFETY: callers hand on a key of their own; the verifier knows no more than its size.
     match unsafe { key.as_ref() } {

@@ -9,7 +9,7 @@ use bulkhead::tables::{Capacities, Image};
 use bulkhead::telemetry::{Label, NameTable, Outcome, View};
 use tests::capture::{Blocks, Order};
 use tests::compare::{hex, in_words};
-use tests::generate::{Random, Shot, Traffic, World, seed};
+use tests::generate::{Random, SLEPT, Shot, Traffic, World, seed};
 use tests::kernel::privilege;
 use tests::oracle::Opinion;
 
@@ -80,7 +80,7 @@ fn replay(world: &World) -> Result<Replay<'_>> {
     let view =
         View::new(NameTable::of(compiled, host), Arc::new(policy.clone()), agent.clone(), host.clone());
     let sizes = Capacities { devices: 1024, addresses: 1024, flows: 4096, ..Capacities::default() };
-    let judge = Judge::load(&compiled.tables, &sizes)?;
+    let judge = Judge::load(&compiled.tables, &sizes)?.ahead(SLEPT);
     Ok(Replay::new(Interfaces::new(known, Mapping::default())?, judge, Teller::new(view)))
 }
 

@@ -10,5 +10,5 @@ mod traffic;
 mod world;
 
 pub use random::{Random, seed, volume};
-pub use traffic::{SLEPT, Shot, Traffic};
+pub use traffic::{SLEPT, STARTED, Shot, Traffic};
 pub use world::{Shut, World};

@@ -159,6 +159,7 @@ impl Kernel {
         self.rows(map::RULE_SETS, &layout.rule_sets)?;
         self.rows(map::RANGES, &layout.ranges)?;
         self.rows(map::PEERS, &layout.peers)?;
+        self.rows(map::WINDOWS, &layout.windows)?;
         self.rows(map::PORTS, &layout.ports)?;
         let epoch = Epoch { generation: Generation(1), bank: 0 };
         self.maps.generation.set(0, epoch.to_word(), 0).context("put the tables in force")

@@ -22,6 +22,7 @@ mod piece;
 mod place;
 mod quarantine;
 mod report;
+mod time;
 mod transport;
 mod tunnel;
 mod watch;
@@ -67,6 +68,8 @@ pub struct Oracle<'p> {
     shut: &'p [Shut],
     begun: Vec<Begun>,
     reports: Vec<Reports>,
+    /// The times at which a rule opens or closes.
+    edges: Vec<u64>,
     flaw: Option<Flaw>,
 }
 
@@ -88,14 +91,16 @@ struct Subject<'f> {
 impl<'p> Oracle<'p> {
     /// Takes the operator's intent; nobody has spoken yet.
     pub fn new(policy: &'p Policy, agent: &'p AgentConfig, host: &'p Host) -> Self {
+        let intent = Intent { policy, agent, host, flaw: None, later: None };
         Self {
-            intent: Intent { policy, agent, host, flaw: None },
+            intent,
             conversations: Conversations::default(),
             debts: Debts::new(),
             heard: Vec::new(),
             shut: &[],
             begun: Vec::new(),
             reports: Vec::new(),
+            edges: intent.edges(),
             flaw: None,
         }
     }
@@ -104,6 +109,7 @@ impl<'p> Oracle<'p> {
     pub fn with_flaw(mut self, flaw: Flaw) -> Self {
         self.flaw = Some(flaw);
         self.intent.flaw = Some(flaw);
+        self.edges = self.intent.edges();
         self
     }
 
@@ -121,6 +127,7 @@ impl<'p> Oracle<'p> {
     /// Takes another policy; conversations go on as far as it allows them.
     pub fn change_policy(&mut self, policy: &'p Policy) {
         self.intent.policy = policy;
+        self.edges = self.intent.edges();
     }
 
     /// Judges a frame.

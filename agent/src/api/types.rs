@@ -11,7 +11,7 @@ pub use super::history::{
     Waiting, Who,
 };
 pub use super::quarantine::{QuarantineReport, QuarantineRequest, ReleaseRequest};
-use crate::policy::{Diagnostic, Diagnostics, Name};
+use crate::policy::{Anchor, Diagnostic, Diagnostics, Name};
 
 /// Paths of the API; one place for server and client.
 pub mod path {
@@ -87,6 +87,9 @@ pub struct Status {
     /// Devices in quarantine.
     #[serde(default)]
     pub quarantine: Vec<QuarantineReport>,
+    /// The clock, if a rule depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockStatus>,
     /// Live flows and room for them.
     pub flows: Fill,
     /// Event records by fate.
@@ -108,6 +111,16 @@ pub struct Status {
     /// What is not guarded or not seen, and no fault; one sentence each, with what to do.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// What rules that depend on time go by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ClockStatus {
+    /// How far ahead the kernel knows when they open and close, if the agent dies now; nothing if they are closed
+    /// because the clock is not believed.
+    pub horizon: Option<Timestamp>,
+    /// At how many moments until then something closes.
+    pub windows: usize,
 }
 
 /// How the second guard is.
@@ -336,6 +349,9 @@ pub struct Accepted {
     /// What was said of devices.
     #[serde(default)]
     pub attributes: BTreeMap<Name, Vec<AttributeReport>>,
+    /// What the agent knows of time; nothing if it does not believe the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Anchor>,
 }
 
 /// An interface as the agent sees it.

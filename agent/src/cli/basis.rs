@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bulkhead_common::abi::DeviceId;
 use bulkhead_common::abi::key::EGRESS;
+use jiff::Timestamp;
 
 use super::settings::Settings;
 use crate::api::client::Client;
 use crate::api::types::{
     Accepted, AcceptedInterface, AttributeReport, NamedText, QuarantineReport, RevisionInfo, path,
 };
+use crate::datapath::Datapath;
 use crate::policy::{
-    self, AgentConfig, Attribute, AttributeKey, Attributes, Compiled, Confinement, Device, Diagnostics, Ids,
-    Name, Policy, SourceFile, nearest_name,
+    self, AgentConfig, Anchor, Attribute, AttributeKey, Attributes, Compiled, Confinement, Device,
+    Diagnostics, Ids, Name, Pair, Policy, SourceFile, Timeline, nearest_name,
 };
 use crate::tables::{Host, HostInterface};
 
@@ -32,6 +34,10 @@ pub(super) struct Basis {
     pub(super) revision: Option<RevisionInfo>,
     /// Devices in quarantine.
     pub(super) quarantine: Vec<QuarantineReport>,
+    /// What is known of the clock.
+    pub(super) timeline: Timeline,
+    /// The moment that is asked about.
+    pub(super) moment: Pair,
 }
 
 impl Basis {
@@ -43,12 +49,13 @@ impl Basis {
         let (loaded, agent) = policy::parse_beside_agent(policy::read(paths)?, settings.agent_if_any()?)?;
         let agent = agent.unwrap_or_else(|| policy::assumed_agent(&loaded.policy));
         let host = policy::assumed_host(&agent);
-        Self::compile(loaded.policy, agent, host, None)
+        let moment = Pair::of(Timestamp::now());
+        Self::compile(loaded.policy, (agent, host), None, (Timeline::of(moment.wall), moment))
     }
 
     /// Asks the agent for what it enforces, and compiles it again here.
     pub(super) fn in_force(client: &Client) -> Result<Self> {
-        let Accepted { revision, agent, files, interfaces, quarantine, attributes } =
+        let Accepted { revision, agent, files, interfaces, quarantine, attributes, clock } =
             client.get(path::ACCEPTED, &())?;
         let agent = policy::parse_agent(vec![source(agent)])?;
         let interfaces = interfaces.into_iter().map(|(name, AcceptedInterface { ifindex, addresses })| {
@@ -58,7 +65,9 @@ impl Basis {
         let files = files.into_iter().map(source).collect();
         let mut policy = policy::parse(files, Some(&agent))?.policy;
         policy.observe(attributes.into_iter().map(|(name, known)| (name, observed(&known))).collect());
-        let mut basis = Self::compile(policy, agent, host, Some(revision))?;
+        let moment = Pair { wall: Timestamp::now(), boot: Datapath::boot_ns() };
+        let timeline = clock.map_or(Timeline::Unknown, Timeline::Known);
+        let mut basis = Self::compile(policy, (agent, host), Some(revision), (timeline, moment))?;
         basis.quarantine = quarantine;
         basis.shut();
         Ok(basis)
@@ -81,19 +90,48 @@ impl Basis {
         if let Some(device) = self.policy.devices.get_mut(device) {
             device.observed.extend(given);
         }
-        self.compiled = policy::compile(&self.policy, &self.agent, &self.host, &mut Ids::default())?;
+        self.compile_again()
+    }
+
+    /// Asks about another moment. Where the agent does not believe the clock, as if it did.
+    ///
+    /// # Errors
+    /// The host was not up at that moment, so nothing of it is known.
+    pub(super) fn set_moment(&mut self, wall: Timestamp) -> Result<()> {
+        let (clock, seen) = match (&self.timeline, &self.revision) {
+            (Timeline::Known(anchor), Some(_)) => (anchor.now, anchor.seen),
+            (Timeline::Unknown | Timeline::Moments(_), Some(_)) => (self.moment, self.moment),
+            (_, None) => (Pair::of(wall), Pair::of(wall)),
+        };
+        let moment = Pair { wall, boot: clock.boot_at(wall) };
+        if moment.boot == 0 && self.revision.is_some() {
+            bail!("{wall} was before this host's last boot: ask about files, with -f");
+        }
+        self.timeline = Timeline::Known(Anchor { seen, ..Anchor::new(moment) });
+        self.moment = moment;
+        Ok(self.compile_again()?)
+    }
+
+    fn compile_again(&mut self) -> Result<(), Diagnostics> {
+        let Self { policy, agent, host, timeline, .. } = &*self;
+        self.compiled = policy::compile_at(policy, agent, host, &mut Ids::default(), timeline)?;
         self.shut();
         Ok(())
     }
 
+    /// The moment that is asked about, if rules can go by it.
+    pub(super) fn wall(&self) -> Option<Timestamp> {
+        (self.timeline != Timeline::Unknown).then_some(self.moment.wall)
+    }
+
     fn compile(
         policy: Policy,
-        agent: AgentConfig,
-        host: Host,
+        (agent, host): (AgentConfig, Host),
         revision: Option<RevisionInfo>,
+        (timeline, moment): (Timeline, Pair),
     ) -> Result<Self, Diagnostics> {
-        let compiled = policy::compile(&policy, &agent, &host, &mut Ids::default())?;
-        Ok(Self { agent, policy, host, compiled, revision, quarantine: Vec::new() })
+        let compiled = policy::compile_at(&policy, &agent, &host, &mut Ids::default(), &timeline)?;
+        Ok(Self { agent, policy, host, compiled, revision, quarantine: Vec::new(), timeline, moment })
     }
 
     /// The device behind a number of the tables.

@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::census::Census;
 use super::settings::Settings;
 use super::{COULD_NOT_RUN, Format, REFUSED, draw, sarif};
-use crate::policy::{self, AgentConfig, Diagnostics, Ids, Severity, SourceFile};
-use crate::runtime::InForce;
+use crate::policy::{self, AgentConfig, Diagnostics, Ids, Severity, SourceFile, Timeline};
+use crate::runtime::{Facts, InForce};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -89,8 +89,8 @@ pub(super) fn candidate(
         None => policy::assumed_agent(&policy::parse(files.clone(), None)?.policy),
     };
     let host = policy::assumed_host(&agent);
-    InForce::prepare(files, (&agent, &host), &Ids::default(), BTreeMap::new())
-        .map(|candidate| (candidate, agent))
+    let facts = Facts { devices: BTreeMap::new(), timeline: Timeline::from_now() };
+    InForce::prepare(files, (&agent, &host), &Ids::default(), facts).map(|candidate| (candidate, agent))
 }
 
 fn accepted(args: &Args, files: usize, candidate: &InForce, out: &mut dyn Write) -> Result<ExitCode> {

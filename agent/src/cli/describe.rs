@@ -83,7 +83,7 @@ fn describe(basis: &Basis, kind: Kind, name: &str) -> Result<Description, String
         Kind::Destinations => {
             typed.and_then(|name| policy.destinations().get(name)).map(|d| destination(policy, d))
         }
-        Kind::Policies => typed.and_then(|name| policy.policies().get(name)).map(|p| rules(policy, p)),
+        Kind::Policies => typed.and_then(|name| policy.policies().get(name)).map(|p| rules(basis, p)),
         Kind::Devices | Kind::All => {
             return Err("name a kind: network, segment, device, destination or policy".to_owned());
         }
@@ -181,7 +181,8 @@ fn destination(policy: &Policy, destination: &Destination) -> Found {
     (destination.at.to_string(), facts)
 }
 
-fn rules(policy: &Policy, rules: &PolicyRules) -> Found {
+fn rules(basis: &Basis, rules: &PolicyRules) -> Found {
+    let policy = &basis.policy;
     let devices = policy.devices().values().filter(|device| rules.is_about(device));
     let mut facts = vec![
         fact("about", subject(&rules.subject)),
@@ -190,13 +191,15 @@ fn rules(policy: &Policy, rules: &PolicyRules) -> Found {
     facts.extend(rules.rules.iter().map(|rule| {
         let idle = rule.idle.map(|idle| format!(" · idle {}s", idle.as_secs())).unwrap_or_default();
         let opens = words::opens(rule, None);
+        let hours = words::hours(&rule.time, basis.wall());
+        let hours = hours.map(|hours| format!(" · {hours}")).unwrap_or_default();
         let far = match &rule.direction {
             Direction::Peer => String::new(),
             Direction::Outbound(_) | Direction::Inbound(_) => far_end(policy, rule, &rules.subject) + " · ",
         };
         let when = rule.conditions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
         let when = if when.is_empty() { when } else { format!(" · when {when}") };
-        fact(format!("rule {}", rule.name), format!("{far}{opens}{idle}{when} · {}", rule.at))
+        fact(format!("rule {}", rule.name), format!("{far}{opens}{idle}{when}{hours} · {}", rule.at))
     }));
     facts.push(fact("tests", rules.tests.len().to_string()));
     (rules.at.to_string(), facts)
@@ -241,6 +244,9 @@ fn print_device(report: &DeviceReport, basis: &Basis, device: &Device, out: &mut
         report.rules.join(" ")
     };
     writeln!(out, "  rules {rules} · r{}", report.revision)?;
+    for (rule, hours) in timed(basis, device) {
+        writeln!(out, "  time {rule}: {hours}")?;
+    }
     for (rule, unmet) in &report.closed {
         writeln!(out, "  closed {rule}: {}", unmet.join("; "))?;
     }
@@ -271,6 +277,17 @@ fn by_reason(counts: &BTreeMap<String, u64>) -> String {
     let each: Vec<String> =
         counts.iter().map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
     if each.is_empty() { "none".to_owned() } else { each.join(", ") }
+}
+
+/// Rules about a device that depend on time, and when they open or close next.
+fn timed(basis: &Basis, device: &Device) -> Vec<(String, String)> {
+    let about = basis.policy.policies().values().filter(|rules| rules.is_about(device));
+    let each = about.flat_map(|rules| rules.rules.iter().map(move |rule| (rules, rule)));
+    each.filter_map(|(rules, rule)| {
+        let hours = words::hours(&rule.time, basis.wall())?;
+        Some((format!("{}/{}", rules.name, rule.name), hours))
+    })
+    .collect()
 }
 
 fn entrance(basis: &Basis, device: &Device) -> String {

@@ -10,10 +10,11 @@ use jiff::Timestamp;
 
 use super::quarantine::sentence;
 use super::settings::Settings;
+use super::words::moment;
 use super::{COULD_NOT_RUN, Format, REFUSED};
 use crate::api::client::{Client, Unanswered};
 use crate::api::types::{
-    GuardState, GuardStatus, Health, InterfaceStatus, Observing, Pending, Status, Waiting, path,
+    ClockStatus, GuardState, GuardStatus, Health, InterfaceStatus, Observing, Pending, Status, Waiting, path,
 };
 use crate::datapath::{Datapath, attachments};
 use crate::runtime;
@@ -99,6 +100,9 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
     status.interfaces.iter().try_for_each(|interface| print_interface(interface, out))?;
     print_guard(&status.second_guard, out)?;
     status.notes.iter().try_for_each(|note| writeln!(out, "    note: {note}"))?;
+    if let Some(clock) = &status.clock {
+        writeln!(out, "  clock {}", horizon(clock))?;
+    }
     let objects: Vec<String> =
         status.objects.iter().map(|(kind, count)| format!("{kind} {}", grouped(*count as u64))).collect();
     writeln!(out, "  objects {}", if objects.is_empty() { "none".to_owned() } else { objects.join(" · ") })?;
@@ -240,6 +244,17 @@ fn folder(pending: &Pending) -> String {
                 "the policy folder differs: {added} added, {changed} changed, {removed} removed; apply it with --prune"
             )
         }
+    }
+}
+
+/// What the kernel knows of time, if the agent dies now.
+fn horizon(status: &ClockStatus) -> String {
+    match status.horizon {
+        Some(end) => {
+            let edges = if status.windows == 1 { "1 edge" } else { &format!("{} edges", status.windows) };
+            format!("believed · {edges} until {}, kept without the agent, too", moment(end))
+        }
+        None => "NOT BELIEVED · what depends on time is closed".to_owned(),
     }
 }
 

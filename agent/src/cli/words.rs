@@ -5,8 +5,8 @@ use jiff::{Timestamp, Zoned};
 
 use crate::api::types::RevisionInfo;
 use crate::policy::{
-    Binding, Direction, Labels, Located, Name, Network, Policy, Port, Remotes, Rule, Selector, Service,
-    Subject, plain,
+    Binding, Direction, Hold, Labels, Located, Name, Network, Policy, Port, Remotes, Rule, Selector, Service,
+    Subject, When, plain,
 };
 
 /// Joins what can be written.
@@ -113,6 +113,21 @@ pub(super) fn opens(rule: &Rule, network: Option<&Network>) -> String {
         true => ports,
         false => format!("{ports} behind {}", prefixes(&rule.behind)),
     }
+}
+
+/// When a rule is open, and when that changes: `mon-fri 06:00-22:00 Europe/Oslo, closes 2026-12-01 22:00:00`; nothing
+/// if it is always. Without a moment, only when.
+pub(super) fn hours(time: &When, at: Option<Timestamp>) -> Option<String> {
+    if time.is_always() {
+        return None;
+    }
+    let change = at.map(|at| match time.hold(at) {
+        Hold::Open(Some(end)) => format!(", closes {}", moment(end)),
+        Hold::Open(None) => ", open for good".to_owned(),
+        Hold::Closed(Some(start)) => format!(", opens {}", moment(start)),
+        Hold::Closed(None) => ", closed for good".to_owned(),
+    });
+    Some(format!("{time}{}", change.unwrap_or_default()))
 }
 
 /// Where a device's frames must enter: `acc0 vlan 101.7, MAC 02:00:00:00:00:11`.

@@ -53,6 +53,7 @@ pub const PINNED: [&str; 24] = [
     map::RANGES,
     map::PEERS,
     map::PORTS,
+    map::WINDOWS,
     map::FLOWS,
     map::FLOW_GEOMETRY,
     map::DEVICE_STATES,

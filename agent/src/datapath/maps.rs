@@ -8,7 +8,8 @@ use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use bulkhead_common::abi::counter::EventCounters;
 use bulkhead_common::abi::{
-    AddressKey, Device, Network, Peer, PortRange, Range, RuleSet, ScopeRange, SubinterfaceRow, Versioned, map,
+    AddressKey, Device, Network, Peer, PortRange, Range, RuleSet, ScopeRange, SubinterfaceRow, Versioned,
+    Window, map,
 };
 use bytemuck::Pod;
 
@@ -37,6 +38,7 @@ pub struct Maps {
     pub(super) profiles: Mmap<Versioned>,
     pub(super) rule_sets: Mmap<RuleSet>,
     pub(super) ranges: Mmap<Range>,
+    pub(super) windows: Mmap<Window>,
     pub(super) peers: Mmap<Peer>,
     pub(super) ports: Mmap<PortRange>,
     pub(super) flows: FlowRows,
@@ -62,6 +64,7 @@ impl Maps {
             profiles: array(source, map::PROFILES)?,
             rule_sets: array(source, map::RULE_SETS)?,
             ranges: array(source, map::RANGES)?,
+            windows: array(source, map::WINDOWS)?,
             peers: array(source, map::PEERS)?,
             ports: array(source, map::PORTS)?,
             flows: FlowRows::map(

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result};
 use bulkhead_common::abi::{
     AddressKey, Device, Epoch, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface,
-    SubinterfaceKey, SubinterfaceRow, Versioned, map,
+    SubinterfaceKey, SubinterfaceRow, Versioned, Window, map,
 };
 
 use super::pod::Abi;
@@ -25,6 +25,7 @@ impl Rows for Maps {
             profiles: self.profiles.rows() as u32,
             rule_sets: self.rule_sets.rows() as u32,
             ranges: self.ranges.rows() as u32,
+            windows: self.windows.rows() as u32,
             peers: self.peers.rows() as u32,
             ports: self.ports.rows() as u32,
         }
@@ -69,6 +70,10 @@ impl Rows for Maps {
         self.ranges.read(row)
     }
 
+    fn window(&self, row: u32) -> Option<Window> {
+        self.windows.read(row)
+    }
+
     fn peer(&self, row: u32) -> Option<Peer> {
         self.peers.read(row)
     }
@@ -82,6 +87,7 @@ impl Rows for Maps {
         let done = match *op {
             Op::Port(row, value) => maps.ports.write(row, value),
             Op::Range(row, value) => maps.ranges.write(row, value),
+            Op::Window(row, value) => maps.windows.write(row, value),
             Op::Peer(row, value) => maps.peers.write(row, value),
             Op::RuleSet(row, value) => maps.rule_sets.write(row, value),
             Op::Device(row, value) => maps.devices.write(row, value),

@@ -34,6 +34,8 @@ pub struct AgentConfig {
     pub second_guard: bool,
     /// What the host itself sends to devices; it passes.
     pub local_output: LocalOutput,
+    /// True if the wall clock is believed although the kernel knows of nobody who keeps it right; false.
+    pub trusts_clock: bool,
     /// How large the kernel tables are made.
     pub tables: Capacities,
     /// How many revisions are kept; 100.
@@ -142,6 +144,7 @@ impl AgentConfig {
             pin_dir: PathBuf::from(PIN_DIR),
             second_guard: true,
             local_output: LocalOutput::default(),
+            trusts_clock: false,
             tables: Capacities::default(),
             revisions_kept: 100,
             anchors: Anchors::default(),

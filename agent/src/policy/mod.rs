@@ -31,8 +31,10 @@ mod ports;
 mod reader;
 mod render;
 mod scalar;
+mod schedule;
 mod selectors;
 mod source;
+mod timeline;
 mod validate;
 mod yaml;
 
@@ -49,7 +51,7 @@ pub use attribute::{Attribute, AttributeKey, Attributes, Source, UNKNOWN_AGE};
 pub use canary::Canary;
 pub use compile::{
     CLOSE_THE_GAP, Catalogue, Compiled, Confinement, Ids, LateralGap, ProfileName, RuleName, compile,
-    device_ranges, lateral_gaps, merged,
+    compile_at, device_ranges, lateral_gaps, merged,
 };
 pub(crate) use condition::ago;
 pub use condition::{
@@ -72,7 +74,9 @@ pub use model::{
 pub use name::Name;
 pub(crate) use name::nearest as nearest_name;
 pub use ports::{NotAPort, Port, Portless, Protocol};
+pub use schedule::{Hold, Hours, Schedule, When};
 pub use source::{FILE_BYTES, INVENTORY_BYTES, STANDARD_INPUT, TOTAL_BYTES, read};
+pub use timeline::{Anchor, HORIZON, Pair, Timeline};
 
 use document::Drafts;
 

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use super::attribute::{Attribute, AttributeKey, Attributes, Source};
 use super::canary::Canary;
@@ -17,6 +18,7 @@ use super::condition::{Conditions, Knowledge, Plmn, Seen, Unmet};
 use super::location::{Located, Location};
 use super::name::Name;
 use super::ports::Port;
+use super::schedule::When;
 
 /// Labels of a device, or those that a selector asks for.
 pub type Labels = BTreeMap<String, String>;
@@ -50,6 +52,12 @@ impl Policy {
     /// Named remote endpoints by name.
     pub fn destinations(&self) -> &BTreeMap<Name, Destination> {
         &self.destinations
+    }
+
+    /// True if a rule of it depends on time.
+    pub fn is_timed(&self) -> bool {
+        let mut rules = self.policies.values().flat_map(|policy| &policy.rules);
+        rules.any(|rule| !rule.time.is_always())
     }
 
     /// Rules by the name of the policy that holds them.
@@ -542,6 +550,8 @@ pub struct Rule {
     pub idle: Option<Duration>,
     /// What must be true of the device that it is about; in `between`, of the one that calls.
     pub conditions: Conditions,
+    /// When it holds.
+    pub time: When,
 }
 
 impl Rule {
@@ -595,6 +605,8 @@ pub struct Test {
     pub given: Attributes,
     /// True if it must be allowed.
     pub allow: bool,
+    /// The moment that is meant; a rule that depends on time needs one.
+    pub when: Option<Timestamp>,
     /// The rule that must be the one to allow it: `rule` of this policy, or `policy/rule`.
     pub rule: Option<Located<String>>,
 }

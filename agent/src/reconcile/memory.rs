@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use bulkhead_common::abi::map::{NETWORK_CAPACITY, SCOPE_CAPACITY};
 use bulkhead_common::abi::{
     AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Limits, Network, Peer, PortRange, Range, RuleSet,
-    ScopeRange, Subinterface, SubinterfaceKey, Versioned,
+    ScopeRange, Subinterface, SubinterfaceKey, Versioned, Window,
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
@@ -35,6 +35,7 @@ pub struct Memory {
     ranges: Vec<Range>,
     peers: Vec<Peer>,
     ports: Vec<PortRange>,
+    windows: Vec<Window>,
     flows: FlowTable,
     tunnels: TunnelTable,
     passing: Passing,
@@ -56,6 +57,7 @@ impl Memory {
             ranges: vec![Range::default(); capacity.ranges as usize],
             peers: vec![Peer::default(); capacity.peers as usize],
             ports: vec![PortRange::default(); capacity.ports as usize],
+            windows: vec![Window::default(); capacity.windows as usize],
             flows: FlowTable::default(),
             tunnels: TunnelTable::default(),
             passing: Passing::default(),
@@ -119,6 +121,7 @@ impl Rows for Memory {
             ranges: len(self.ranges.len()),
             peers: len(self.peers.len()),
             ports: len(self.ports.len()),
+            windows: len(self.windows.len()),
         }
     }
 
@@ -166,10 +169,15 @@ impl Rows for Memory {
         read(&self.ports, row)
     }
 
+    fn window(&self, row: u32) -> Option<Window> {
+        read(&self.windows, row)
+    }
+
     fn perform(&mut self, op: &Op) -> Result<()> {
         let written = match *op {
             Op::Port(row, value) => write(&mut self.ports, row, value),
             Op::Range(row, value) => write(&mut self.ranges, row, value),
+            Op::Window(row, value) => write(&mut self.windows, row, value),
             Op::Peer(row, value) => write(&mut self.peers, row, value),
             Op::RuleSet(row, value) => write(&mut self.rule_sets, row, value),
             Op::Device(row, value) => write(&mut self.devices, row, value),
@@ -247,6 +255,10 @@ impl Tables for Memory {
 
     fn port(&self, index: u32) -> Option<&PortRange> {
         self.ports.get(index as usize)
+    }
+
+    fn window(&self, index: u32) -> Option<&Window> {
+        self.windows.get(index as usize)
     }
 }
 

@@ -133,20 +133,30 @@ fn read_profiles(rows: &impl Rows, state: &mut State) -> Result<()> {
 }
 
 fn read_rule_set(rows: &impl Rows, set: RuleSet) -> Result<Stored> {
-    let mut reading = Reading { rows, ranges: Extent::default(), ports: Extent::default() };
+    let (ranges, ports) = (Extent::default(), Extent::default());
+    let mut reading = Reading { rows, windows: set.windows.start, ranges, ports };
     let outbound = reading.remotes(set.outbound)?;
     let inbound = reading.remotes(set.inbound)?;
     let behind = reading.behind(set.behind)?;
     let peers = reading.peers(set.peers)?;
     let never = reading.ports(set.never)?;
     let repair = reading.remotes(set.repair)?;
-    let rules = Arc::new(Rules { outbound, inbound, behind, peers, never, repair, limits: set.limits });
-    Ok(Stored { rules, ranges: reading.ranges.span(), peers: set.peers, ports: reading.ports.span() })
+    let windows = read_span(set.windows, |index| rows.window(index), "windows")?;
+    let rules = Arc::new(Rules { outbound, inbound, behind, peers, never, repair, limits: set.limits, windows });
+    Ok(Stored {
+        rules,
+        ranges: reading.ranges.span(),
+        peers: set.peers,
+        ports: reading.ports.span(),
+        windows: set.windows,
+    })
 }
 
 /// One rule set, and the rows that were found to be its own.
 struct Reading<'r, R> {
     rows: &'r R,
+    /// Its first row in `WINDOWS`.
+    windows: u32,
     ranges: Extent,
     ports: Extent,
 }
@@ -154,7 +164,8 @@ struct Reading<'r, R> {
 impl<R: Rows> Reading<'_, R> {
     fn ports(&mut self, span: Span) -> Result<Vec<PortRange>> {
         self.ports.cover(span);
-        read_span(span, |index| self.rows.port(index), "ports")
+        let base = self.windows.wrapping_neg();
+        read_span(span, |index| self.rows.port(index).map(|port| port.with_windows_from(base)), "ports")
     }
 
     fn ranges(&mut self, span: Span) -> Result<Vec<Range>> {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use bulkhead_common::abi::{
     AddressKey, Device, Epoch, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface,
-    SubinterfaceKey, Versioned,
+    SubinterfaceKey, Versioned, Window,
 };
 
 /// One write to the tables. An interruption after any of them must be survivable.
@@ -11,6 +11,8 @@ use bulkhead_common::abi::{
 pub enum Op {
     /// Writes an unpublished row of `PORTS`.
     Port(u32, PortRange),
+    /// Writes an unpublished row of `WINDOWS`.
+    Window(u32, Window),
     /// Writes an unpublished row of `RANGES`.
     Range(u32, Range),
     /// Writes an unpublished row of `PEERS`.
@@ -74,6 +76,8 @@ pub struct Capacity {
     pub peers: u32,
     /// Port ranges.
     pub ports: u32,
+    /// Windows.
+    pub windows: u32,
 }
 
 /// Tables that can be read and written row by row: the kernel's, or [`super::Memory`].
@@ -110,6 +114,8 @@ pub trait Rows {
     fn peer(&self, row: u32) -> Option<Peer>;
     /// A row of `PORTS`.
     fn port(&self, row: u32) -> Option<PortRange>;
+    /// A row of `WINDOWS`.
+    fn window(&self, row: u32) -> Option<Window>;
     /// Performs one write.
     ///
     /// # Errors

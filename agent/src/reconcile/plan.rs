@@ -146,8 +146,13 @@ impl<'s> Plan<'s> {
         let ranges = free.ranges.take(rows).ok_or(free.full("ranges", rows))?;
         let reachable = count(rules.peers.len());
         let peers = free.peers.take(reachable).ok_or(free.full("peers", reachable))?;
+        let needed = count(rules.windows.len());
+        let windows = free.windows.take(needed).ok_or(free.full("windows", needed))?;
 
-        self.staging.extend(lists.rows.iter().zip(ports.start..).map(|(port, at)| Op::Port(at, *port)));
+        let each = lists.rows.iter().map(|port| port.with_windows_from(windows.start));
+        self.staging.extend(each.zip(ports.start..).map(|(port, at)| Op::Port(at, port)));
+        let each = rules.windows.iter().zip(windows.start..);
+        self.staging.extend(each.map(|(window, at)| Op::Window(at, *window)));
         let mut room = Room { range: ranges.start, ports: ports.start, lists };
         let outbound = self.store_remotes(&rules.outbound, &mut room);
         let inbound = self.store_remotes(&rules.inbound, &mut room);
@@ -160,9 +165,9 @@ impl<'s> Plan<'s> {
         let never = room.ports(&rules.never);
         let repair = self.store_remotes(&rules.repair, &mut room);
         let limits = rules.limits;
-        self.staging
-            .push(Op::RuleSet(row, RuleSet { outbound, inbound, behind, peers, never, repair, limits }));
-        self.next.rule_sets.insert(row, Stored { rules: Arc::clone(rules), ranges, peers, ports });
+        let set = RuleSet { outbound, inbound, behind, peers, never, repair, limits, windows };
+        self.staging.push(Op::RuleSet(row, set));
+        self.next.rule_sets.insert(row, Stored { rules: Arc::clone(rules), ranges, peers, ports, windows });
         Ok(row)
     }
 
@@ -355,6 +360,7 @@ struct FreeRows {
     ranges: Free,
     peers: Free,
     ports: Free,
+    windows: Free,
 }
 
 impl FreeRows {
@@ -371,6 +377,7 @@ impl FreeRows {
             ranges: Free::new(0, capacity.ranges, stored().map(|s| s.ranges)),
             peers: Free::new(0, capacity.peers, stored().map(|s| s.peers)),
             ports: Free::new(0, capacity.ports, stored().map(|s| s.ports)),
+            windows: Free::new(0, capacity.windows, stored().map(|s| s.windows)),
         }
     }
 
@@ -379,6 +386,7 @@ impl FreeRows {
             "rule sets" => &self.rule_sets,
             "ranges" => &self.ranges,
             "peers" => &self.peers,
+            "windows" => &self.windows,
             _ => &self.ports,
         };
         Full { table, needed: u64::from(needed), capacity: free.len() }

@@ -46,4 +46,6 @@ pub struct Stored {
     pub peers: Span,
     /// Its rows in `PORTS`.
     pub ports: Span,
+    /// Its rows in `WINDOWS`.
+    pub windows: Span,
 }

@@ -27,6 +27,11 @@ impl Clock {
         self.now
     }
 
+    /// The newest timestamp so far; 0 before the first.
+    pub(super) fn wall(&self) -> u64 {
+        self.newest.unwrap_or_default()
+    }
+
     /// Goes on to a packet's timestamp; without one, or if it is older than one before, time stands still. True if it
     /// is older.
     pub(super) fn advance(&mut self, timestamp: Option<u64>) -> bool {

@@ -11,7 +11,7 @@ use bulkhead_common::verdict::{Evidence, Pass, Verdict};
 use super::clock::Clock;
 use super::link::Frame;
 use super::partial::Partial;
-use crate::datapath::{Datapath, Entry, Isolated, SHORTEST, SHOWN};
+use crate::datapath::{Entry, Isolated, SHORTEST, SHOWN};
 use crate::reconcile::Reconciler;
 use crate::tables::{self, Capacities, Image, Tables};
 
@@ -50,6 +50,8 @@ pub struct Judge<'a> {
     tables: &'a Tables,
     engine: OnceCell<Image>,
     clock: Clock,
+    /// How far the boot clock of the tables is ahead of the capture's, in nanoseconds.
+    ahead: u64,
     /// How many flows were opened since dead ones were swept away, and when that was.
     opened: u32,
     swept: u64,
@@ -72,10 +74,17 @@ impl<'a> Judge<'a> {
             tables,
             engine: OnceCell::new(),
             clock: Clock::new(),
+            ahead: 0,
             opened: 0,
             swept: 0,
             has_quotas,
         })
+    }
+
+    /// For tables whose windows are told by another clock than that of captures, nanoseconds since 1970.
+    #[must_use]
+    pub fn ahead(self, ahead: u64) -> Self {
+        Self { ahead, ..self }
     }
 
     /// Judges a frame that enters by an interface; without a time, at that of the frame before.
@@ -99,8 +108,8 @@ impl<'a> Judge<'a> {
 
     fn by_program(&mut self, frame: &Frame<'_>, shown: &[u8], ifindex: u32) -> Result<Event> {
         self.sweep();
-        // What is in quarantine now is judged so, whenever the frame was captured.
-        let boot = Datapath::boot_ns();
+        // Rules hold or not by the capture's time: windows were worked out for that.
+        let boot = self.clock.wall().saturating_add(self.ahead);
         let entry = Entry { ifindex, link: frame.link, length: frame.length, now: self.clock.now(), boot };
         let event = self.isolated.run(shown, entry)?;
         self.opened += u32::from(event.verdict == Verdict::Pass(Pass::Opened).code());

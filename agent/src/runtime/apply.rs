@@ -99,9 +99,9 @@ impl Engine {
         let files = proposal.merged.objects.files();
         let on = (&self.agent, &host);
         let prepared = match proposal.cause {
-            Cause::Apply | Cause::Rollback(_) => InForce::prepare(files, on, &ids, self.known()),
+            Cause::Apply | Cause::Rollback(_) => InForce::prepare(files, on, &ids, self.facts()),
             // Nobody is there to correct a test that the host has overtaken.
-            Cause::Unconfirmed(_) => InForce::compile(files, on, &ids, self.known()),
+            Cause::Unconfirmed(_) => InForce::compile(files, on, &ids, self.facts()),
         };
         let mut in_force = prepared.map_err(|problems| self.refused("the policy is refused", problems))?;
         self.confine(&mut in_force);

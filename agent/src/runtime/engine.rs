@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::anchor::Anchoring;
 use super::attributes::{self, Watch};
+use super::clock::Keeper;
 use super::guard::{SecondGuard, pools_of};
 use super::host;
 use super::in_force::InForce;
@@ -23,6 +24,7 @@ use super::pending::not_applicable;
 use super::plan::Issued;
 use super::quarantine;
 use super::surroundings::Surroundings;
+use super::time;
 use super::translation::Translation;
 use super::warming;
 use crate::api::types::{Accepted, AcceptedInterface, NamedText, Pending};
@@ -73,6 +75,10 @@ pub struct Engine {
     /// What was said of devices.
     pub(super) sayings: Sayings,
     pub(super) watch: Watch,
+    /// What is known of time.
+    pub(super) keeper: Keeper,
+    /// Boot time in nanoseconds at which what the clock has shown was kept.
+    pub(super) edges_kept: u64,
     /// What flows carried lately.
     pub(super) activity: Activity,
     /// Plans that were told, the newest last.
@@ -96,6 +102,7 @@ impl Engine {
         let store = Arc::new(Store::open(&agent.state_dir)?);
         let clock = Clock::read(Datapath::now_ns());
         let anchoring = Anchoring::start(&agent.anchors);
+        let keeper = time::keeper(&store, agent.trusts_clock);
         let mut engine = Self {
             agent,
             config,
@@ -121,6 +128,8 @@ impl Engine {
             quarantines: Quarantines::new(),
             sayings: Sayings::new(),
             watch: Watch::default(),
+            keeper,
+            edges_kept: Datapath::boot_ns(),
             activity: Activity::default(),
             plans: VecDeque::new(),
             wake: Arc::new(Notify::new()),
@@ -155,9 +164,15 @@ impl Engine {
         self.ticks / DRIFT_EVERY
     }
 
+    /// True once a minute.
+    pub(super) const fn is_minute(&self) -> bool {
+        self.ticks.is_multiple_of(DRIFT_EVERY)
+    }
+
     /// How long until the agent has something to do by the clock.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let deadlines = [self.expires_in(), self.quarantine_ends_in(), self.attributes_age_in()];
+        let deadlines =
+            [self.expires_in(), self.quarantine_ends_in(), self.attributes_age_in(), self.edge_in()];
         deadlines.into_iter().flatten().filter(|left| !left.is_zero()).min()
     }
 
@@ -195,7 +210,7 @@ impl Engine {
     pub(super) fn enforce_accepted(&mut self, mut state: State) -> Result<()> {
         let host = host::observe()?;
         let mut in_force =
-            match InForce::compile(state.objects.files(), (&self.agent, &host), &state.ids, self.known()) {
+            match InForce::compile(state.objects.files(), (&self.agent, &host), &state.ids, self.facts()) {
                 Ok(in_force) => in_force,
                 Err(problems) => {
                     let why =
@@ -321,9 +336,9 @@ impl Engine {
     /// Compares kernel and host with what they should be, and puts right what differs; then looks at the folder.
     pub fn tick(&mut self) {
         self.ticks = self.ticks.wrapping_add(1);
-        self.look_at_host();
+        self.look_at_clock();
         self.look_for_translation();
-        if self.ticks.is_multiple_of(DRIFT_EVERY)
+        if self.is_minute()
             && let Err(error) = self.repair_drift()
         {
             self.tell_unrepaired(&error);
@@ -359,10 +374,11 @@ impl Engine {
 
     fn reconcile(&mut self) -> Result<()> {
         let host = host::observe()?;
-        let fits = self.in_force.as_ref().is_some_and(|in_force| in_force.host == host);
+        let timeline = self.keeper.timeline();
+        let fits = self.in_force.as_ref().is_some_and(|in_force| in_force.fits(&host, &timeline));
         match self.accepted.clone().filter(|_| !fits) {
             Some(state) => {
-                tracing::debug!("the host's interfaces or addresses changed");
+                tracing::debug!("the host's interfaces, its addresses or its clock changed");
                 self.enforce_accepted(state)?;
             }
             None if self.closed.is_some() => self.close(host.clone())?,
@@ -416,6 +432,7 @@ impl Engine {
             interfaces: interfaces.collect::<BTreeMap<_, _>>(),
             quarantine: self.quarantined(),
             attributes: self.said(),
+            clock: self.keeper.anchor(),
         })
     }
 }

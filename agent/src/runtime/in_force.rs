@@ -1,9 +1,20 @@
 //! A policy on its way into force: read, compiled for this host, tested.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::policy::{self, AgentConfig, Attributes, Compiled, Diagnostics, Ids, Name, Policy, SourceFile};
-use crate::tables::Host;
+use crate::policy::{
+    self, AgentConfig, Attributes, Compiled, Diagnostics, Ids, Name, Policy, SourceFile, Timeline,
+};
+use crate::tables::{Host, Tables};
+
+/// What is true at the moment, beside the documents.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What was said of devices.
+    pub devices: BTreeMap<Name, Attributes>,
+    /// What is known of the clock.
+    pub timeline: Timeline,
+}
 
 /// A policy that compiled for this host.
 #[derive(Clone, Debug)]
@@ -14,6 +25,10 @@ pub struct InForce {
     pub compiled: Compiled,
     /// The host it was compiled for.
     pub host: Host,
+    /// The clock it was compiled for.
+    pub timeline: Timeline,
+    /// When windows close, in boot time: sorted.
+    pub edges: Vec<u64>,
     /// The book of numbers after it was compiled.
     pub ids: Ids,
     /// How many in-file tests there are.
@@ -33,9 +48,9 @@ impl InForce {
         files: Vec<SourceFile>,
         on: (&AgentConfig, &Host),
         ids: &Ids,
-        known: BTreeMap<Name, Attributes>,
+        facts: Facts,
     ) -> Result<Self, Diagnostics> {
-        let in_force = Self::compile(files, on, ids, known)?;
+        let in_force = Self::compile(files, on, ids, facts)?;
         if in_force.failed.has_errors() { Err(in_force.failed) } else { Ok(in_force) }
     }
 
@@ -48,17 +63,33 @@ impl InForce {
         files: Vec<SourceFile>,
         (agent, host): (&AgentConfig, &Host),
         ids: &Ids,
-        known: BTreeMap<Name, Attributes>,
+        facts: Facts,
     ) -> Result<Self, Diagnostics> {
         let mut loaded = policy::parse(files, Some(agent))?;
-        loaded.policy.observe(known);
+        loaded.policy.observe(facts.devices);
         let mut ids = ids.clone();
-        let compiled = policy::compile(&loaded.policy, agent, host, &mut ids)?;
+        let compiled = policy::compile_at(&loaded.policy, agent, host, &mut ids, &facts.timeline)?;
         let failed = policy::run_tests(&loaded.policy, agent, host, &compiled);
         let tests = loaded.policy.policies().values().map(|rules| rules.tests.len()).sum();
         let mut notes = loaded.warnings;
         notes.append(compiled.notes.clone());
-        Ok(Self { policy: loaded.policy, compiled, host: host.clone(), ids, tests, failed, notes })
+        let edges = edges(&compiled.tables);
+        Ok(Self {
+            policy: loaded.policy,
+            compiled,
+            host: host.clone(),
+            timeline: facts.timeline,
+            edges,
+            ids,
+            tests,
+            failed,
+            notes,
+        })
+    }
+
+    /// True if it would be the same on this host and by this clock.
+    pub fn fits(&self, host: &Host, timeline: &Timeline) -> bool {
+        self.host == *host && (self.timeline == *timeline || !self.policy.is_timed())
     }
 
     /// How many documents the policy was read from.
@@ -67,4 +98,10 @@ impl InForce {
         let ground = policy.networks().len() + policy.segments().len() + policy.devices().len();
         ground + policy.destinations().len() + policy.policies().len()
     }
+}
+
+fn edges(tables: &Tables) -> Vec<u64> {
+    let windows = tables.profiles.values().flat_map(|rules| &rules.windows);
+    let edges: BTreeSet<u64> = windows.map(|window| window.close).filter(|edge| *edge < u64::MAX).collect();
+    edges.into_iter().collect()
 }

@@ -1,7 +1,7 @@
 //! The agent: brings the accepted policy into force, keeps it there, and answers on a socket.
 //!
 //! ```text
-//! config → Engine (state, in force, kernel, guard, telemetry) ← tick every 5 s, changes of the host, folder, API
+//! config → Engine (state, in force, kernel, guard, telemetry) ← tick every 5 s, changes of host, clock, folder, API
 //! ```
 //!
 //! When the agent ends, however it ends, the datapath goes on enforcing.
@@ -26,6 +26,7 @@ mod report;
 mod seldom;
 mod session;
 mod surroundings;
+mod time;
 mod translation;
 mod warming;
 
@@ -43,11 +44,12 @@ use tokio::time::{MissedTickBehavior, interval};
 pub use apply::Refused;
 pub use author::Author;
 pub use engine::Engine;
-pub use in_force::InForce;
+pub use in_force::{Facts, InForce};
 pub use kernel::{Claim, pins};
 pub use report::guard_without_agent;
 pub(crate) use session::ssh_connection;
 
+use clock::Steps;
 use notice::Notice;
 
 use crate::api;
@@ -130,6 +132,7 @@ async fn tick(engine: Shared, mut stopped: watch::Receiver<bool>) {
     let folder: PathBuf = lock(&engine).policy_folder();
     let mut changed = folder::watch(&folder);
     let mut notice = Notice::start();
+    let mut steps = Steps::start();
     let wake = lock(&engine).wake();
     loop {
         // Out of the lock before anything is waited for.
@@ -139,6 +142,7 @@ async fn tick(engine: Shared, mut stopped: watch::Receiver<bool>) {
             _ = ticks.tick() => Engine::tick,
             () = changed.next() => Engine::tick,
             () = notice.next() => Engine::look_at_host,
+            () = steps.next() => Engine::look_at_clock,
             () = wake.notified() => continue,
             () = pass(deadline) => Engine::tick,
         };

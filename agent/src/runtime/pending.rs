@@ -44,7 +44,7 @@ impl Engine {
         }
         let host = host::observe().unwrap_or_default();
         let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
-        match InForce::prepare(merged.objects.files(), (&self.agent, &host), &ids, self.known()) {
+        match InForce::prepare(merged.objects.files(), (&self.agent, &host), &ids, self.facts()) {
             Ok(_) => Some(Pending { changes: merged.changes, ..Pending::default() }),
             Err(problems) => Some(self.refused("", problems).pending()),
         }

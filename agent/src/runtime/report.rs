@@ -97,6 +97,7 @@ impl Engine {
             interfaces,
             objects: self.accepted.as_ref().map(|state| state.objects.counts()).unwrap_or_default(),
             quarantine: self.quarantined(),
+            clock: self.clock_status(),
             flows: seen.flows,
             events: seen.events,
             pending: self.pending.clone(),
@@ -208,6 +209,7 @@ impl Engine {
         problems.extend(self.failed_tests());
         problems.extend(self.faults.iter().cloned());
         problems.extend(self.stuck.iter().cloned().chain(self.anchoring.fault()));
+        problems.extend(self.clock_problem());
         if self.kernel.is_some() {
             problems.extend(interfaces.iter().filter_map(|interface| self.unguarded(interface)));
         }

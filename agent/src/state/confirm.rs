@@ -38,7 +38,7 @@ pub struct Moment {
 impl Moment {
     /// Now.
     pub fn now() -> Self {
-        let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
+        let boot = boot_id();
         let clock = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
         Self { boot, boot_ms: millis(clock), wall: Timestamp::now() }
     }
@@ -62,6 +62,11 @@ impl Confirm {
         };
         Duration::from_millis(self.within_ms.saturating_sub(elapsed))
     }
+}
+
+/// The kernel's number of this boot.
+pub fn boot_id() -> String {
+    std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
 }
 
 fn millis(duration: Duration) -> u64 {

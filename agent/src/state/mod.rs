@@ -7,6 +7,7 @@
 mod accepted;
 mod attributes;
 mod audit;
+mod clock;
 mod confirm;
 mod digest;
 mod entry;
@@ -30,7 +31,8 @@ use crate::api::types::{Cause, Change};
 pub use accepted::State;
 pub use attributes::{Saying, Sayings, known};
 pub use audit::{Anchor, Verified, anchors_in, verify};
-pub use confirm::{Confirm, Moment};
+pub use clock::KeptClock;
+pub use confirm::{Confirm, Moment, boot_id};
 pub(crate) use digest::digest_of;
 pub use entry::Entry;
 pub use journal::{Journal, Sealed};

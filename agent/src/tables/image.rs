@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use bulkhead_common::abi::map::NETWORK_CAPACITY;
 use bulkhead_common::abi::{
     AddressKey, Device, DeviceId, Epoch, Flow, FlowGeometry, FlowKey, Generation, Limits, Network, NetworkId,
-    Peer, PortRange, Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+    Peer, PortRange, Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, Window,
 };
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
@@ -40,6 +40,8 @@ pub struct Layout {
     pub rule_sets: Vec<RuleSet>,
     /// All ranges.
     pub ranges: Vec<Range>,
+    /// All windows.
+    pub windows: Vec<Window>,
     /// All peers.
     pub peers: Vec<Peer>,
     /// All ports.
@@ -123,14 +125,19 @@ impl Layout {
     }
 
     fn add_rules(&mut self, rules: &Rules) -> u32 {
+        let mut rules = rules.clone();
+        let windows = append(&mut self.windows, rules.windows.iter().copied());
+        let entries = rules.port_lists_mut().flatten();
+        entries.for_each(|entry| *entry = entry.with_windows_from(windows.start));
         let row = RuleSet {
             outbound: self.add_remotes(&rules.outbound),
             inbound: self.add_remotes(&rules.inbound),
             behind: self.add_behind(&rules.behind),
-            peers: self.add_peers(rules),
+            peers: self.add_peers(&rules),
             never: append(&mut self.ports, rules.never.iter().copied()),
             repair: self.add_remotes(&rules.repair),
             limits: rules.limits,
+            windows,
         };
         self.rule_sets.push(row);
         index(self.rule_sets.len() - 1)
@@ -301,6 +308,10 @@ impl bulkhead_common::decide::Tables for Image {
 
     fn port(&self, index: u32) -> Option<&PortRange> {
         self.layout.ports.get(index as usize)
+    }
+
+    fn window(&self, index: u32) -> Option<&Window> {
+        self.layout.windows.get(index as usize)
     }
 }
 

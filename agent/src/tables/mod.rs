@@ -24,7 +24,7 @@ use std::sync::Arc;
 use bulkhead_common::abi::value::{IDENTITY_BEHIND, IDENTITY_NESTED};
 use bulkhead_common::abi::{
     Addr, AddressKey, Device, DeviceId, Generation, Limits, NetworkId, PortRange, ProfileId, Span,
-    Subinterface, Timeouts,
+    Subinterface, Timeouts, Window,
 };
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::engine::State;
@@ -201,6 +201,8 @@ pub struct Rules {
     pub repair: Vec<Remote>,
     /// What each device may do.
     pub limits: Limits,
+    /// When ports are open that are not always: each run sorted, disjoint.
+    pub windows: Vec<Window>,
 }
 
 impl Rules {
@@ -220,6 +222,17 @@ impl Rules {
     pub fn port_lists(&self) -> impl Iterator<Item = &Vec<PortRange>> {
         let peers = self.peers.iter().map(|peer| &peer.ports);
         self.remotes().map(|remote| &remote.ports).chain(peers).chain([&self.never])
+    }
+
+    /// As [`Self::port_lists`], and to be changed.
+    pub fn port_lists_mut(&mut self) -> impl Iterator<Item = &mut Vec<PortRange>> {
+        let behind = self.behind.iter_mut().flat_map(|local| &mut local.callers);
+        let remotes = self.outbound.iter_mut().chain(&mut self.inbound).chain(behind).chain(&mut self.repair);
+        let peers = self.peers.iter_mut().flat_map(|peer| {
+            let behind = peer.behind.iter_mut().map(|remote| &mut remote.ports);
+            behind.chain([&mut peer.ports])
+        });
+        remotes.map(|remote| &mut remote.ports).chain(peers).chain([&mut self.never])
     }
 }
 

@@ -135,7 +135,8 @@ impl Composer<'_> {
 
     fn nearest(&self, event: &Event, verdict: Verdict) -> Option<String> {
         // Of the other drops it is not a missing rule that is the reason.
-        const UNRULED: [DropReason; 5] = [
+        const UNRULED: [DropReason; 6] = [
+            DropReason::ConditionTime,
             DropReason::ConditionPosture,
             DropReason::ConditionPlace,
             DropReason::NoRule,

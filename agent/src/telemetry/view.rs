@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId, Timeouts};
 use bulkhead_common::parse::{Kind, Packet};
-use bulkhead_common::verdict::Direction;
+use bulkhead_common::verdict::{Direction, DropReason, Verdict};
+use jiff::Timestamp;
 
 use super::label::Label;
 use super::names::{DeviceName, NameTable, Names};
@@ -70,7 +71,10 @@ impl Names for View {
             Direction::Downlink => [None, device],
             Direction::Transit => return None,
         };
-        let rules = considered_rules(&self.policy, (&self.agent, &self.host), &packet(event)?, ends);
+        // What the kernel has closed is closed, whatever the clock shows by now.
+        let is_closed = event.verdict == Verdict::Drop(DropReason::ConditionTime).code();
+        let at = (!is_closed).then(Timestamp::now);
+        let rules = considered_rules(&self.policy, (&self.agent, &self.host), &packet(event)?, ends, at);
         Considered::nearest(&rules).map(lacking)
     }
 }
@@ -95,7 +99,8 @@ fn packet(event: &Event) -> Option<Packet> {
 fn lacking(rule: &Considered) -> String {
     let halves = [(rule.address, "address"), (rule.port, "port")];
     let halves = halves.into_iter().filter(|(fits, _)| !fits).map(|(_, half)| half);
-    let lacking: Vec<&str> = halves.chain(rule.unmet.iter().map(|unmet| unmet.key.as_str())).collect();
+    let lacking = halves.chain(rule.unmet.iter().map(|unmet| unmet.key.as_str()));
+    let lacking: Vec<&str> = lacking.chain((!rule.time).then_some("time")).collect();
     let name = format!("{}/{}", rule.policy, rule.rule);
     if lacking.is_empty() { name } else { format!("{name} ({})", lacking.join(", ")) }
 }

@@ -26,6 +26,8 @@ pub const RANGES: &str = "RANGES";
 pub const PEERS: &str = "PEERS";
 /// [`super::PortRange`] (ARRAY, mmap).
 pub const PORTS: &str = "PORTS";
+/// [`super::Window`] (ARRAY, mmap).
+pub const WINDOWS: &str = "WINDOWS";
 /// [`super::FlowSlot`], eight to a bucket (ARRAY, mmap).
 pub const FLOWS: &str = "FLOWS";
 /// [`crate::fragment::FragmentPlace`]s, four for each device (ARRAY, mmap); written by the program.
@@ -77,6 +79,8 @@ pub const RANGE_CAPACITY: u32 = 262_144;
 pub const PEER_CAPACITY: u32 = 262_144;
 /// Port ranges over all lists.
 pub const PORT_CAPACITY: u32 = 262_144;
+/// Windows over all rule sets.
+pub const WINDOW_CAPACITY: u32 = 131_072;
 /// Numbers of rules: a flow has 24 bits for its own.
 pub const RULE_CAPACITY: u32 = 1 << 24;
 /// Flows, where nobody says otherwise: a power of two.

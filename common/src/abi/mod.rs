@@ -19,11 +19,11 @@ pub use key::{AddressKey, FlowKey, InterfaceRow, SubinterfaceKey};
 pub use replay::ReplayInput;
 pub use value::{
     Device, DeviceState, Epoch, Flow, FlowGeometry, FlowSlot, Limits, Network, Peer, PortRange, Range,
-    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceRow, Timeouts, Versioned,
+    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceRow, Timeouts, Versioned, Window,
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// Asserts sizes at compile time: a changed layout must bump [`ABI_VERSION`].
 const _: () = {
@@ -39,11 +39,12 @@ const _: () = {
     assert!(size_of::<ScopeRange>() == 36);
     assert!(size_of::<Versioned>() == 16);
     assert!(size_of::<Device>() == 56);
-    assert!(size_of::<RuleSet>() == 72);
+    assert!(size_of::<RuleSet>() == 80);
     assert!(size_of::<Range>() == 40);
     assert!(size_of::<Peer>() == 20);
-    assert!(size_of::<PortRange>() == 16);
+    assert!(size_of::<PortRange>() == 24);
     assert!(size_of::<crate::fragment::FragmentPlace>() == 64);
+    assert!(size_of::<Window>() == 32);
     assert!(size_of::<event::Event>() == 112);
     assert!(size_of::<counter::Counters>() == 4368);
     assert!(size_of::<ReplayInput>() == 32);

@@ -348,6 +348,8 @@ pub struct RuleSet {
     pub never: Span,
     /// [`Range`]s that devices may open flows to while they are in quarantine, if [`DEVICE_REPAIR`].
     pub repair: Span,
+    /// The [`Window`]s of all its ports.
+    pub windows: Span,
     /// What each device may do.
     pub limits: Limits,
 }
@@ -426,6 +428,24 @@ pub struct PortRange {
     pub rule: RuleId,
     /// Idle time of its flows in seconds; 0 is the protocol's default.
     pub idle: u32,
+    /// When it is open, as [`Window`]s; always if there are none.
+    pub windows: Span,
+}
+
+/// A stretch of boot time in which a rule is open. The windows of one span are sorted and disjoint.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Pod, Zeroable)]
+#[repr(C)]
+pub struct Window {
+    /// Boot time in nanoseconds at which it opens.
+    pub open: u64,
+    /// Boot time in nanoseconds at which it is closed again.
+    pub close: u64,
+    /// Boot time in nanoseconds at which flows end that it let in: later than `close` where another rule takes over.
+    pub until: u64,
+    /// The rule that says so.
+    pub rule: RuleId,
+    /// Idle time of its flows in seconds; 0 is the protocol's default.
+    pub idle: u32,
 }
 
 /// [`PortRange::closed`]: the rule allows it.
@@ -438,6 +458,14 @@ pub const PORT_CLOSED_BY_POSTURE: u8 = 1;
 pub const PORT_CLOSED_BY_PLACE: u8 = 2;
 
 impl PortRange {
+    /// The same with windows that lie from `base` on, and not from 0.
+    pub const fn with_windows_from(self, base: u32) -> Self {
+        if self.windows.len == 0 {
+            return self;
+        }
+        Self { windows: Span { start: self.windows.start.wrapping_add(base), len: self.windows.len }, ..self }
+    }
+
     /// What closes it; `None` if it is open. A number that nobody knows opens nothing.
     #[inline(always)]
     pub const fn closed_by(&self) -> Option<DropReason> {
@@ -466,6 +494,9 @@ pub const STATE_FIN_BY_RESPONDER: u64 = 8;
 
 /// [`Flow::state`]: what allows it ends by the clock, so every packet of it is judged.
 pub const STATE_TIMED: u64 = 16;
+
+/// [`Flow::state`]: a [`Window`] allows it, so its deadline may be the window's end.
+pub const STATE_WINDOW: u64 = 32;
 
 /// A slot of the flow table, as [`crate::flow_table`] lays it out: two cache lines.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]

@@ -531,8 +531,54 @@ fn finish_rule(random: &mut Random, text: &mut String, ports: bool) {
     if random.chance(30) {
         let _ = write!(text, ", idle: {}", random.pick(&["30s", "5m", "2h"]));
     }
-    if random.chance(20) {
-        let _ = write!(text, ", when: {{{}}}", known::when(random));
+    let schedule = schedule(random);
+    let known = random.chance(20).then(|| known::when(random));
+    let parts: Vec<String> = known.map(str::to_owned).into_iter().chain(schedule).collect();
+    if !parts.is_empty() {
+        let _ = write!(text, ", when: {{{}}}", parts.join(", "));
     }
+    edges(random, text);
     *text += "}\n";
+}
+
+/// Hours around the time of the traffic; always at multiples of five minutes.
+fn schedule(random: &mut Random) -> Option<String> {
+    const SCHEDULES: [&str; 10] = [
+        "between: \"22:00-06:00\", timezone: Europe/Oslo",
+        "days: [fri], between: \"22:00-00:30\", timezone: Europe/Oslo",
+        "days: [sat-sun], between: \"00:15-00:50\", timezone: Europe/Oslo",
+        "days: [mon-fri], timezone: Europe/Oslo",
+        "between: \"23:00-24:00\", timezone: Europe/Oslo",
+        "between: \"18:00-17:45\", timezone: America/New_York",
+        "days: [sat, mon-thu], between: \"04:20-04:50\", timezone: Asia/Kathmandu",
+        "between: \"04:00-12:00\", timezone: Asia/Kathmandu, except: [\"2026-11-29\", \"2026-11-28\"]",
+        "days: [fri], between: \"20:00-02:00\", timezone: UTC, except: [\"2026-11-26\"]",
+        "days: [tue-wed], between: \"08:00-09:00\", timezone: Australia/Lord_Howe",
+    ];
+    if !random.chance(25) {
+        return None;
+    }
+    let fixed = random.chance(40).then(|| (*random.pick(&SCHEDULES)).to_owned());
+    let schedule = fixed.unwrap_or_else(|| {
+        let (from, to) = (oslo(random, 0), oslo(random, 12));
+        format!("between: \"{from}-{to}\", timezone: Europe/Oslo")
+    });
+    Some(format!("schedule: {{{schedule}}}"))
+}
+
+/// A time of day in Oslo in the ten hours of the traffic, some steps of five minutes on.
+fn oslo(random: &mut Random, after: usize) -> String {
+    let minutes = 23 * 60 + 30 + 5 * (after + random.below(100));
+    format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60)
+}
+
+/// Where a rule begins and ends, around the time of the traffic.
+fn edges(random: &mut Random, text: &mut String) {
+    for (edge, percent) in [("notBefore", 4), ("notAfter", 10)] {
+        if random.chance(percent) {
+            let minutes = 22 * 60 + 30 + 5 * random.below(80);
+            let (day, hour, minute) = (27 + minutes / 1440, minutes / 60 % 24, minutes % 60);
+            let _ = write!(text, ", {edge}: \"2026-11-{day}T{hour:02}:{minute:02}:00Z\"");
+        }
+    }
 }

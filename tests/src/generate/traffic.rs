@@ -37,6 +37,9 @@ pub struct Shot {
     pub bytes: Vec<u8>,
 }
 
+/// Wall time at which the monotonic clock stood at 0: a Friday, half an hour before midnight in Oslo.
+pub const STARTED: &str = "2026-11-27T22:30:00Z";
+
 /// How long the host has slept before the first frame: the boot clock is ahead of the monotonic one.
 pub const SLEPT: u64 = 5_000_000_000_000;
 
@@ -197,6 +200,7 @@ impl Traffic {
     /// Most of what is drawn is refused; what is not is worth saying more often.
     fn try_out(&mut self, world: &World) {
         let image = Image::new(&world.compiled.tables);
+        image.set_now(0, SLEPT);
         for _ in 0..500 {
             let said = self.draw();
             let (_, frame) = self.speak(said.clone());

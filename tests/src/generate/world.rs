@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bulkhead::policy::{
-    self, AgentConfig, Compiled, Confinement, Diagnostics, Ids, Name, Policy, SourceFile, compile,
+    self, AgentConfig, Anchor, Compiled, Confinement, Diagnostics, Ids, Name, Pair, Policy, SourceFile,
+    Timeline, compile_at,
 };
 use bulkhead::tables::{Host, HostInterface};
 use bulkhead_common::abi::Limits;
@@ -11,9 +12,9 @@ use bulkhead_common::abi::value::DEVICE_REPAIR;
 use bulkhead_common::case::LinkType;
 
 use super::Random;
-use super::SLEPT;
 use super::known;
 use super::policy as text;
+use super::{SLEPT, STARTED};
 
 /// Everything that a judgement depends on, besides the frames.
 #[derive(Debug)]
@@ -194,8 +195,14 @@ fn read(
         let known = known::draw(random, &policy);
         policy.observe(known);
     }
-    let compiled = compile(&policy, agent, host, ids)?;
+    let compiled = compile_at(&policy, agent, host, ids, &timeline())?;
     Ok((policy, compiled))
+}
+
+/// The clocks when the first frame comes.
+fn timeline() -> Timeline {
+    let wall = STARTED.parse().expect("a moment");
+    Timeline::Known(Anchor::new(Pair { wall, boot: SLEPT }))
 }
 
 fn agent(random: &mut Random) -> AgentConfig {

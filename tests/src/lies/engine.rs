@@ -5,7 +5,7 @@ use bulkhead::tables::Image;
 use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::abi::{
     Addr, AddressKey, Device, DeviceId, Epoch, FlowKey, Limits, Network, Peer, PortRange, ProfileId, Range,
-    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned,
+    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, Window,
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
@@ -196,6 +196,10 @@ impl Tables for LyingEngine<'_> {
 
     fn port(&self, index: u32) -> Option<&PortRange> {
         self.row(Row::Port, self.image.port(index))
+    }
+
+    fn window(&self, index: u32) -> Option<&Window> {
+        self.image.window(index)
     }
 
     fn range_before(&self, span: Span, address: Addr) -> Found {

@@ -10,7 +10,7 @@ use bulkhead_common::abi::value::{
     PORT_OPEN, QUARANTINE_OPEN_END, ROLE_ACCESS, ROLE_CORE, ROLE_HOST_PASSES, ROLE_WITNESS,
     SCOPE_INFRASTRUCTURE, SCOPE_POOL, TRANSIT_DROP, TRANSIT_PASS,
 };
-use bulkhead_common::abi::{Addr, Limits, NetworkId, PortRange, Timeouts};
+use bulkhead_common::abi::{Addr, Limits, NetworkId, PortRange, Timeouts, Window};
 
 /// What the compiler gets wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,11 +93,21 @@ pub enum TableLie {
     NothingLeaves,
     /// The host may send where it may not, and the other way round.
     OwnSwapped,
+    /// No port has windows.
+    NoWindows,
+    /// Windows close ten minutes late.
+    WindowsCloseLate,
+    /// Windows open ten minutes early.
+    WindowsOpenEarly,
+    /// Flows live on behind the end of their window.
+    FlowsOutliveWindows,
+    /// All ports share the first windows.
+    OneCalendar,
 }
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 44] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -137,6 +147,11 @@ impl TableLie {
         Self::NoWitness,
         Self::NothingLeaves,
         Self::OwnSwapped,
+        Self::NoWindows,
+        Self::WindowsCloseLate,
+        Self::WindowsOpenEarly,
+        Self::FlowsOutliveWindows,
+        Self::OneCalendar,
     ];
 
     /// The tables with this mistake in them.
@@ -241,6 +256,7 @@ impl TableLie {
             }
             _ => {}
         }
+        rules.windows.iter_mut().for_each(|window| self.in_window(window));
         let behind = rules.behind.iter_mut().flat_map(|local| &mut local.callers);
         for remote in rules.outbound.iter_mut().chain(&mut rules.inbound).chain(behind) {
             if self == Self::RangesEndLate {
@@ -250,6 +266,16 @@ impl TableLie {
         }
         rules.peers.iter_mut().for_each(|peer| self.in_ports(&mut peer.ports));
         rules
+    }
+
+    fn in_window(self, window: &mut Window) {
+        const TEN_MINUTES: u64 = 600_000_000_000;
+        match self {
+            Self::WindowsCloseLate => window.close = window.close.saturating_add(TEN_MINUTES),
+            Self::WindowsOpenEarly => window.open = window.open.saturating_sub(TEN_MINUTES),
+            Self::FlowsOutliveWindows => window.until = u64::MAX,
+            _ => {}
+        }
     }
 
     fn in_ports(self, ports: &mut Vec<PortRange>) {
@@ -269,6 +295,8 @@ impl TableLie {
             Self::PlaceIsPosture if port.closed == PORT_CLOSED_BY_PLACE => {
                 port.closed = PORT_CLOSED_BY_POSTURE
             }
+            Self::NoWindows => port.windows.len = 0,
+            Self::OneCalendar => port.windows.start = 0,
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bulkhead::policy::{Device, Timeouts};
 
 use super::dissect::What;
-use super::intent::{Called, Permission};
+use super::intent::{Called, Intent, Permission};
 use super::{Flaw, Oracle, Refusal, Subject};
 
 /// What was begun and not yet removed, dead ones too.
@@ -37,6 +37,7 @@ pub(super) struct Conversation {
     name: Name,
     local_called: bool,
     idle_seconds: Option<u64>,
+    timed: bool,
     ends: u64,
     /// Where each side's frames enter, if it is a device and has spoken.
     entries: [Option<Entry>; 2],
@@ -228,18 +229,27 @@ impl<'p> Oracle<'p> {
             self.pay(talk, false, subject).or_else(|reason| self.excused(talk, reason, subject))?;
         }
         let patience = self.patience(talk);
+        let local_called = self.conversations.0[at].local_called;
+        let closes = self.closes(talk, local_called, subject);
         let known = &mut self.conversations.0[at];
         let before = patience.of(known);
+        let was_timed = known.timed;
+        known.timed = permission.as_ref().is_some_and(|permission| permission.timed);
+        let timed = was_timed || known.timed;
         known.entries[side] = known.entries[side].or(entry);
         known.idle_seconds = permission.and_then(|permission| permission.idle_seconds);
         known.hear(by_caller, flags, self.flaw);
         known.count(side, subject);
-        known.ends = whole(if talk.enters || self.flaw == Some(Flaw::BelievesOutsiders) {
+        let ends = if talk.enters || self.flaw == Some(Flaw::BelievesOutsiders) {
             subject.now + patience.of(known)
+        } else if timed && patience.of(known) < before {
+            // Nobody knows whether it was the clock that was to end it, so it lives no longer than it was to.
+            known.ends.min(subject.now + patience.of(known))
         } else {
             // The time runs from the device's own last packet.
             (known.ends + patience.of(known)).saturating_sub(before)
-        });
+        };
+        known.ends = whole(ends.min(closes));
         Ok("established")
     }
 
@@ -281,6 +291,7 @@ impl<'p> Oracle<'p> {
             name,
             local_called: talk.sent,
             idle_seconds: permission.as_ref().and_then(|permission| permission.idle_seconds),
+            timed: permission.as_ref().is_some_and(|permission| permission.timed),
             ends: 0,
             entries,
             replied: false,
@@ -290,7 +301,8 @@ impl<'p> Oracle<'p> {
         };
         new.hear(true, flags, self.flaw);
         new.count(side, subject);
-        new.ends = whole(subject.now + self.patience(talk).of(&new));
+        let closes = self.closes(talk, talk.sent, subject);
+        new.ends = whole((subject.now + self.patience(talk).of(&new)).min(closes));
         self.conversations.0.retain(|known| known.name != new.name);
         self.conversations.0.push(new);
         subject.rule = permission.map(|permission| permission.rule);
@@ -328,12 +340,37 @@ impl<'p> Oracle<'p> {
         }
     }
 
+    /// When nothing will allow the conversation any more, by the clock alone.
+    fn closes(&self, talk: &Talk<'p>, local_called: bool, subject: &Subject<'_>) -> u64 {
+        // Who is let out of quarantine in the meantime is judged anew then; who is only watched goes on.
+        let watched = self.excuses((talk.device, talk.peer), talk.sent, "condition_time", subject);
+        let shut = self.is_shut(talk.device, talk.peer, subject.now);
+        if shut || watched || self.has(Flaw::ForgetsClosing) {
+            return u64::MAX;
+        }
+        let mut later = self.edges.iter().filter(|edge| **edge > subject.now);
+        let closed =
+            later.find(|edge| self.permission_at(talk, local_called, subject, Some(**edge)).is_err());
+        closed.copied().unwrap_or(u64::MAX)
+    }
+
     /// Asks the policy about the conversation's first packet.
     fn permission(
         &self,
         talk: &Talk<'p>,
         local_called: bool,
         subject: &Subject<'_>,
+    ) -> Result<Permission, Refusal> {
+        self.permission_at(talk, local_called, subject, None)
+    }
+
+    /// As [`Self::permission`], and by the windows of another time.
+    fn permission_at(
+        &self,
+        talk: &Talk<'p>,
+        local_called: bool,
+        subject: &Subject<'_>,
+        later: Option<u64>,
     ) -> Result<Permission, Refusal> {
         let caller_sent = talk.sent == local_called;
         let called = match subject.frame.what {
@@ -344,7 +381,7 @@ impl<'p> Oracle<'p> {
         };
         let (from, to) = (subject.frame.from, subject.frame.to);
         let ends = if talk.sent { [from, to] } else { [to, from] };
-        self.permits((talk.device, talk.peer), local_called, called, ends, subject.now)
+        self.permits((talk.device, talk.peer), local_called, called, ends, (subject.now, later))
     }
 
     /// Asks the policy whether a conversation may go on, whoever speaks.
@@ -362,7 +399,7 @@ impl<'p> Oracle<'p> {
             Matter::Portless { protocol } => Called::Portless(protocol),
             Matter::Echo { .. } => Called::Echo,
         };
-        self.permits((device, peer), local_called, called, [name.local, name.remote], now)
+        self.permits((device, peer), local_called, called, [name.local, name.remote], (now, None))
     }
 
     fn permits(
@@ -371,9 +408,9 @@ impl<'p> Oracle<'p> {
         local_called: bool,
         called: Called,
         [local, remote]: [IpAddr; 2],
-        now: u64,
+        (now, later): (u64, Option<u64>),
     ) -> Result<Permission, Refusal> {
-        let intent = self.intent;
+        let intent = Intent { later, ..self.intent };
         let with_never = peer.filter(|_| !self.has(Flaw::ForgetsPeersNever));
         // GTP-C, GTP-U, GTP' and PFCP are the core's own.
         let core_s_own = matches!(called, Called::Port(17, 2123 | 2152 | 3386 | 8805));

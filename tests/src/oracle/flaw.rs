@@ -191,11 +191,21 @@ pub enum Flaw {
     ForgetsFromHost,
     /// Does not know what was said of the packet core; about no frame, so not in `ALL`.
     ForgetsHairpin,
+    /// Holds every rule to be open at any time.
+    ForgetsTime,
+    /// Lets conversations go on behind the end of what allows them.
+    ForgetsClosing,
+    /// Ends hours at midnight.
+    ForgetsMidnight,
+    /// Has no exceptions.
+    ForgetsExceptions,
+    /// Knows one zone only.
+    ForgetsZones,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 93] = [
+    pub const ALL: [Self; 98] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -289,5 +299,10 @@ impl Flaw {
         Self::ForgetsOwn,
         Self::TakesForwardedForOwn,
         Self::ForgetsFromHost,
+        Self::ForgetsTime,
+        Self::ForgetsClosing,
+        Self::ForgetsMidnight,
+        Self::ForgetsExceptions,
+        Self::ForgetsZones,
     ];
 }

@@ -18,6 +18,8 @@ pub(super) struct Intent<'p> {
     pub(super) agent: &'p AgentConfig,
     pub(super) host: &'p Host,
     pub(super) flaw: Option<Flaw>,
+    /// The time by which windows are asked, if it is another.
+    pub(super) later: Option<u64>,
 }
 
 /// What is called: protocol, port, or echo.
@@ -36,6 +38,8 @@ pub(super) enum Called {
 pub(super) struct Permission {
     pub(super) rule: String,
     pub(super) idle_seconds: Option<u64>,
+    /// True if it, or another that would allow it, depends on time.
+    pub(super) timed: bool,
 }
 
 /// Where an IPv6 address leads behind a translator or a relay.
@@ -48,37 +52,55 @@ enum Hidden {
     Unsaid,
 }
 
+/// What a rule is to a device at a moment.
+#[derive(Clone, Copy)]
+enum State {
+    Open,
+    /// It holds at other times.
+    Later,
+    /// A condition closes it.
+    Closed(Refusal),
+}
+
 /// Candidates: how specific the prefix is, then the order in which they were found.
 #[derive(Default)]
 struct Best {
     open: Option<(u8, Permission)>,
+    /// Among those that are open at some time, whether the best depends on it.
+    ever: Option<(u8, bool)>,
     /// Rules that would allow it and are closed to the device.
     closed: Option<(u8, Refusal)>,
 }
 
 impl Best {
     /// Takes a rule if its prefix is longer than the best so far; the first of equals stays.
-    fn improve(&mut self, prefix: Option<u8>, closed: Option<Refusal>, rules: &PolicyRules, rule: &Rule) {
+    fn improve(&mut self, prefix: Option<u8>, state: State, rules: &PolicyRules, rule: &Rule) {
         let Some(prefix) = prefix else { return };
-        match closed {
-            None if self.open.as_ref().is_none_or(|(longest, _)| prefix > *longest) => {
-                self.open = Some((prefix, permission(rules, rule)));
-            }
-            Some(why) if self.closed.as_ref().is_none_or(|(longest, _)| prefix > *longest) => {
+        let longer = |before: Option<u8>| before.is_none_or(|longest| prefix > longest);
+        if let State::Closed(why) = state {
+            if longer(self.closed.as_ref().map(|(longest, _)| *longest)) {
                 self.closed = Some((prefix, why));
             }
-            None | Some(_) => {}
+            return;
+        }
+        if longer(self.ever.map(|(longest, _)| longest)) {
+            self.ever = Some((prefix, !rule.time.is_always()));
+        }
+        if matches!(state, State::Open) && longer(self.open.as_ref().map(|(longest, _)| *longest)) {
+            self.open = Some((prefix, permission(rules, rule)));
         }
     }
 
     fn answer(self, flaw: Option<Flaw>, none: Refusal) -> Result<Permission, Refusal> {
+        let timed = self.ever.is_some_and(|(_, timed)| timed);
         match (self.open, self.closed) {
             (Some((open, _)), Some((closed, why)))
                 if closed > open && flaw == Some(Flaw::ClosesWhatIsOpen) =>
             {
                 Err(why)
             }
-            (Some((_, permission)), _) => Ok(permission),
+            (Some((_, permission)), _) => Ok(Permission { timed, ..permission }),
+            (None, _) if self.ever.is_some() => Err("condition_time"),
             (None, Some((_, why))) => Err(why),
             (None, None) => Err(none),
         }
@@ -192,11 +214,11 @@ impl<'p> Intent<'p> {
         let mut best = Best::default();
         for (rules, rule) in self.rules_about(device) {
             let Direction::Outbound(remotes) = &rule.direction else { continue };
-            let closed = self.closed(rule, device, now);
+            let state = self.state(rule, device, now);
             if rule.ports.iter().any(|port| self.names(*port, called)) {
-                best.improve(self.reach(remotes, device, remote), closed, rules, rule);
+                best.improve(self.reach(remotes, device, remote), state, rules, rule);
             }
-            best.improve(self.serves(remotes, device, remote, called), closed, rules, rule);
+            best.improve(self.serves(remotes, device, remote, called), state, rules, rule);
         }
         best.answer(self.flaw, "no_rule")
     }
@@ -209,7 +231,11 @@ impl<'p> Intent<'p> {
         let plain = rule.ports.iter().any(|port| self.names(*port, called));
         let reached = plain && self.reach(remotes, device, remote).is_some();
         let open = reached || self.serves(remotes, device, remote, called).is_some();
-        open.then(|| Permission { rule: format!("{}/repair", segment.name), idle_seconds: None })
+        open.then(|| Permission {
+            rule: format!("{}/repair", segment.name),
+            idle_seconds: None,
+            timed: false,
+        })
     }
 
     /// What allows an address outside to call the device.
@@ -230,12 +256,7 @@ impl<'p> Intent<'p> {
                 continue;
             }
             if rule.ports.iter().any(|port| self.names(*port, called)) {
-                best.improve(
-                    self.reach(remotes, device, remote),
-                    self.closed(rule, device, now),
-                    rules,
-                    rule,
-                );
+                best.improve(self.reach(remotes, device, remote), self.state(rule, device, now), rules, rule);
             }
         }
         best.answer(self.flaw, "unsolicited")
@@ -261,10 +282,18 @@ impl<'p> Intent<'p> {
                 self.concerns(rule, called, address) && rule.ports.iter().any(|port| self.names(*port, what))
             };
             for rule in rules.rules.iter().filter(open) {
-                best.improve(Some(0), self.closed(rule, caller, now), rules, rule);
+                best.improve(Some(0), self.state(rule, caller, now), rules, rule);
             }
         }
         best.answer(self.flaw, "segment_denied")
+    }
+
+    fn state(&self, rule: &Rule, device: &Device, now: u64) -> State {
+        match self.closed(rule, device, now) {
+            Some(why) => State::Closed(why),
+            None if self.is_open(rule, now) => State::Open,
+            None => State::Later,
+        }
     }
 
     fn joins(&self, between: &Between, caller: &Device, called: &Device) -> bool {
@@ -456,5 +485,6 @@ fn permission(rules: &PolicyRules, rule: &Rule) -> Permission {
     Permission {
         rule: format!("{}/{}", rules.name, rule.name),
         idle_seconds: rule.idle.map(|idle| idle.as_secs()),
+        timed: false,
     }
 }

@@ -44,7 +44,7 @@ impl Oracle<'_> {
     ) -> bool {
         let of_policy = match reason {
             "no_rule" | "unsolicited" | "segment_denied" | "icmp_error_unrelated" => true,
-            "condition_posture" | "condition_place" => true,
+            "condition_posture" | "condition_place" | "condition_time" => true,
             _ if is_limit(reason) => true,
             "never" => self.has(Flaw::ObservesNever),
             _ => false,

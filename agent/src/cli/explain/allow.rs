@@ -34,10 +34,11 @@ pub(super) fn advice(
     network: Option<&Network>,
     ends: [Option<&Device>; 2],
 ) -> Option<String> {
-    if let Some(near) = answer.nearest().filter(|near| near.is_closed()) {
+    if let Some(near) = answer.nearest().filter(|near| near.is_closed() && !near.unmet.is_empty()) {
         return Some(closed(near, ends));
     }
     match (answer.verdict.refusal(), ends) {
+        (Some(DropReason::ConditionTime), _) => Some(time(basis, answer)),
         (Some(DropReason::FlowTableFull), _) => {
             Some("raise spec.tables.flows in agent.yaml, or find out who opens so many flows".to_owned())
         }
@@ -54,6 +55,21 @@ pub(super) fn advice(
             Some(outside(basis, answer, device, "an inbound rule") + &behind(answer, device))
         }
         (_, [None, None]) => None,
+    }
+}
+
+/// A rule that is closed by nothing but the time.
+fn time(basis: &Basis, answer: &Answer) -> String {
+    let Some(near) = answer.nearest() else { return String::new() };
+    let rule = format!("{}/{} ({})", near.policy, near.rule, near.at);
+    match (basis.wall(), near.time) {
+        (None, _) => {
+            format!("the agent does not believe the clock, so {rule} is closed: see `bulkhead status`")
+        }
+        (Some(_), true) => {
+            format!("the clock was set back, and {rule} had closed already: see `bulkhead status`")
+        }
+        (Some(_), false) => format!("{rule} allows it at other times; --at TIME asks about another moment"),
     }
 }
 

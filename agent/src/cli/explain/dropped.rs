@@ -140,6 +140,7 @@ fn can_change(reason: DropReason) -> bool {
             | Reason::SegmentDenied
             | Reason::Unsolicited
             | Reason::FlowTableFull
+            | Reason::ConditionTime
             | Reason::TransitDenied
     )
 }

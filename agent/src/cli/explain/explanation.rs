@@ -79,6 +79,11 @@ struct Weighed {
     /// Its conditions that are false, and what was found instead.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unmet: Vec<String>,
+    /// When it is open, if that depends on time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hours: Option<String>,
+    /// True if it is open at the moment that was asked about.
+    time: bool,
     written: String,
     nearest: bool,
 }
@@ -194,7 +199,11 @@ impl Weighed {
             (true, false) => write!(f, " · when no ({})", self.unmet.join("; "))?,
             (false, _) => {}
         }
-        match (self.nearest, self.address && self.port && self.unmet.is_empty()) {
+        if let Some(hours) = &self.hours {
+            write!(f, " · time {} ({hours})", yes(self.time))?;
+        }
+        let fits = self.address && self.port && self.unmet.is_empty() && self.time;
+        match (self.nearest, fits) {
             (true, true) => write!(f, "  ← would allow it, {}", self.written),
             (true, false) => write!(f, "  ← nearest, {}", self.written),
             (false, _) => Ok(()),
@@ -216,7 +225,8 @@ fn ends<'a>(basis: &'a Basis, answer: &Answer) -> [Option<&'a Device>; 2] {
 /// True if it was rules and `never` that decided, or could have.
 fn is_ruled(verdict: Verdict) -> bool {
     use DropReason::{
-        ConditionPlace, ConditionPosture, FlowTableFull, Never, NoRule, SegmentDenied, Unsolicited,
+        ConditionPlace, ConditionPosture, ConditionTime, FlowTableFull, Never, NoRule, SegmentDenied,
+        Unsolicited,
     };
     match verdict {
         Verdict::Pass(pass) => matches!(pass, Pass::Opened | Pass::Established),
@@ -230,6 +240,7 @@ fn is_ruled(verdict: Verdict) -> bool {
                     | FlowTableFull
                     | ConditionPosture
                     | ConditionPlace
+                    | ConditionTime
             )
         }
     }
@@ -280,6 +291,8 @@ fn weighed(basis: &Basis, answer: &Answer, network: Option<&Network>) -> Vec<Wei
             opens: words::opens(rule, network),
             conditional: !rule.conditions.is_empty(),
             unmet: considered.unmet.iter().map(ToString::to_string).collect(),
+            hours: words::hours(&rule.time, basis.wall()),
+            time: considered.time,
             written: considered.at.to_string(),
             nearest: nearest == Some(considered),
         })

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
+use jiff::Timestamp;
 
 use super::basis::Basis;
 use super::settings::Settings;
@@ -34,7 +35,7 @@ use explanation::Explanation;
 )]
 pub(super) struct Args {
     /// The id of a drop, like d7kq2, from `bulkhead drops`.
-    #[arg(required_unless_present = "from", conflicts_with_all = ["from", "to", "port", "file"])]
+    #[arg(required_unless_present = "from", conflicts_with_all = ["from", "to", "port", "at", "file"])]
     id: Option<EventId>,
     /// Who calls.
     #[arg(long, value_name = "WHO", requires = "to", requires = "port")]
@@ -48,6 +49,9 @@ pub(super) struct Args {
     /// What to assume of the device, as firmware=2.5 or plmn=24201; of the one that calls, if both are devices.
     #[arg(long, num_args = 1.., value_name = "KEY=VALUE", requires = "from", value_parser = AttributeKey::assigned)]
     given: Vec<(AttributeKey, String)>,
+    /// The moment that is asked about, like 2026-12-01T10:00:00+01:00; now, if nobody says.
+    #[arg(long, value_name = "TIME", requires = "from")]
+    at: Option<Timestamp>,
     /// Explain by these files or folders, and not by what is in force; needs no agent.
     #[arg(short, long, num_args = 1.., value_name = "PATH")]
     file: Vec<PathBuf>,
@@ -70,6 +74,9 @@ pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Res
             Err(problems) => return Ok(check::refusal(&problems)),
         },
     };
+    if let Some(moment) = args.at {
+        basis.set_moment(moment)?;
+    }
     if !args.given.is_empty() {
         let subject = question::subject(&basis, from, to).map_err(|why| anyhow!(why))?;
         let given = args.given.iter().map(|(key, value)| (key.clone(), Attribute::given(value.clone())));

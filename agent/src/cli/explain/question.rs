@@ -7,7 +7,6 @@ use bulkhead_common::verdict::Direction;
 
 use crate::cli::basis::Basis;
 use crate::cli::words::list;
-use crate::datapath::Datapath;
 use crate::policy::{
     Answer, Bench, Device, End, Name, Network, Port, Question, Role, considered_rules, first_packet, host_in,
 };
@@ -42,7 +41,7 @@ pub(super) fn ask(basis: &Basis, from: &str, to: &str, port: Port) -> Result<Ans
         _ => return stranger(basis, &from, &to, port),
     };
     Bench::new(&basis.policy, &basis.agent, &basis.host, &basis.compiled)
-        .at(Datapath::boot_ns())
+        .at(basis.moment.boot, basis.wall())
         .ask(&question)
 }
 
@@ -58,7 +57,7 @@ pub(super) fn subject(basis: &Basis, from: &str, to: &str) -> Result<Name, Strin
 /// Asks the engine about one packet that enters by an interface.
 pub(super) fn judge(basis: &Basis, packet: Packet, ifindex: u32) -> Answer {
     let image = Image::new(&basis.compiled.tables);
-    image.set_now(0, Datapath::boot_ns());
+    image.set_now(0, basis.moment.boot);
     let (verdict, case) = image.judge_packet(packet, ifindex);
     let (device, peer) = (basis.device(case.evidence.device), basis.device(case.evidence.peer));
     let ends = match case.evidence.direction {
@@ -66,7 +65,8 @@ pub(super) fn judge(basis: &Basis, packet: Packet, ifindex: u32) -> Answer {
         Direction::Downlink => [None, device],
         Direction::Transit => [None, None],
     };
-    let considered = considered_rules(&basis.policy, (&basis.agent, &basis.host), &packet, ends);
+    let considered =
+        considered_rules(&basis.policy, (&basis.agent, &basis.host), &packet, ends, basis.wall());
     Answer { verdict, case, considered }
 }
 

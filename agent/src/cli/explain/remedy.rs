@@ -155,7 +155,8 @@ pub(super) fn remedy<'a>(basis: &'a Basis, reason: DropReason, scene: &Scene<'a>
         | Reason::Never
         | Reason::SegmentDenied
         | Reason::Unsolicited
-        | Reason::FlowTableFull => {
+        | Reason::FlowTableFull
+        | Reason::ConditionTime => {
             "it could not be judged again: ask with --from, --to and --port".to_owned()
         }
     }

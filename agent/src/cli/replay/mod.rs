@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 
 use super::basis::Basis;
 use super::settings::Settings;
@@ -49,7 +50,7 @@ pub(super) struct Args {
 
 pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {
     ensure!(!args.shares_standard_input(), "standard input is either the policy or the capture");
-    let basis = match Basis::written(&args.file, settings) {
+    let mut basis = match Basis::written(&args.file, settings) {
         Ok(basis) => basis,
         Err(problems) => return Ok(check::refusal(&problems)),
     };
@@ -58,6 +59,10 @@ pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Res
     let Some(capture) = &mut capture else {
         return finish(&args.printer(), &Summary { complete: true, ..Summary::default() }, out);
     };
+    // Rules hold or not by the capture's time, two weeks on from its first packet.
+    if let Some(first) = capture.packet().time {
+        basis.set_moment(Timestamp::from_nanosecond(first.into()).unwrap_or(Timestamp::MAX))?;
+    }
     let judge = load(&basis)?;
     let replay = Replay::new(interfaces, judge, teller(&basis));
     let mut run = Run { replay, printer: args.printer(), summary: Summary::default(), is_live };

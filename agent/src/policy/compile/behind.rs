@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_common::abi::Addr;
 
+use super::calendar::Calendar;
 use super::ports::Opening;
 use super::remotes::{Claim, resolve};
 use crate::policy::address::AddressRange;
@@ -17,6 +18,7 @@ pub(super) fn pieces(
     local: &[(AddressRange, usize)],
     callers: &[Claim],
     openings: &[Opening<'_>],
+    calendar: &Calendar<'_>,
 ) -> Vec<Behind> {
     let mut edges: BTreeMap<u128, Vec<(bool, usize)>> = BTreeMap::new();
     for (range, opening) in local {
@@ -31,7 +33,7 @@ pub(super) fn pieces(
         if !covering.is_empty() {
             let callers: Vec<Claim> =
                 callers.iter().filter(|claim| covering.contains(&claim.opening)).copied().collect();
-            push(&mut pieces, from, edge, resolve(&callers, openings));
+            push(&mut pieces, from, edge, resolve(&callers, openings, calendar));
         }
         changes.into_iter().for_each(|change| count(&mut active, change));
         from = edge;
@@ -61,13 +63,19 @@ fn push(pieces: &mut Vec<Behind>, from: u128, edge: u128, callers: Vec<crate::ta
 mod tests {
     use super::*;
     use crate::policy::compile::profiles::State;
+    use crate::policy::timeline::Timeline;
     use bulkhead_common::abi::RuleId;
 
     #[test]
     fn each_piece_has_the_rules_that_cover_it() {
         let ports = ["tcp/22".parse().unwrap()];
-        let openings =
-            [1, 2].map(|rule| Opening { rule: RuleId(rule), ports: &ports, idle: 0, state: State::Open });
+        let openings = [1, 2].map(|rule| Opening {
+            rule: RuleId(rule),
+            ports: &ports,
+            idle: 0,
+            state: State::Open,
+            hours: None,
+        });
         let range = |first, last| AddressRange { first, last };
         let claim = |opening| Claim {
             range: range(100 + 100 * opening as u128, 199 + 100 * opening as u128),
@@ -75,7 +83,7 @@ mod tests {
             opening,
         };
         let local = [(range(10, 19), 0), (range(15, 15), 1), (range(20, 29), 0), (range(12, 13), 0)];
-        let found = pieces(&local, &[claim(0), claim(1)], &openings);
+        let found = pieces(&local, &[claim(0), claim(1)], &openings, &Calendar::new(&Timeline::Unknown));
         let found: Vec<_> =
             found.iter().map(|p| (p.first.to_bits(), p.last.to_bits(), p.callers.len())).collect();
         assert_eq!(found, [(10, 14, 1), (15, 15, 2), (16, 29, 1)], "{found:?}");

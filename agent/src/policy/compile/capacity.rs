@@ -27,6 +27,7 @@ pub(super) fn check(tables: &Tables, limits: &Capacities, problems: &mut Diagnos
         ("rule sets", rules.len(), numbered(map::RULE_SET_CAPACITY)),
         ("remote ranges", rules.iter().map(|r| r.range_rows()).sum(), limits.ranges as usize),
         ("pairs of profiles", rules.iter().map(|r| r.peers.len()).sum(), map::PEER_CAPACITY as usize),
+        ("windows of time", rules.iter().map(|r| r.windows.len()).sum(), map::WINDOW_CAPACITY as usize),
         ("port ranges", ports(&rules), limits.ports as usize),
     ] {
         refuse_more(what, count, limit, problems);

@@ -8,9 +8,11 @@
 //! outside    rules about the world, overlaps resolved      ↘
 //! behind     rules about what lies behind devices          →
 //! peers      device to device, by profile                  → rule sets, each content once
+//! calendar   when they are open, in boot time              ↗
 //! ```
 
 mod behind;
+mod calendar;
 mod capacity;
 mod catalogue;
 mod confine;
@@ -51,7 +53,9 @@ use super::condition::Knowledge;
 use super::diagnostic::Diagnostics;
 use super::model::{Binding, Mode, Policy};
 use super::ports::Port;
+use super::timeline::Timeline;
 use crate::tables::{Host, Owner, Rules, Tables};
+use calendar::Calendar;
 use ground::Ground;
 use outside::Outside;
 use peers::Peers;
@@ -71,17 +75,31 @@ pub struct Compiled {
     pub notes: Diagnostics,
 }
 
-/// Compiles a policy for a host.
-///
-/// `ids` is the book of numbers from earlier compilations; it changes only on success.
+/// Compiles a policy for a host whose clock is not known: rules that depend on time are closed.
 ///
 /// # Errors
-/// What cannot be enforced on this host, or does not fit, all at once.
+/// As [`compile_at`].
 pub fn compile(
     policy: &Policy,
     agent: &AgentConfig,
     host: &Host,
     ids: &mut Ids,
+) -> Result<Compiled, Diagnostics> {
+    compile_at(policy, agent, host, ids, &Timeline::Unknown)
+}
+
+/// Compiles a policy for a host and for its clock.
+///
+/// `ids` is the book of numbers from earlier compilations; it changes only on success.
+///
+/// # Errors
+/// What cannot be enforced on this host, or does not fit, all at once.
+pub fn compile_at(
+    policy: &Policy,
+    agent: &AgentConfig,
+    host: &Host,
+    ids: &mut Ids,
+    timeline: &Timeline,
 ) -> Result<Compiled, Diagnostics> {
     let mut problems = Diagnostics::default();
     let mut book = ids.clone();
@@ -95,7 +113,9 @@ pub fn compile(
     let subinterfaces = places::compile(&ground, agent, host, |name| catalogue.network(name), &mut problems);
     let roles = Roles::of(policy);
     let grouped = Grouped::of(policy, &roles, &mut book, &mut problems);
-    let profiles = rules(policy, &ground, &catalogue, &grouped.profiles, &mut problems);
+    let calendar = Calendar::new(timeline);
+    let sources = Sources { policy, ground: &ground, catalogue: &catalogue, calendar: &calendar };
+    let profiles = rules(&sources, &grouped.profiles, &mut problems);
     let mut tables = Tables {
         subinterfaces,
         networks: ground.networks(|name| catalogue.network(name)),
@@ -157,15 +177,22 @@ impl<'a> Profiles<'a, '_> {
     }
 }
 
-fn rules<'a>(
+/// What rule sets are made of.
+struct Sources<'a> {
     policy: &'a Policy,
     ground: &'a Ground<'a>,
     catalogue: &'a Catalogue,
+    calendar: &'a Calendar<'a>,
+}
+
+fn rules<'a>(
+    sources: &Sources<'a>,
     profiles: &'a BTreeMap<ProfileId, Signature<'a>>,
     problems: &mut Diagnostics,
 ) -> BTreeMap<ProfileId, Arc<Rules>> {
-    let mut outside = Outside::new(policy, ground, catalogue);
-    let mut peers = Peers::of(policy, catalogue, profiles);
+    let Sources { policy, ground, catalogue, calendar } = *sources;
+    let mut outside = Outside::new(policy, ground, catalogue, calendar);
+    let mut peers = Peers::of(policy, catalogue, calendar, profiles);
     peers.refuse_too_many(profiles.values(), problems);
     if problems.has_errors() {
         return BTreeMap::new();
@@ -174,7 +201,7 @@ fn rules<'a>(
     let mut compiled = BTreeMap::new();
     for (profile, signature) in profiles {
         let reach = outside.reach(signature);
-        let rules = Rules {
+        let mut rules = Rules {
             outbound: reach.outbound.clone(),
             inbound: reach.inbound.clone(),
             behind: reach.behind.clone(),
@@ -182,7 +209,9 @@ fn rules<'a>(
             never: never(policy, signature),
             repair: outside.repair(signature.network, signature.segment),
             limits: limits::of(policy, signature),
+            windows: Vec::new(),
         };
+        calendar.place(&mut rules);
         let rules = match stored.get(&rules) {
             Some(same) => Arc::clone(same),
             None => {

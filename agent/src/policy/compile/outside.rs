@@ -7,6 +7,7 @@ use bulkhead_common::abi::RuleId;
 use ipnet::IpNet;
 
 use super::behind;
+use super::calendar::Calendar;
 use super::catalogue::Catalogue;
 use super::ground::{Ground, meant};
 use super::ports::Opening;
@@ -31,6 +32,7 @@ pub(super) struct Outside<'a> {
     ground: &'a Ground<'a>,
     catalogue: &'a Catalogue,
     reaches: BTreeMap<Whose<'a>, Rc<Reach>>,
+    calendar: &'a Calendar<'a>,
     destinations: BTreeMap<(&'a Name, &'a Name), Rc<Vec<Piece>>>,
 }
 
@@ -41,8 +43,13 @@ type Whose<'a> = (&'a Name, Vec<&'a Name>, Vec<Closed<'a>>);
 type Piece = (AddressRange, u8);
 
 impl<'a> Outside<'a> {
-    pub(super) fn new(policy: &'a Policy, ground: &'a Ground<'a>, catalogue: &'a Catalogue) -> Self {
-        Self { policy, ground, catalogue, reaches: BTreeMap::new(), destinations: BTreeMap::new() }
+    pub(super) fn new(
+        policy: &'a Policy,
+        ground: &'a Ground<'a>,
+        catalogue: &'a Catalogue,
+        calendar: &'a Calendar<'a>,
+    ) -> Self {
+        Self { policy, ground, catalogue, calendar, reaches: BTreeMap::new(), destinations: BTreeMap::new() }
     }
 
     /// What the devices of a signature may call and be called by.
@@ -72,9 +79,9 @@ impl<'a> Outside<'a> {
             }
         }
         let reach = Rc::new(Reach {
-            outbound: resolve(&out.claims, &out.openings),
-            inbound: resolve(&inward.claims, &inward.openings),
-            behind: behind::pieces(&behind.local, &behind.claims, &behind.openings),
+            outbound: resolve(&out.claims, &out.openings, self.calendar),
+            inbound: resolve(&inward.claims, &inward.openings, self.calendar),
+            behind: behind::pieces(&behind.local, &behind.claims, &behind.openings, self.calendar),
         });
         self.reaches.insert(key, Rc::clone(&reach));
         reach
@@ -92,7 +99,7 @@ impl<'a> Outside<'a> {
             let number = (self.catalogue.repair(&segment.name), State::Open);
             self.claim(&mut claims, network, number, rule, remotes);
         }
-        resolve(&claims.claims, &claims.openings)
+        resolve(&claims.claims, &claims.openings, self.calendar)
     }
 
     fn claim(
@@ -104,7 +111,9 @@ impl<'a> Outside<'a> {
         remotes: &'a Remotes,
     ) {
         let idle = rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX));
-        let opening = to.open(Opening { rule: number, ports: &rule.ports, idle, state });
+        let hours = self.calendar.hours(number, &rule.time);
+        let opening =
+            to.open(Opening { rule: number, ports: &rule.ports, idle, state, hours: hours.clone() });
         for prefix in &rule.behind {
             to.local.extend(meant(prefix.value).ranges().iter().map(|range| (*range, opening)));
         }
@@ -119,7 +128,8 @@ impl<'a> Outside<'a> {
         let services = self.policy.networks.get(network).map(|network| &network.services);
         for service in &remotes.services {
             let Some(service) = services.and_then(|services| services.get(&service.value)) else { continue };
-            let opening = to.open(Opening { rule: number, ports: &service.ports, idle, state });
+            let opening =
+                to.open(Opening { rule: number, ports: &service.ports, idle, state, hours: hours.clone() });
             for address in &service.addresses {
                 let prefix = IpNet::from(address.value);
                 to.add(opening, &pieces(self.ground.open_inside(prefix, network).ranges(), prefix));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bulkhead_common::abi::map::PEER_CAPACITY;
 use bulkhead_common::abi::{PortRange, ProfileId};
 
+use super::calendar::Calendar;
 use super::catalogue::Catalogue;
 use super::ground::meant;
 use super::ports::{Family, Opening, list};
@@ -19,6 +20,7 @@ use crate::tables::{Callable, Remote};
 pub(super) struct Peers<'a> {
     policy: &'a Policy,
     catalogue: &'a Catalogue,
+    calendar: &'a Calendar<'a>,
     responders: BTreeMap<(&'a Name, &'a Name, &'a [&'a str]), Vec<ProfileId>>,
     open: BTreeMap<(Vec<&'a Name>, Vec<Closed<'a>>), Open>,
 }
@@ -30,6 +32,7 @@ impl<'a> Peers<'a> {
     pub(super) fn of(
         policy: &'a Policy,
         catalogue: &'a Catalogue,
+        calendar: &'a Calendar<'a>,
         profiles: &'a BTreeMap<ProfileId, Signature<'a>>,
     ) -> Self {
         let mut responders: BTreeMap<_, Vec<ProfileId>> = BTreeMap::new();
@@ -38,7 +41,7 @@ impl<'a> Peers<'a> {
                 responders.entry(key(signature, role)).or_default().push(*profile);
             }
         }
-        Self { policy, catalogue, responders, open: BTreeMap::new() }
+        Self { policy, catalogue, calendar, responders, open: BTreeMap::new() }
     }
 
     /// Refuses a policy set whose pairs would not fit, before they are written out.
@@ -89,15 +92,20 @@ impl<'a> Peers<'a> {
         let rules = policies.iter().filter_map(|name| self.policy.policies.get(*name));
         let rules = rules.flat_map(|rules| rules.rules.iter().map(|rule| (&rules.name, rule)));
         let (behind, own): (Vec<_>, Vec<_>) = rules.partition(|(_, rule)| !rule.behind.is_empty());
-        let opening = |(policy, rule): &(&Name, &'a Rule)| Opening {
-            rule: self.catalogue.rule(policy, &rule.name),
-            ports: &rule.ports,
-            idle: rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)),
-            state: signature.state(policy, rule),
+        let opening = |(policy, rule): &(&Name, &'a Rule)| {
+            let number = self.catalogue.rule(policy, &rule.name);
+            Opening {
+                rule: number,
+                ports: &rule.ports,
+                idle: rule.idle.map_or(0, |idle| u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)),
+                state: signature.state(policy, rule),
+                hours: self.calendar.hours(number, &rule.time),
+            }
         };
         let ports: Vec<Opening<'_>> = own.iter().map(opening).collect();
         let openings: Vec<Opening<'_>> = behind.iter().map(opening).collect();
-        let made = (list(&ports, Family::Both), resolve(&local(&behind), &openings));
+        let calendar = self.calendar;
+        let made = (list(&ports, Family::Both, calendar), resolve(&local(&behind), &openings, calendar));
         self.open.insert(whose, made.clone());
         made
     }

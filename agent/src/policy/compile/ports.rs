@@ -1,11 +1,14 @@
 //! Port lists: what several rules open, as sorted and disjoint entries that each name one rule.
 
-use bulkhead_common::abi::{PortRange, RuleId};
+use bulkhead_common::abi::value::PORT_OPEN;
+use bulkhead_common::abi::{PortRange, RuleId, Span};
 use bulkhead_common::wire::icmp::{ECHO_REQUEST_V4, ECHO_REQUEST_V6};
 use bulkhead_common::wire::ip_proto;
 
+use super::calendar::{Calendar, Hours};
 use super::profiles::State;
 use crate::policy::ports::{Port, Portless, Protocol, TUNNEL_PORTS};
+use crate::policy::timeline::Timeline;
 
 /// One rule's ports, as far as one kind of remote is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(super) struct Opening<'a> {
     pub(super) idle: u32,
     /// Whether the rule is there; what no other rule opens is refused for what closes it.
     pub(super) state: State,
+    /// When it is open.
+    pub(super) hours: Hours,
 }
 
 /// Which addresses the remotes have; echo has another protocol number in each family.
@@ -26,35 +31,80 @@ pub(super) enum Family {
     Both,
 }
 
-/// What openings allow together; a port that several open is the first one's, and one that is closed is so only where
-/// none opens it.
+/// What openings allow together; a port that several open is the first one's that is open at the time, and one that is
+/// closed is so only where none opens it.
 pub(super) fn list<'a>(
     openings: impl IntoIterator<Item = &'a Opening<'a>>,
     family: Family,
+    calendar: &Calendar<'_>,
 ) -> Vec<PortRange> {
-    listed(openings, |port| opened(port, family))
+    listed(openings, |port| opened(port, family), calendar)
 }
 
 /// What `never` lists forbid together: tunnels too, where they are not named.
 pub(super) fn forbidden(ports: &[Port]) -> Vec<PortRange> {
-    listed([&Opening { rule: RuleId::NONE, ports, idle: 0, state: State::Open }], |port| {
-        entries(port, Family::Both)
-    })
+    let opening = Opening { rule: RuleId::NONE, ports, idle: 0, state: State::Open, hours: None };
+    listed([&opening], |port| entries(port, Family::Both), &Calendar::new(&Timeline::Unknown))
 }
 
 fn listed<'a>(
     openings: impl IntoIterator<Item = &'a Opening<'a>>,
     runs: impl Fn(Port) -> Vec<Run>,
+    calendar: &Calendar<'_>,
 ) -> Vec<PortRange> {
-    let mut list: Vec<PortRange> = Vec::new();
+    let mut shares: Vec<Share<'a>> = Vec::new();
     let mut openings: Vec<&Opening<'_>> = openings.into_iter().collect();
     openings.sort_by_key(|opening| opening.state.is_closed());
     for opening in openings {
         for wanted in opening.ports.iter().flat_map(|port| runs(*port)) {
-            claim(&mut list, wanted, opening);
+            claim(&mut shares, wanted, opening);
         }
     }
-    merge(list)
+    merge(shares.iter().map(|share| share.entry(calendar)).collect())
+}
+
+/// Ports that the same openings open.
+#[derive(Clone)]
+struct Share<'a> {
+    protocol: u8,
+    first: u16,
+    last: u16,
+    /// In their order; behind one that is always open nobody comes.
+    by: Vec<&'a Opening<'a>>,
+}
+
+impl<'a> Share<'a> {
+    /// The part of it in a run of ports.
+    fn within(&self, first: u16, last: u16) -> Option<Self> {
+        let (first, last) = (self.first.max(first), self.last.min(last));
+        (first <= last).then(|| Self { first, last, by: self.by.clone(), ..*self })
+    }
+
+    fn and(mut self, opening: &'a Opening<'a>) -> Self {
+        let is_taken = self.by.iter().any(|other| other.hours.is_none() || other.rule == opening.rule);
+        if !is_taken && !opening.state.is_closed() {
+            self.by.push(opening);
+        }
+        self
+    }
+
+    fn entry(&self, calendar: &Calendar<'_>) -> PortRange {
+        let (rule, idle) = self.by.first().map_or((RuleId::NONE, 0), |first| (first.rule, first.idle));
+        let state = self.by.first().map_or(State::Open, |first| first.state);
+        let windows = if state.is_closed() { Span::EMPTY } else { calendar.run(&self.by) };
+        // Every packet of a flow that a window lets in is judged anyway.
+        let closed = if windows.len == 0 { state.number() } else { PORT_OPEN };
+        PortRange {
+            protocol: self.protocol,
+            closed,
+            _pad: [0; 2],
+            first: self.first,
+            last: self.last,
+            rule,
+            idle: if windows.len == 0 { idle } else { 0 },
+            windows,
+        }
+    }
 }
 
 /// A run of one protocol.
@@ -108,49 +158,35 @@ fn entries(port: Port, family: Family) -> Vec<Run> {
     }
 }
 
-/// Adds the parts of a run that nobody has yet; keeps the list sorted and disjoint.
-fn claim(list: &mut Vec<PortRange>, (protocol, first, last): Run, opening: &Opening<'_>) {
-    let entry = |first, last| PortRange {
-        protocol,
-        closed: opening.state.number(),
-        _pad: [0; 2],
-        first,
-        last,
-        rule: opening.rule,
-        idle: opening.idle,
-    };
-    let mut next = u32::from(first);
-    let mut added = Vec::new();
-    for taken in
-        list.iter().filter(|taken| taken.protocol == protocol && taken.last >= first && taken.first <= last)
-    {
-        let from = u32::from(taken.first);
-        if from > next
-            && let (Ok(start), Ok(end)) = (u16::try_from(next), u16::try_from(from - 1))
-        {
-            added.push(entry(start, end));
+/// Adds a run: where others have it already, behind them. Keeps the list sorted and disjoint.
+fn claim<'a>(list: &mut Vec<Share<'a>>, (protocol, first, last): Run, opening: &'a Opening<'a>) {
+    let touched =
+        |share: &Share<'_>| share.protocol == protocol && share.last >= first && share.first <= last;
+    let (met, mut kept): (Vec<Share<'a>>, Vec<Share<'a>>) = list.drain(..).partition(touched);
+    let mut next = Some(first);
+    for share in met {
+        if let Some(from) = next.filter(|from| *from < share.first) {
+            kept.push(Share { protocol, first: from, last: share.first - 1, by: vec![opening] });
         }
-        next = next.max(u32::from(taken.last) + 1);
+        kept.extend(first.checked_sub(1).and_then(|before| share.within(0, before)));
+        kept.extend(share.within(first, last).map(|both| both.and(opening)));
+        kept.extend(last.checked_add(1).and_then(|behind| share.within(behind, u16::MAX)));
+        next = share.last.checked_add(1);
     }
-    if let Ok(start) = u16::try_from(next)
-        && start <= last
-    {
-        added.push(entry(start, last));
+    if let Some(from) = next.filter(|from| *from <= last) {
+        kept.push(Share { protocol, first: from, last, by: vec![opening] });
     }
-    list.extend(added);
-    list.sort_by_key(|entry| (entry.protocol, entry.first));
+    kept.sort_by_key(|share| (share.protocol, share.first));
+    *list = kept;
 }
 
 /// Joins neighbours of one rule.
 fn merge(list: Vec<PortRange>) -> Vec<PortRange> {
+    let same = |entry: &PortRange| (entry.protocol, entry.rule, entry.idle, entry.closed, entry.windows);
     let mut merged: Vec<PortRange> = Vec::with_capacity(list.len());
     for entry in list {
         match merged.last_mut() {
-            Some(last)
-                if (last.protocol, last.rule, last.idle, last.closed)
-                    == (entry.protocol, entry.rule, entry.idle, entry.closed)
-                    && last.last.checked_add(1) == Some(entry.first) =>
-            {
+            Some(last) if same(last) == same(&entry) && last.last.checked_add(1) == Some(entry.first) => {
                 last.last = entry.last;
             }
             _ => merged.push(entry),
@@ -174,9 +210,18 @@ mod tests {
         let openings: Vec<Opening<'_>> = ports
             .iter()
             .zip(openings)
-            .map(|(ports, (_, rule))| Opening { rule: RuleId(*rule), ports, idle: 0, state: State::Open })
+            .map(|(ports, (_, rule))| Opening {
+                rule: RuleId(*rule),
+                ports,
+                idle: 0,
+                state: State::Open,
+                hours: None,
+            })
             .collect();
-        list(&openings, family).into_iter().map(|p| (p.protocol, p.first, p.last, p.rule.0)).collect()
+        list(&openings, family, &Calendar::new(&Timeline::Unknown))
+            .into_iter()
+            .map(|p| (p.protocol, p.first, p.last, p.rule.0))
+            .collect()
     }
 
     #[test]
@@ -193,9 +238,9 @@ mod tests {
         let states = [State::Closed(About::Place), State::Open, State::Closed(About::Posture)];
         let openings: Vec<Opening<'_>> = (1..)
             .zip(ports.iter().zip(states))
-            .map(|(rule, (ports, state))| Opening { rule: RuleId(rule), ports, idle: 0, state })
+            .map(|(rule, (ports, state))| Opening { rule: RuleId(rule), ports, idle: 0, state, hours: None })
             .collect();
-        let listed = list(&openings, Family::V4);
+        let listed = list(&openings, Family::V4, &Calendar::new(&Timeline::Unknown));
         let listed: Vec<_> = listed.iter().map(|p| (p.first, p.last, p.rule.0, p.closed)).collect();
         assert_eq!(
             listed,
@@ -252,5 +297,25 @@ mod tests {
     #[test]
     fn neighbours_of_one_rule_are_joined() {
         assert_eq!(lists(&[("tcp/1-5 tcp/6-9 tcp/3-7", 1)], Family::V4), [(6, 1, 9, 1)]);
+    }
+
+    #[test]
+    fn behind_a_rule_that_is_not_always_open_others_come() {
+        let all: Vec<Port> = ["tcp/1-9".parse().unwrap()].to_vec();
+        let some: Vec<Port> = ["tcp/5".parse().unwrap()].to_vec();
+        let timed = |rule, ports| Opening {
+            rule: RuleId(rule),
+            ports,
+            idle: 0,
+            state: State::Open,
+            hours: Some([(5, 9)].into()),
+        };
+        let always = Opening { rule: RuleId(3), ports: &all, idle: 7, state: State::Open, hours: None };
+        let openings = [timed(1, &some), timed(2, &some), always];
+        let found = list(&openings, Family::V4, &Calendar::new(&Timeline::Unknown));
+        let found: Vec<_> =
+            found.iter().map(|p| (p.first, p.last, p.rule.0, p.idle, p.windows.len)).collect();
+        // Before, during and after: the untimed rule, the first, the untimed one again.
+        assert_eq!(found, [(1, 4, 3, 7, 0), (5, 5, 1, 0, 3), (6, 9, 3, 7, 0)]);
     }
 }

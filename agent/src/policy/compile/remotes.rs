@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_common::abi::{Addr, PortRange};
 
+use super::calendar::Calendar;
 use super::ports::{Family, Opening, list};
 use crate::policy::address::{AddressRange, IPV4};
 use crate::tables::Remote;
@@ -25,8 +26,9 @@ pub(super) struct Claim {
 }
 
 /// Resolves overlapping claims.
-pub(super) fn resolve(claims: &[Claim], openings: &[Opening<'_>]) -> Vec<Remote> {
-    let mut sweep = Sweep { openings, active: BTreeSet::new(), lists: BTreeMap::new(), remotes: Vec::new() };
+pub(super) fn resolve(claims: &[Claim], openings: &[Opening<'_>], calendar: &Calendar<'_>) -> Vec<Remote> {
+    let mut sweep =
+        Sweep { openings, calendar, active: BTreeSet::new(), lists: BTreeMap::new(), remotes: Vec::new() };
     let mut edges: BTreeMap<u128, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
     for (index, claim) in claims.iter().enumerate() {
         edges.entry(claim.range.first).or_default().0.push(index);
@@ -56,6 +58,7 @@ fn rank(claim: &Claim, index: usize) -> Rank {
 
 struct Sweep<'a> {
     openings: &'a [Opening<'a>],
+    calendar: &'a Calendar<'a>,
     active: BTreeSet<Rank>,
     lists: BTreeMap<(Vec<usize>, Family), Vec<PortRange>>,
     remotes: Vec<Remote>,
@@ -86,10 +89,12 @@ impl Sweep<'_> {
                 order.push(*opening);
             }
         }
-        let openings = self.openings;
+        let (openings, calendar) = (self.openings, self.calendar);
         let made = self.lists.entry((order, family));
-        made.or_insert_with_key(|(order, family)| list(order.iter().map(|index| &openings[*index]), *family))
-            .clone()
+        made.or_insert_with_key(|(order, family)| {
+            list(order.iter().map(|index| &openings[*index]), *family, calendar)
+        })
+        .clone()
     }
 }
 

@@ -51,6 +51,10 @@ pub(super) fn read(reader: &mut Reader<'_>, spec: &Node) -> Option<AgentConfig> 
         let choices = [("pass", LocalOutput::Pass), ("drop", LocalOutput::Drop)];
         config.local_output = reader.choice(node, "localOutput", &choices).unwrap_or_default();
     }
+    if let Some(node) = fields.optional(reader, "clock") {
+        let choices = [("synchronised", false), ("trusted", true)];
+        config.trusts_clock = reader.choice(node, "clock", &choices).unwrap_or_default();
+    }
     if let Some(node) = fields.optional(reader, "tables") {
         config.tables = capacities(reader, node);
     }

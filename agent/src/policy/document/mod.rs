@@ -11,6 +11,7 @@ mod rule;
 mod rules;
 mod segment;
 mod test;
+mod time;
 mod when;
 
 pub use inventory::Written as InventoryRow;

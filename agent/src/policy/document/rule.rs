@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::when;
+use super::time;
 use crate::policy::condition::Conditions;
 use crate::policy::location::Located;
 use crate::policy::model::{Direction, Remotes, Rule};
@@ -10,6 +10,7 @@ use crate::policy::name::Name;
 use crate::policy::node::Node;
 use crate::policy::ports::Port;
 use crate::policy::reader::{Fields, Reader};
+use crate::policy::schedule::When;
 
 /// Fields of the design that this version cannot enforce.
 const LATER: [&str; 3] = ["limits", "record", "until"];
@@ -24,10 +25,11 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, between: bool) -> Optio
     let ports = ports(reader, &mut fields, direction.as_ref());
     let behind = behind(reader, &mut fields, direction.as_ref());
     let idle = fields.optional(reader, "idle").map(|node| reader.duration(node, "`idle`"));
-    let conditions = fields.optional(reader, "when").map(|node| when::read(reader, node));
+    let time = time::read(reader, &mut fields);
     fields.later(reader, &LATER);
     fields.finish(reader);
     let name: Located<Name> = name?;
+    let (conditions, window) = time?;
     Some(Rule {
         name: name.value,
         at: name.at,
@@ -35,7 +37,8 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, between: bool) -> Optio
         ports: ports?,
         behind: behind?,
         idle: idle.map_or(Some(None), |idle| idle.map(Some))?,
-        conditions: conditions.unwrap_or_else(|| Some(Conditions::default()))?,
+        conditions,
+        time: window,
     })
 }
 
@@ -55,6 +58,7 @@ pub(super) fn repair(reader: &mut Reader<'_>, node: &Node) -> Option<Rule> {
         idle: None,
         behind: Vec::new(),
         conditions: Conditions::default(),
+        time: When::default(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! One in-file test of a policy.
 
+use super::time;
 use crate::policy::attribute::{Attribute, AttributeKey, Attributes};
 use crate::policy::location::Located;
 use crate::policy::model::{Labels, Like, Test, TestDevice, TestRemote};
@@ -23,7 +24,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Test> {
         .and_then(|node| reader.choice(node, "expectation", &[("allow", true), ("deny", false)]));
     let rule = fields.optional(reader, "rule").map(|node| rule(reader, node));
     let given = fields.optional(reader, "given").map(|node| given(reader, node));
-    fields.later(reader, &["at"]);
+    let moment = fields.optional(reader, "at").map(|node| time::moment(reader, node, "`at`"));
     let span = fields.span();
     fields.finish(reader);
     Some(Test {
@@ -35,6 +36,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Test> {
         port: port?,
         given: given.unwrap_or_else(|| Some(Attributes::new()))?,
         allow: allow?,
+        when: moment.map_or(Some(None), |moment| moment.map(Some))?,
         rule: rule.map_or(Some(None), |rule| rule.map(Some))?,
     })
 }

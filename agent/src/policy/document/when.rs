@@ -1,7 +1,8 @@
-//! `when` of a rule: what must be true of the device.
+//! `when` of a rule: what must be true of the device, and at which hours.
 
 use std::time::Duration;
 
+use super::time;
 use crate::policy::attribute::{AttributeKey, LABEL_RULE, is_label_key};
 use crate::policy::condition::{
     Cell, Condition, Conditions, Country, Demand, Imei, Plmn, Rat, Tac, TrackingArea, Version, contradiction,
@@ -10,8 +11,12 @@ use crate::policy::location::Span;
 use crate::policy::node::{Entry, Node};
 use crate::policy::ports::seconds;
 use crate::policy::reader::{Fields, Reader};
+use crate::policy::schedule::Schedule;
 
-pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Conditions> {
+/// What must be true of the device, and the hours at which it must be.
+type When = (Conditions, Option<Schedule>);
+
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<When> {
     let mut fields = reader.fields(node, "`when`")?;
     let max_age = max_age(reader, &mut fields);
     let labels = fields.optional(reader, "labels").map(|node| labels(reader, node));
@@ -21,7 +26,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Conditions> {
         let rats = listed(reader, node, "`rat`", "a radio access", Rat::parse);
         rats.map(|rats| vec![condition(reader, node.span, AttributeKey::Rat, Demand::Rat(rats))])
     });
-    fields.later(reader, &["schedule"]);
+    let schedule = fields.optional(reader, "schedule").map(|node| time::schedule(reader, node));
     let (span, bare) = (fields.span(), fields.len() == usize::from(fields.has("maxAge")));
     fields.finish(reader);
     let parts = [labels, imei, location, rat];
@@ -29,7 +34,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Conditions> {
         return reader.refuse(
             span,
             "`when` demands nothing",
-            "name labels, imei, location or rat, or remove it",
+            "name labels, imei, location, rat or a schedule, or remove it",
         );
     }
     let parts: Option<Vec<Vec<Condition>>> = parts.into_iter().flatten().collect();
@@ -41,7 +46,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Conditions> {
         Some((at, why)) => {
             reader.refuse(at.at.span(), why, "no device would ever meet it: change one of the two")
         }
-        None => Some(Conditions::new(conditions)),
+        None => Some((Conditions::new(conditions), schedule.map_or(Some(None), |read| read.map(Some))?)),
     }
 }
 

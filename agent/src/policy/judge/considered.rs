@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bulkhead_common::parse::{Kind, Packet};
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use crate::policy::address::AddressRange;
 use crate::policy::agent::AgentConfig;
@@ -32,6 +33,8 @@ pub struct Considered {
     pub port: bool,
     /// Its conditions that are false of the device.
     pub unmet: Vec<Unmet>,
+    /// True if the rule holds at the moment that was asked about.
+    pub time: bool,
 }
 
 impl Considered {
@@ -39,24 +42,32 @@ impl Considered {
     pub fn nearest(rules: &[Self]) -> Option<&Self> {
         let near = rules.iter().filter(|rule| rule.address || rule.port);
         // The first of equals: rules come in the order of the policies.
-        near.rev().max_by_key(|rule| (rule.address, rule.port, rule.unmet.is_empty()))
+        near.rev().max_by_key(|rule| (rule.address, rule.port, rule.unmet.is_empty(), rule.time))
     }
 
-    /// True if nothing but a condition speaks against it.
+    /// True if nothing but a condition or the time speaks against it.
     pub fn is_closed(&self) -> bool {
-        self.address && self.port && !self.unmet.is_empty()
+        self.address && self.port && !(self.unmet.is_empty() && self.time)
+    }
+
+    /// What of conditions and time speaks against it.
+    pub fn against(&self) -> String {
+        let unmet = self.unmet.iter().map(ToString::to_string);
+        let time = (!self.time).then(|| "it is open at other times".to_owned());
+        unmet.chain(time).collect::<Vec<_>>().join("; ")
     }
 }
 
 /// Every rule of the policies that are about these ends, in the order of the policies; an end that
-/// is no device is the packet's address.
+/// is no device is the packet's address. Without a moment a rule that depends on time does not hold.
 pub fn considered_rules(
     policy: &Policy,
     (agent, host): (&AgentConfig, &Host),
     packet: &Packet,
     [from, to]: [Option<&Device>; 2],
+    at: Option<Timestamp>,
 ) -> Vec<Considered> {
-    let near = Near { policy, ground: Ground::of(policy, agent, host), port: port(packet) };
+    let near = Near { policy, ground: Ground::of(policy, agent, host), port: port(packet), at };
     match (from, to) {
         (Some(from), Some(to)) => near.between(from, to, packet.destination.to_ip()),
         (Some(from), None) => near.outside(from, packet, false),
@@ -78,9 +89,28 @@ struct Near<'a> {
     policy: &'a Policy,
     ground: Ground<'a>,
     port: Port,
+    at: Option<Timestamp>,
 }
 
 impl Near<'_> {
+    fn considered(
+        &self,
+        rules: &PolicyRules,
+        rule: &Rule,
+        device: &Device,
+        [address, port]: [bool; 2],
+    ) -> Considered {
+        Considered {
+            policy: rules.name.clone(),
+            rule: rule.name.clone(),
+            at: rule.at.clone(),
+            address,
+            port,
+            unmet: rule.conditions.unmet(device),
+            time: rule.time.is_always() || self.at.is_some_and(|at| rule.time.holds(at)),
+        }
+    }
+
     fn opens(&self, ports: &[Port]) -> bool {
         ports.iter().any(|port| port.opens(&self.port))
     }
@@ -93,7 +123,7 @@ impl Near<'_> {
                 let address = from.network.value == to.network.value && both(between, from, to);
                 found.extend(rules.rules.iter().map(|rule| {
                     let address = address && rule.opens_at(to, called);
-                    considered(rules, rule, from, [address, self.opens(&rule.ports)])
+                    self.considered(rules, rule, from, [address, self.opens(&rule.ports)])
                 }));
             }
         }
@@ -116,7 +146,7 @@ impl Near<'_> {
                 found.extend(rules_of.filter_map(|rule| {
                     let here = !inbound || rule.opens_at(device, local);
                     let [address, port] = self.remote(network, rule, remote, inbound)?;
-                    Some(considered(rules, rule, device, [address && here, port]))
+                    Some(self.considered(rules, rule, device, [address && here, port]))
                 }));
             }
         }
@@ -167,15 +197,4 @@ fn both(between: &Between, from: &Device, to: &Device) -> bool {
             let value = from.labels.get(label);
             value.is_some() && value == to.labels.get(label)
         })
-}
-
-fn considered(rules: &PolicyRules, rule: &Rule, device: &Device, [address, port]: [bool; 2]) -> Considered {
-    Considered {
-        policy: rules.name.clone(),
-        rule: rule.name.clone(),
-        at: rule.at.clone(),
-        address,
-        port,
-        unmet: rule.conditions.unmet(device),
-    }
 }

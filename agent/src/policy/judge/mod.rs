@@ -17,6 +17,7 @@ use bulkhead_common::parse::{Kind, Packet};
 use bulkhead_common::verdict::Verdict;
 use bulkhead_common::wire::{ether_type, icmp, ip_proto, l4};
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 pub use assumed::{assumed_agent, assumed_host};
 pub use considered::{Considered, considered_rules};
@@ -27,6 +28,7 @@ use super::compile::{Compiled, places};
 use super::model::{Device, Policy};
 use super::name::Name;
 use super::ports::Port;
+use super::timeline::Timeline;
 use crate::tables::{Host, Image, Place};
 
 /// A source port as hosts choose them (RFC 6335 section 6).
@@ -94,6 +96,7 @@ pub struct Bench<'a> {
     image: Image,
     asked: Cell<u64>,
     boot: u64,
+    moment: Option<Timestamp>,
 }
 
 impl<'a> Bench<'a> {
@@ -107,12 +110,19 @@ impl<'a> Bench<'a> {
             image: Image::new(&compiled.tables),
             asked: Cell::new(0),
             boot: 0,
+            moment: None,
         }
     }
 
-    /// Asks as of a boot time in nanoseconds: what ends by the clock has or has not ended then.
-    pub fn at(self, boot: u64) -> Self {
-        Self { boot, ..self }
+    /// Asks as of a boot time in nanoseconds: what ends by the clock has or has not ended then. `moment` is the same
+    /// by the wall clock, if it is known.
+    pub fn at(self, boot: u64, moment: Option<Timestamp>) -> Self {
+        Self { boot, moment, ..self }
+    }
+
+    /// Asks as of a moment; boot time is wall time in these tables. Without one, whatever depends on time is closed.
+    pub(super) fn set_moment(&mut self, moment: Option<Timestamp>) {
+        (self.boot, self.moment) = (moment.map_or(0, Timeline::of_moment), moment);
     }
 
     /// Judges the first packet of a conversation.
@@ -132,7 +142,7 @@ impl<'a> Bench<'a> {
             ));
         }
         let ends = [self.known(&question.from), self.known(&question.to).or(self.peer(&case))];
-        let considered = considered_rules(self.policy, (self.agent, self.host), &packet, ends);
+        let considered = considered_rules(self.policy, (self.agent, self.host), &packet, ends, self.moment);
         Ok(Answer { verdict, case, considered })
     }
 

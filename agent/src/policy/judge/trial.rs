@@ -8,11 +8,12 @@ use super::assumed::completed;
 use super::standin;
 use super::{Answer, Bench, End, Question};
 use crate::policy::agent::AgentConfig;
-use crate::policy::compile::{Compiled, Ids, RuleName, compile};
+use crate::policy::compile::{Compiled, Ids, RuleName, compile_at};
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::model::{Device, Policy, PolicyRules, Test, TestDevice, TestRemote};
 use crate::policy::name::Name;
 use crate::policy::ports::Port;
+use crate::policy::timeline::Timeline;
 use crate::tables::Host;
 
 /// Runs the tests of every policy; an error for each one that fails.
@@ -27,22 +28,29 @@ pub fn run_tests(policy: &Policy, agent: &AgentConfig, host: &Host, compiled: &C
     }
     let complete = completed(host, agent);
     let bare = policy.unobserved();
-    let compiled = match (&bare, &complete == host) {
+    let compiled = match (&bare, &complete == host && !policy.is_timed()) {
         (Cow::Borrowed(_), true) => Cow::Borrowed(compiled),
         (Cow::Borrowed(_) | Cow::Owned(_), _) => {
-            match compile(&bare, agent, &complete, &mut Ids::default()) {
+            match compile_at(&bare, agent, &complete, &mut Ids::default(), &moments(policy)) {
                 Ok(compiled) => Cow::Owned(compiled),
                 Err(problems) => return problems,
             }
         }
     };
-    let bench = Bench::new(&bare, agent, &complete, &compiled);
+    let mut bench = Bench::new(&bare, agent, &complete, &compiled);
     for rules in bare.policies().values() {
         for test in &rules.tests {
+            bench.set_moment(test.when);
             Trial { policy: &bare, rules, test, compiled: &compiled }.run(&bench, &mut failed);
         }
     }
     failed.finish()
+}
+
+/// The moments that tests are about.
+fn moments(policy: &Policy) -> Timeline {
+    let tests = policy.policies().values().flat_map(|rules| &rules.tests);
+    Timeline::Moments(tests.filter_map(|test| test.when).collect())
 }
 
 struct Trial<'a> {
@@ -89,9 +97,12 @@ impl Trial<'_> {
         failed: &mut Diagnostics,
     ) -> Result<(), String> {
         policy.observe([(tested.clone(), self.test.given.clone())].into());
-        let compiled = compile(&policy, bench.agent, bench.host, &mut Ids::default())
+        let moment = Timeline::Moments(self.test.when.into_iter().collect());
+        let compiled = compile_at(&policy, bench.agent, bench.host, &mut Ids::default(), &moment)
             .map_err(|problems| problems.render(false))?;
-        let answer = Bench::new(&policy, bench.agent, bench.host, &compiled).ask(&self.question(tested))?;
+        let mut alone = Bench::new(&policy, bench.agent, bench.host, &compiled);
+        alone.set_moment(self.test.when);
+        let answer = alone.ask(&self.question(tested))?;
         Trial { policy: &policy, compiled: &compiled, ..*self }.compare(&answer, failed);
         Ok(())
     }
@@ -125,6 +136,10 @@ impl Trial<'_> {
     }
 
     fn compare(&self, answer: &Answer, failed: &mut Diagnostics) {
+        if self.test.when.is_none() && answer.verdict == Verdict::Drop(DropReason::ConditionTime) {
+            let help = "say when: at: \"2026-12-01T10:00:00+01:00\"";
+            return failed.error(&self.test.at, "what this test expects depends on the time", help);
+        }
         let rule = answer.rule().and_then(|rule| self.compiled.catalogue.rules.get(&rule));
         let as_expected = answer.allows() == self.test.allow
             && self.wanted().is_none_or(|wanted| rule.is_some_and(|rule| rule.to_string() == wanted));
@@ -187,8 +202,7 @@ impl Trial<'_> {
         let place = format!("policy {}, {}", self.rules.name, self.rules.at);
         match answer.nearest() {
             Some(near) if near.is_closed() => {
-                let unmet: Vec<String> = near.unmet.iter().map(ToString::to_string).collect();
-                format!("{}/{} at {} is closed: {}", near.policy, near.rule, near.at, unmet.join("; "))
+                format!("{}/{} at {} is closed: {}", near.policy, near.rule, near.at, near.against())
             }
             Some(near) if near.address && near.port => {
                 format!(

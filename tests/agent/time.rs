@@ -1,0 +1,113 @@
+//! Windows of time: on live connections, by the kernel's clock, with nobody there.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use jiff::{SignedDuration, Timestamp};
+
+use super::host::{ENFORCING, Host, PATIENCE, words};
+
+/// In place of the demo's rule for the update server, one that holds between two moments.
+fn window(from: SignedDuration, to: SignedDuration) -> String {
+    let now = Timestamp::now();
+    format!(
+        "apiVersion: bulkhead/v1\nkind: Policy\nmetadata: {{name: firmware}}\nspec:\n  \
+         subject: {{segment: ev-chargers}}\n  allow:\n    - {{name: maintenance, to: {{destinations: [cloud]}}, \
+         ports: [tcp/8443], notBefore: \"{}\", notAfter: \"{}\"}}\n",
+        now + from,
+        now + to
+    )
+}
+
+const fn seconds(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
+}
+
+/// The demo's host, whose clock nobody synchronises: a laboratory.
+fn host() -> Result<Option<Host>> {
+    let Some(mut host) = Host::with_settings(|settings| settings + "  clock: trusted\n")? else {
+        return Ok(None);
+    };
+    host.start()?;
+    host.apply()?;
+    Ok(Some(host))
+}
+
+fn is_open(host: &Host) -> Result<bool> {
+    host.reaches("charger-1", tests::netns::SERVER.v4.into(), 8443)
+}
+
+#[test]
+fn a_window_opens_and_closes_on_time_and_cuts_what_is_live_with_the_agent_dead() -> Result<()> {
+    let Some(mut host) = host()? else { return Ok(()) };
+    let applied = Instant::now();
+    let said = host.apply_text(&window(seconds(8), seconds(20)))?;
+    ensure!(said.status.success(), "{}", words(&said));
+    let status = host.await_status(PATIENCE, |status| status.code == ENFORCING)?;
+    assert!(status.text.contains("clock believed"), "{}", status.text);
+    host.kill()?;
+    while applied.elapsed() < Duration::from_secs(6) {
+        ensure!(
+            !is_open(&host)? || applied.elapsed() > Duration::from_secs(7),
+            "it was open before its time"
+        );
+    }
+    std::thread::sleep(Duration::from_millis(8_500).saturating_sub(applied.elapsed()));
+    let mut live = host.connection("charger-1", 8443)?;
+    let mut other = host.connection("charger-1", 443)?;
+    while applied.elapsed() < Duration::from_secs(19) {
+        let alive = live.is_alive()?;
+        ensure!(alive || applied.elapsed() > Duration::from_secs(19), "it was cut before its time");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    // Not before the window's end, and within a second of it.
+    std::thread::sleep(Duration::from_millis(21_000).saturating_sub(applied.elapsed()));
+    assert!(!live.is_alive()?, "what was live is cut");
+    assert!(!is_open(&host)?, "and nothing new is opened");
+    assert!(other.is_alive()?, "what another rule allows goes on");
+    host.start()?;
+    assert!(!is_open(&host)?, "nor by the next agent");
+    let drops = words(&host.bulkhead(&["drops"])?);
+    assert!(drops.contains("condition_time"), "{drops}");
+    Ok(())
+}
+
+#[test]
+fn an_unsynchronised_clock_leaves_closed_what_depends_on_it_and_says_so() -> Result<()> {
+    let Some(host) = Host::enforcing()? else { return Ok(()) };
+    let said = host.apply_text(&window(seconds(-60), seconds(3_600)))?;
+    ensure!(said.status.success(), "{}", words(&said));
+    let status = host.status()?;
+    // Where somebody keeps the clock right, there is nothing to be seen.
+    if status.json["clock"]["horizon"].is_null() {
+        assert!(status.text.contains("the clock is not synchronised"), "{}", status.text);
+        assert!(!is_open(&host)? && host.allows()?);
+        let question = ["explain", "--from", "charger-1", "--to", "203.0.113.10", "--port", "tcp/8443"];
+        let explained = words(&host.bulkhead(&question)?);
+        assert!(
+            explained.contains("DENY condition_time") && explained.contains("not believe"),
+            "{explained}"
+        );
+    } else {
+        assert!(is_open(&host)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn describe_and_explain_tell_when_a_rule_opens() -> Result<()> {
+    let Some(host) = host()? else { return Ok(()) };
+    let said = host.apply_text(&window(seconds(3_600), seconds(7_200)))?;
+    ensure!(said.status.success(), "{}", words(&said));
+    let described = words(&host.bulkhead(&["describe", "device", "charger-1"])?);
+    assert!(described.contains("time firmware/maintenance") && described.contains("opens "), "{described}");
+    let at = (Timestamp::now() + seconds(5_400)).to_string();
+    let question = ["explain", "--from", "charger-1", "--to", "203.0.113.10", "--port", "tcp/8443"];
+    let now = words(&host.bulkhead(&question)?);
+    assert!(now.contains("DENY condition_time") && now.contains("time no"), "{now}");
+    let drops = words(&host.bulkhead(&["drops"])?);
+    assert!(!is_open(&host)?, "{drops}");
+    let then = words(&host.bulkhead(&[&question[..], &["--at", &at]].concat())?);
+    assert!(then.contains("ALLOW by firmware/maintenance"), "{then}");
+    Ok(())
+}
