@@ -8,7 +8,7 @@ use bulkhead_common::abi::value::INITIATOR_LOCAL;
 use bulkhead_common::abi::{Addr, Flow, NetworkId};
 use bulkhead_common::case::Case;
 use bulkhead_common::parse::Kind;
-use bulkhead_common::wire::ip_proto;
+use bulkhead_common::wire::{ip_proto, l4};
 use tests::generate::{Random, SLEPT, Shot, Traffic, World, seed};
 
 use super::CAPACITY;
@@ -48,7 +48,13 @@ impl Ends {
 }
 
 /// The last frame that a conversation saw from each end.
-type Seen = BTreeMap<(Ends, Addr), Shot>;
+type Seen = BTreeMap<(Ends, Addr), Last>;
+
+struct Last {
+    shot: Shot,
+    /// It asks for a connection.
+    calls: bool,
+}
 
 #[derive(Default)]
 struct Tally {
@@ -87,13 +93,18 @@ fn foretell(before: &World, after: &World, seed: u64, tally: &mut Tally) -> Resu
         // A piece says something in its place only, and an error nothing of its own.
         let whole = !case.packet.piece.is_fragment() && case.packet.kind != Kind::IcmpError;
         if verdict.passes() && whole && !case.evidence.device.is_none() {
-            seen.insert((Ends::of_packet(&case), case.packet.source), shot);
+            let last = Last { calls: is_call(&case), shot };
+            seen.insert((Ends::of_packet(&case), case.packet.source), last);
         }
     }
     // A device may have moved to another tunnel since: what does not pass now tells nothing about the change.
     let passes_now = |flow: &Flow| frames_of(&seen, flow).is_some_and(|frames| frames.pass(&memory));
-    let live: Vec<Flow> =
+    let mut live: Vec<Flow> =
         memory.flows().into_iter().filter(|flow| flow.deadline > now).filter(passes_now).collect();
+    // The opening of a caller who was silent for long is a new flow's, and that may be its device's now.
+    let flows = memory.flows();
+    let goes_on = |flow: &Flow| flows.iter().any(|known| is_same(known, flow) && known.deadline > now);
+    live.retain(goes_on);
     let foretold: Vec<(Flow, Flows)> = live
         .iter()
         .map(|flow| (*flow, Flows::judge(&before.compiled, &after.compiled, &[*flow], now + SLEPT)))
@@ -109,6 +120,10 @@ fn foretell(before: &World, after: &World, seed: u64, tally: &mut Tally) -> Resu
         compare(&memory, &seen, &flow, &foretold, tally)?;
     }
     Ok(())
+}
+
+fn is_same(one: &Flow, other: &Flow) -> bool {
+    (one.key, one.opened, one.initiator) == (other.key, other.opened, other.initiator)
 }
 
 /// What a flow saw last from either end.
@@ -129,9 +144,16 @@ fn frames_of<'a>(seen: &'a Seen, flow: &Flow) -> Option<Frames<'a>> {
     let (local, remote) = (from(flow.key.local), from(flow.key.remote));
     let by_local = flow.initiator == INITIATOR_LOCAL;
     let (first, answer) = if by_local { (local, remote) } else { (remote, local) };
+    let (first, answer) = (first.map(|last| &last.shot), answer.filter(|last| !last.calls));
     // Without an answer of its own, what came the other way belongs to another flow of the two.
     let answered = if by_local { flow.received[0] } else { flow.sent[0] } > 0;
-    Some(Frames { first: first?, answer: answer.filter(|_| answered) })
+    Some(Frames { first: first?, answer: answer.filter(|_| answered).map(|last| &last.shot) })
+}
+
+/// A called side that calls instead is refused for that, and the flow goes on: observers see it pass.
+fn is_call(case: &Case) -> bool {
+    const SYN_ACK_RST_FIN: u8 = l4::TCP_SYN | l4::TCP_ACK | l4::TCP_RST | l4::TCP_FIN;
+    case.packet.protocol == ip_proto::TCP && case.packet.detail & SYN_ACK_RST_FIN == l4::TCP_SYN
 }
 
 /// Sends the frames again, and compares.

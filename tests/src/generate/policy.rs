@@ -561,7 +561,9 @@ fn schedule(random: &mut Random) -> Option<String> {
     let fixed = random.chance(40).then(|| (*random.pick(&SCHEDULES)).to_owned());
     let schedule = fixed.unwrap_or_else(|| {
         let (from, to) = (oslo(random, 0), oslo(random, 12));
-        format!("between: \"{from}-{to}\", timezone: Europe/Oslo")
+        let free = random.chance(25).then(|| random.pick(&["2026-11-27", "2026-11-28"]));
+        let except = free.map(|date| format!(", except: [\"{date}\"]")).unwrap_or_default();
+        format!("between: \"{from}-{to}\", timezone: Europe/Oslo{except}")
     });
     Some(format!("schedule: {{{schedule}}}"))
 }

@@ -16,6 +16,7 @@ use crate::frame::{ACK, FIN, Frame, RST, SYN};
 
 mod choice;
 mod crowd;
+mod edge;
 mod header;
 mod link;
 mod odd;
@@ -23,6 +24,7 @@ mod piece;
 mod tunnel;
 
 use choice::same_host;
+use edge::Edges;
 
 /// A frame, where it enters and when.
 #[derive(Clone, Debug)]
@@ -85,6 +87,7 @@ pub struct Traffic {
     said: Vec<Said>,
     /// Frames that follow at once.
     train: VecDeque<(Place, Vec<u8>)>,
+    edges: Edges,
 }
 
 /// An address or prefix of a device or behind it, and where its network is seen.
@@ -192,6 +195,7 @@ impl Traffic {
             lateral: Vec::new(),
             said: Vec::new(),
             train: VecDeque::new(),
+            edges: Edges::of(world),
         };
         traffic.try_out(world);
         traffic
@@ -401,6 +405,9 @@ impl Iterator for Traffic {
             && let Some(shot) = self.next_piece()
         {
             return Some(shot);
+        }
+        if let Some((place, frame)) = self.over_edge() {
+            return Some(Shot { now: self.now, ifindex: place.0, bytes: frame.build() });
         }
         self.pass_time();
         Some(self.shot())

@@ -101,13 +101,15 @@ pub enum TableLie {
     WindowsOpenEarly,
     /// Flows live on behind the end of their window.
     FlowsOutliveWindows,
+    /// Flows end with their window although another rule goes on to allow them.
+    NoHandover,
     /// All ports share the first windows.
     OneCalendar,
 }
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -151,6 +153,7 @@ impl TableLie {
         Self::WindowsCloseLate,
         Self::WindowsOpenEarly,
         Self::FlowsOutliveWindows,
+        Self::NoHandover,
         Self::OneCalendar,
     ];
 
@@ -274,6 +277,7 @@ impl TableLie {
             Self::WindowsCloseLate => window.close = window.close.saturating_add(TEN_MINUTES),
             Self::WindowsOpenEarly => window.open = window.open.saturating_sub(TEN_MINUTES),
             Self::FlowsOutliveWindows => window.until = u64::MAX,
+            Self::NoHandover => window.until = window.close,
             _ => {}
         }
     }

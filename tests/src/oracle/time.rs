@@ -10,7 +10,7 @@ use crate::generate::STARTED;
 /// What is generated opens and closes at multiples of this many seconds after the start.
 const STEP: u64 = 300;
 /// Later than any frame, in steps.
-const STEPS: u64 = 16 * 3600 / STEP;
+const STEPS: u64 = 48 * 3600 / STEP;
 const SECOND: u64 = 1_000_000_000;
 
 impl Intent<'_> {
