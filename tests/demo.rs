@@ -31,6 +31,7 @@ fn every_case_comes_out_as_expected_and_nothing_is_left() -> Result<()> {
         "scans",
         "policy push",
         "unconfirmed",
+        "window closes",
         "kill -9",
         "adopts",
     ] {

@@ -396,11 +396,8 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         self.pay(RuleId(decision as u32), false)?;
         let state = next_state(state, from_initiator, self.tcp_flags());
         let access = self.access();
-        let deadline = if access == 0 {
-            self.deadline_of_others(&flow, state)
-        } else {
-            self.now + self.timeout(state)
-        };
+        let deadline =
+            if access == 0 { self.deadline_of_others(&flow, state) } else { self.now + self.timeout(state) };
         let bound = if outgoing { flow.access[0] } else { flow.access[1] };
         let update = FlowUpdate {
             decision,

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 
 use crate::lab::Lab;
 
@@ -20,6 +21,10 @@ const POLICIES: [(&str, &str); 7] = [
 const AGENT: &str = include_str!("../../../policies/demo/host/agent.yaml");
 
 const FIRMWARE: &str = "41-firmware.yaml";
+/// What the demo adds for some seconds.
+const MAINTENANCE: &str = "42-maintenance.yaml";
+const MAINTENANCE_HEAD: &str = "apiVersion: bulkhead/v1\nkind: Policy\nmetadata: {name: maintenance}\nspec:\n  \
+                                subject: {device: charger-1}\n  allow:\n";
 /// What the pushed policy changes.
 pub(crate) const OLD_PORT: u16 = 8443;
 /// What it changes it to.
@@ -62,7 +67,16 @@ impl Files {
         Ok(files)
     }
 
-    /// The agent's settings with the lab's paths at the end.
+    /// Adds a policy that allows a charger maintenance at a port until some moment; returns its rule.
+    pub(crate) fn allow_maintenance(&self, port: u16, end: Timestamp) -> Result<String> {
+        let rule = format!(
+            "{{name: visit, to: {{destinations: [cloud]}}, ports: [tcp/{port}], notAfter: \"{end}\"}}"
+        );
+        write(&self.policies.join(MAINTENANCE), &format!("{MAINTENANCE_HEAD}    - {rule}\n"))?;
+        Ok(rule)
+    }
+
+    /// The agent's settings with the lab's paths at the end. Nobody keeps a laboratory's clock right.
     fn agent(&self, root: &Path) -> String {
         let paths = [
             ("stateDir", &root.join("state")),
@@ -71,7 +85,7 @@ impl Files {
             ("policyFolder", &self.policies),
         ];
         let paths = paths.map(|(key, path)| format!("  {key}: {}\n", path.display())).concat();
-        format!("{AGENT}{paths}")
+        format!("{AGENT}{paths}  clock: trusted\n")
     }
 
     /// Changes the firmware policy as an operator would, in the file, and returns the changed lines as a diff.

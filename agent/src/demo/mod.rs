@@ -15,6 +15,7 @@ mod report;
 mod story;
 mod tail;
 mod unconfirmed;
+mod window;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -98,6 +99,7 @@ fn run(lab: &Lab, story: &mut Story<'_>) -> Result<Vec<Row>> {
     let mut rows = judge_all(lab, &cases, &without, story)?;
     rows.extend(push::push(lab, &agent, &files, story)?);
     rows.extend(unconfirmed::unconfirmed(lab, &agent, &files, story)?);
+    rows.extend(window::window(lab, &agent, &files, story)?);
     let (_agent, crash) = crash::crash(lab, agent, &files, story)?;
     rows.extend(crash);
     Ok(rows)

@@ -142,7 +142,8 @@ fn read_rule_set(rows: &impl Rows, set: RuleSet) -> Result<Stored> {
     let never = reading.ports(set.never)?;
     let repair = reading.remotes(set.repair)?;
     let windows = read_span(set.windows, |index| rows.window(index), "windows")?;
-    let rules = Arc::new(Rules { outbound, inbound, behind, peers, never, repair, limits: set.limits, windows });
+    let rules =
+        Arc::new(Rules { outbound, inbound, behind, peers, never, repair, limits: set.limits, windows });
     Ok(Stored {
         rules,
         ranges: reading.ranges.span(),

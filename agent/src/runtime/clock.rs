@@ -24,7 +24,7 @@ const DRIFT: SignedDuration = SignedDuration::from_millis(250);
 
 /// What the clocks say.
 #[derive(Clone, Debug)]
-pub(super) struct Reading {
+pub struct Reading {
     boot: String,
     at: Pair,
     synchronised: bool,
@@ -32,7 +32,7 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Now.
-    pub(super) fn now() -> Self {
+    pub fn now() -> Self {
         let at = Pair { wall: Timestamp::now(), boot: Datapath::boot_ns() };
         Self { boot: boot_id(), at, synchronised: is_synchronised() }
     }
@@ -49,7 +49,7 @@ pub(super) enum Doubt {
 
 /// What the agent knows of time.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub struct Keeper {
     /// True if the clock is believed although the kernel knows of nobody who keeps it right.
     trusting: bool,
     kept: Option<KeptClock>,
@@ -58,12 +58,12 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Goes on from what was kept.
-    pub(super) fn new(trusting: bool, kept: Option<KeptClock>) -> Self {
+    pub fn new(trusting: bool, kept: Option<KeptClock>) -> Self {
         Self { trusting, kept, doubt: Some(Doubt::Unsynchronised) }
     }
 
     /// What windows are worked out from.
-    pub(super) fn timeline(&self) -> Timeline {
+    pub fn timeline(&self) -> Timeline {
         self.anchor().map_or(Timeline::Unknown, Timeline::Known)
     }
 
@@ -78,7 +78,7 @@ impl Keeper {
     }
 
     /// What there is to keep.
-    pub(super) const fn kept(&self) -> Option<&KeptClock> {
+    pub const fn kept(&self) -> Option<&KeptClock> {
         self.kept.as_ref()
     }
 
@@ -90,7 +90,7 @@ impl Keeper {
     }
 
     /// Looks at the clocks; true if windows have to be worked out anew.
-    pub(super) fn look(&mut self, now: &Reading) -> bool {
+    pub fn look(&mut self, now: &Reading) -> bool {
         let before = self.timeline();
         match &mut self.kept {
             Some(kept) if kept.boot == now.boot => {
@@ -138,8 +138,10 @@ pub(super) fn is_synchronised() -> bool {
 }
 
 /// Told by the kernel when somebody sets the wall clock; the timer looks where it cannot be asked to tell.
-pub(super) struct Steps(Option<AsyncFd<Timer>>);
+#[derive(Debug)]
+pub struct Steps(Option<AsyncFd<Timer>>);
 
+#[derive(Debug)]
 struct Timer(TimerFd);
 
 impl AsRawFd for Timer {
@@ -149,13 +151,14 @@ impl AsRawFd for Timer {
 }
 
 impl Steps {
-    pub(super) fn start() -> Self {
+    /// Starts to listen, inside an asynchronous runtime.
+    pub fn start() -> Self {
         let timer = timer().inspect_err(|error| tracing::debug!("clock steps are looked for: {error:#}"));
         Self(timer.ok())
     }
 
     /// Waits until the clock was set.
-    pub(super) async fn next(&mut self) {
+    pub async fn next(&mut self) {
         let Some(timer) = &self.0 else { return std::future::pending().await };
         let Ok(mut ready) = timer.readable().await else { return std::future::pending().await };
         ready.clear_ready();

@@ -43,13 +43,13 @@ use tokio::time::{MissedTickBehavior, interval};
 
 pub use apply::Refused;
 pub use author::Author;
+pub use clock::{Keeper, Reading, Steps};
 pub use engine::Engine;
 pub use in_force::{Facts, InForce};
 pub use kernel::{Claim, pins};
 pub use report::guard_without_agent;
 pub(crate) use session::ssh_connection;
 
-use clock::Steps;
 use notice::Notice;
 
 use crate::api;

@@ -65,13 +65,15 @@ fn add_tree(archive: &mut Image, directory: &Path) -> Result<()> {
 /// The target and the test that a kernel runs which is too old for all others.
 const REFUSAL: (&str, &str) = ("verifier", "a_kernel_is_refused_by_the_name_of_what_it_lacks");
 
-/// The first program. Every test is told that it must not skip, and that its processor is an emulated one.
+/// The first program. Every test is told that it must not skip, that its processor is an emulated one, and
+/// that it may set the clock.
 fn init(tests: &[Target], only: Option<(&str, &str)>) -> String {
     let mut script = String::from(
         "#!/bin/busybox sh\n\
          /bin/busybox mkdir -p /proc /sys /dev /tmp /run\n\
          /bin/busybox --install -s /bin\n\
-         export PATH=/bin HOME=/tmp RUST_BACKTRACE=1 BULKHEAD_REQUIRE_PRIVILEGE=1 BULKHEAD_EMULATED=1\n\
+         export PATH=/bin HOME=/tmp RUST_BACKTRACE=1 BULKHEAD_REQUIRE_PRIVILEGE=1\n\
+         export BULKHEAD_EMULATED=1 BULKHEAD_OWNS_CLOCK=1\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sysfs /sys\n\
          mount -t devtmpfs devtmpfs /dev\n\
