@@ -199,7 +199,7 @@ impl Tables for LyingEngine<'_> {
     }
 
     fn window(&self, index: u32) -> Option<&Window> {
-        self.image.window(index)
+        self.row(Row::Window, self.image.window(index))
     }
 
     fn range_before(&self, span: Span, address: Addr) -> Found {

@@ -21,11 +21,13 @@ pub enum Row {
     Peer,
     /// Ranges of ports.
     Port,
+    /// Windows of time.
+    Window,
 }
 
 impl Row {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Network,
         Self::Scope,
         Self::Device,
@@ -35,5 +37,6 @@ impl Row {
         Self::Range,
         Self::Peer,
         Self::Port,
+        Self::Window,
     ];
 }
