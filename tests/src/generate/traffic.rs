@@ -407,7 +407,7 @@ impl Iterator for Traffic {
             return Some(shot);
         }
         if let Some((place, frame)) = self.over_edge() {
-            return Some(Shot { now: self.now, ifindex: place.0, bytes: frame.build() });
+            return Some(Shot { now: self.now, ifindex: place.0, bytes: frame.build(), from_host: false });
         }
         self.pass_time();
         Some(self.shot())
