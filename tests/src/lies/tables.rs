@@ -101,7 +101,8 @@ pub enum TableLie {
     WindowsOpenEarly,
     /// Flows live on behind the end of their window.
     FlowsOutliveWindows,
-    /// Flows end with their window although another rule goes on to allow them.
+    /// Flows end with their window although another rule goes on to allow them; seldom met by random frames, so not
+    /// in `ALL` but in `model/handover.rs`.
     NoHandover,
     /// All ports share the first windows.
     OneCalendar,
@@ -109,7 +110,7 @@ pub enum TableLie {
 
 impl TableLie {
     /// All of them.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 44] = [
         Self::PortsEndEarly,
         Self::PortsBeginEarly,
         Self::RangesEndLate,
@@ -153,7 +154,6 @@ impl TableLie {
         Self::WindowsCloseLate,
         Self::WindowsOpenEarly,
         Self::FlowsOutliveWindows,
-        Self::NoHandover,
         Self::OneCalendar,
     ];
 
