@@ -230,12 +230,13 @@ impl<'p> Oracle<'p> {
         }
         let patience = self.patience(talk);
         let local_called = self.conversations.0[at].local_called;
-        let closes = self.closes(talk, local_called, subject);
+        let is_timed = permission.as_ref().is_some_and(|permission| permission.timed);
+        let closes = if is_timed { self.closes(talk, local_called, subject) } else { u64::MAX };
         let known = &mut self.conversations.0[at];
         let before = patience.of(known);
         let was_timed = known.timed;
-        known.timed = permission.as_ref().is_some_and(|permission| permission.timed);
-        let timed = was_timed || known.timed;
+        known.timed = is_timed;
+        let timed = was_timed || is_timed;
         known.entries[side] = known.entries[side].or(entry);
         known.idle_seconds = permission.and_then(|permission| permission.idle_seconds);
         known.hear(by_caller, flags, self.flaw);
@@ -301,7 +302,7 @@ impl<'p> Oracle<'p> {
         };
         new.hear(true, flags, self.flaw);
         new.count(side, subject);
-        let closes = self.closes(talk, talk.sent, subject);
+        let closes = if new.timed { self.closes(talk, talk.sent, subject) } else { u64::MAX };
         new.ends = whole((subject.now + self.patience(talk).of(&new)).min(closes));
         self.conversations.0.retain(|known| known.name != new.name);
         self.conversations.0.push(new);
