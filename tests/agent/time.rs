@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 
-use super::host::{ENFORCING, Host, PATIENCE, words};
+use super::host::{ENFORCING, Host, PATIENCE, polled, words};
 
 /// In place of the demo's rule for the update server, one that holds between two moments.
 fn window(from: SignedDuration, to: SignedDuration) -> String {
@@ -81,7 +81,7 @@ fn an_unsynchronised_clock_leaves_closed_what_depends_on_it_and_says_so() -> Res
     // Where somebody keeps the clock right, there is nothing to be seen.
     if status.json["clock"]["horizon"].is_null() {
         assert!(status.text.contains("the clock is not synchronised"), "{}", status.text);
-        assert!(!is_open(&host)? && host.allows()?);
+        assert!(!is_open(&host)? && polled(PATIENCE, || host.allows(), |allows| *allows)?);
         let question = ["explain", "--from", "charger-1", "--to", "203.0.113.10", "--port", "tcp/8443"];
         let explained = words(&host.bulkhead(&question)?);
         assert!(
@@ -89,7 +89,7 @@ fn an_unsynchronised_clock_leaves_closed_what_depends_on_it_and_says_so() -> Res
             "{explained}"
         );
     } else {
-        assert!(is_open(&host)?);
+        assert!(polled(PATIENCE, || is_open(&host), |open| *open)?);
     }
     Ok(())
 }
