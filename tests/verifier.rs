@@ -178,7 +178,7 @@ fn programs(replay: u32, link: LinkType, frags: bool) -> Result<(Ebpf, Vec<(Stri
 }
 
 /// Name, type, and sizes of key and value of every map.
-fn expected() -> [(&'static str, MapType, usize, usize); 26] {
+fn expected() -> [(&'static str, MapType, usize, usize); 27] {
     const INDEX: usize = size_of::<u32>();
     let hash = |name, key, value| (name, MapType::Hash, key, value);
     let array = |name, value| (name, MapType::Array, INDEX, value);

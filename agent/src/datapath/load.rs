@@ -39,7 +39,7 @@ pub fn xdp_program() -> &'static str {
 pub const SWEEP_PROGRAM: &str = "bulkhead_sweep";
 
 /// Maps that outlive the agent, by name. The others are scratch of one program.
-pub const PINNED: [&str; 24] = [
+pub const PINNED: [&str; 25] = [
     map::GENERATION,
     map::SUBINTERFACES,
     map::NETWORKS,

@@ -21,7 +21,7 @@ const OPEN: SignedDuration = SignedDuration::from_secs(8);
 /// When what the rule let in has to be cut at the latest, after its end.
 const CUT: SignedDuration = SignedDuration::from_secs(1);
 /// Where maintenance goes.
-const PORT: u16 = 22;
+const PORT: u16 = 8883;
 const PATIENCE: Duration = Duration::from_millis(600);
 
 /// Lets a charger do maintenance for some seconds, and looks at what is live when they are over.
