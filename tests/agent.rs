@@ -8,6 +8,8 @@ mod attributes;
 mod crash;
 #[path = "agent/folder.rs"]
 mod folder;
+#[path = "agent/grants.rs"]
+mod grants;
 #[path = "agent/gtpu.rs"]
 mod gtpu;
 #[path = "agent/guard.rs"]

@@ -2,6 +2,7 @@
 
 mod attributes;
 pub mod client;
+mod grants;
 mod history;
 mod peer;
 mod quarantine;

@@ -17,7 +17,8 @@ use tokio::sync::watch;
 
 use super::peer::Peer;
 use super::types::{
-    ApplyRequest, AttributesRequest, QuarantineRequest, Refusal, ReleaseRequest, RollbackRequest, path,
+    ApplyRequest, AttributesRequest, GrantAct, GrantRequest, QuarantineRequest, Refusal, ReleaseRequest,
+    RollbackRequest, path,
 };
 use crate::datapath::Datapath;
 use crate::policy::TOTAL_BYTES;
@@ -43,6 +44,8 @@ pub(super) fn all(engine: Shared, telemetry: Arc<Telemetry>, stopped: watch::Rec
         .route(path::RESUME, post(resume))
         .route(path::QUARANTINE, get(quarantined).post(quarantine))
         .route(path::RELEASE, post(release))
+        .route(path::GRANTS, get(granted).post(grant))
+        .route(&format!("{}/{{name}}/{{act}}", path::GRANTS), post(act_on_grant))
         .route(path::ATTRIBUTES, post(say))
         .route(path::REVISIONS, get(revisions))
         .route(&format!("{}/{{number}}", path::REVISIONS), get(revision))
@@ -191,6 +194,43 @@ async fn say(
 
 async fn quarantined(State(context): State<Context>) -> Result<Response, Failure> {
     ask(&context, |engine| Json(engine.quarantined()).into_response()).await
+}
+
+async fn granted(State(context): State<Context>) -> Result<Response, Failure> {
+    ask(&context, |engine| Json(engine.granted()).into_response()).await
+}
+
+async fn grant(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<GrantRequest>,
+) -> Result<Response, Failure> {
+    let author = peer.0.unwrap_or_else(Author::default);
+    changed(ask(&context, move |engine| engine.grant(&request, author)).await?)
+}
+
+/// What may be done with a grant.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum OnGrant {
+    Approve,
+    Extend,
+    Revoke,
+}
+
+async fn act_on_grant(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path((name, what)): Path<(String, OnGrant)>,
+    Json(act): Json<GrantAct>,
+) -> Result<Response, Failure> {
+    let author = peer.0.unwrap_or_else(Author::default);
+    let acted = ask(&context, move |engine| match what {
+        OnGrant::Approve => engine.approve_grant(&name, &act, author),
+        OnGrant::Extend => engine.extend_grant(&name, &act, author),
+        OnGrant::Revoke => engine.revoke_grant(&name, &act, author),
+    });
+    changed(acted.await?)
 }
 
 async fn confirm(State(context): State<Context>) -> Result<Response, Failure> {

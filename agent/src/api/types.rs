@@ -6,6 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use super::attributes::{AttributeReport, AttributesReply, AttributesRequest};
+pub use super::grants::{
+    Act, Carried, EndCause, Ended, Extension, GrantAct, GrantReport, GrantRequest, GrantState, GrantTerms,
+};
 pub use super::history::{
     Cause, Change, Done, Origin, Plan, RevisionDetail, RevisionInfo, RevisionSummary, RollbackRequest, Terms,
     Waiting, Who,
@@ -35,6 +38,9 @@ pub mod path {
     pub const QUARANTINE: &str = "/v1/quarantine";
     /// POST [`super::ReleaseRequest`] → [`super::QuarantineReport`] of what was lifted.
     pub const RELEASE: &str = "/v1/release";
+    /// GET → `Vec<`[`super::GrantReport`]`>`; POST [`super::GrantRequest`], or [`super::GrantAct`] to
+    /// `/v1/grants/{name}/approve`, `extend` or `revoke` → [`super::GrantReport`].
+    pub const GRANTS: &str = "/v1/grants";
     /// POST [`super::AttributesRequest`] → [`super::AttributesReply`].
     pub const ATTRIBUTES: &str = "/v1/attributes";
     /// GET → [`super::Accepted`]: everything that `explain` needs, so that it answers as the agent would.
@@ -87,6 +93,9 @@ pub struct Status {
     /// Devices in quarantine.
     #[serde(default)]
     pub quarantine: Vec<QuarantineReport>,
+    /// Grants that are to come or open.
+    #[serde(default)]
+    pub grants: Vec<GrantReport>,
     /// The clock, if a rule depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockStatus>,
@@ -349,6 +358,9 @@ pub struct Accepted {
     /// What was said of devices.
     #[serde(default)]
     pub attributes: BTreeMap<Name, Vec<AttributeReport>>,
+    /// Grants whose documents open nothing: they have ended, or wait for somebody.
+    #[serde(default)]
+    pub closed_grants: Vec<Name>,
     /// What the agent knows of time; nothing if it does not believe the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<Anchor>,

@@ -55,7 +55,7 @@ impl Basis {
 
     /// Asks the agent for what it enforces, and compiles it again here.
     pub(super) fn in_force(client: &Client) -> Result<Self> {
-        let Accepted { revision, agent, files, interfaces, quarantine, attributes, clock } =
+        let Accepted { revision, agent, files, interfaces, quarantine, attributes, closed_grants, clock } =
             client.get(path::ACCEPTED, &())?;
         let agent = policy::parse_agent(vec![source(agent)])?;
         let interfaces = interfaces.into_iter().map(|(name, AcceptedInterface { ifindex, addresses })| {
@@ -65,6 +65,7 @@ impl Basis {
         let files = files.into_iter().map(source).collect();
         let mut policy = policy::parse(files, Some(&agent))?.policy;
         policy.observe(attributes.into_iter().map(|(name, known)| (name, observed(&known))).collect());
+        policy.close_grants(|grant| closed_grants.contains(&grant.name));
         let moment = Pair { wall: Timestamp::now(), boot: Datapath::boot_ns() };
         let timeline = clock.map_or(Timeline::Unknown, Timeline::Known);
         let mut basis = Self::compile(policy, (agent, host), Some(revision), (timeline, moment))?;

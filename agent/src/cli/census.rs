@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyRules};
 
 /// How much there is of everything.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
@@ -21,20 +21,23 @@ pub(super) struct Census {
     pub(super) rules: usize,
     /// Tests of all policies.
     pub(super) tests: usize,
+    /// Grants.
+    pub(super) grants: usize,
 }
 
 impl Census {
     /// Counts a policy.
     pub(super) fn of(policy: &Policy) -> Self {
-        let policies = policy.policies();
+        let policies: Vec<&PolicyRules> = policy.written().collect();
         Self {
             networks: policy.networks().len(),
             segments: policy.segments().len(),
             devices: policy.devices().len(),
             destinations: policy.destinations().len(),
             policies: policies.len(),
-            rules: policies.values().map(|policy| policy.rules.len()).sum(),
-            tests: policies.values().map(|policy| policy.tests.len()).sum(),
+            rules: policies.iter().map(|policy| policy.rules.len()).sum(),
+            tests: policies.iter().map(|policy| policy.tests.len()).sum(),
+            grants: policy.grants().len(),
         }
     }
 }
@@ -49,6 +52,7 @@ impl std::fmt::Display for Census {
             (self.destinations, "destination", "destinations"),
             (self.policies, "policy", "policies"),
             (self.rules, "rule", "rules"),
+            (self.grants, "grant", "grants"),
             (self.tests, "test", "tests"),
         ];
         let words: Vec<String> = counted

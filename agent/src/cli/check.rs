@@ -89,7 +89,7 @@ pub(super) fn candidate(
         None => policy::assumed_agent(&policy::parse(files.clone(), None)?.policy),
     };
     let host = policy::assumed_host(&agent);
-    let facts = Facts { devices: BTreeMap::new(), timeline: Timeline::from_now() };
+    let facts = Facts { devices: BTreeMap::new(), timeline: Timeline::from_now(), grants: BTreeMap::new() };
     InForce::prepare(files, (&agent, &host), &Ids::default(), facts).map(|candidate| (candidate, agent))
 }
 

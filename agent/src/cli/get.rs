@@ -34,6 +34,9 @@ pub(super) enum Kind {
     /// Rules.
     #[value(alias = "policy")]
     Policies,
+    /// Visits from outside.
+    #[value(alias = "grant")]
+    Grants,
     /// Everything.
     All,
 }
@@ -63,8 +66,8 @@ struct Listed<'a> {
 }
 
 impl Kind {
-    const EACH: [Self; 5] =
-        [Self::Networks, Self::Segments, Self::Devices, Self::Destinations, Self::Policies];
+    const EACH: [Self; 6] =
+        [Self::Networks, Self::Segments, Self::Devices, Self::Destinations, Self::Policies, Self::Grants];
 
     /// The kind as documents name it.
     fn document(self) -> &'static str {
@@ -74,6 +77,7 @@ impl Kind {
             Self::Devices => "Device",
             Self::Destinations => "Destination",
             Self::Policies => "Policy",
+            Self::Grants => "Grant",
             Self::All => "",
         }
     }
@@ -86,6 +90,7 @@ impl Kind {
             Self::Devices => "device",
             Self::Destinations => "destination",
             Self::Policies => "policy",
+            Self::Grants => "grant",
             Self::All => "object",
         }
     }
@@ -124,7 +129,8 @@ pub(super) fn names(basis: &Basis, kind: Kind) -> Vec<Name> {
         Kind::Segments => policy.segments().keys().cloned().collect(),
         Kind::Devices => policy.devices().keys().cloned().collect(),
         Kind::Destinations => policy.destinations().keys().cloned().collect(),
-        Kind::Policies => policy.policies().keys().cloned().collect(),
+        Kind::Policies => policy.written().map(|rules| rules.name.clone()).collect(),
+        Kind::Grants => policy.grants().keys().cloned().collect(),
         Kind::All => Kind::EACH.into_iter().flat_map(|kind| names(basis, kind)).collect(),
     }
 }

@@ -15,6 +15,7 @@ mod device;
 mod explain;
 mod format;
 mod get;
+mod grant;
 mod guard;
 mod identity;
 mod lines;
@@ -88,6 +89,8 @@ enum Command {
     Quarantine(quarantine::Args),
     /// Let a device out of quarantine.
     Release(quarantine::ReleaseArgs),
+    /// Let somebody in from outside: to one device, for a while, on the record.
+    Grant(grant::Args),
     /// Say or show what is known of a device: labels, where it is, what it is.
     Device(device::Args),
     /// List the objects in force.
@@ -158,6 +161,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Command::Status(args) => status::exec(&args, settings, out),
         Command::Quarantine(args) => quarantine::exec(&args, settings, out),
         Command::Release(args) => quarantine::release(&args, settings, out),
+        Command::Grant(args) => grant::exec(&args, settings, out),
         Command::Device(args) => device::exec(&args, settings, out),
         Command::Get(args) => get::exec(&args, settings, out),
         Command::Describe(args) => describe::exec(&args, settings, out),

@@ -8,6 +8,7 @@ use anyhow::Result;
 use bulkhead_common::verdict::DropReason;
 use jiff::Timestamp;
 
+use super::grant;
 use super::quarantine::sentence;
 use super::settings::Settings;
 use super::words::moment;
@@ -97,6 +98,8 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
     status.observing.iter().try_for_each(|observing| print_observing(observing, out))?;
     let shut = status.quarantine.iter();
     shut.map(sentence).try_for_each(|sentence| writeln!(out, "  quarantine {sentence}"))?;
+    let mut grants = status.grants.iter().map(grant::sentence);
+    grants.try_for_each(|sentence| writeln!(out, "  grant {sentence}"))?;
     status.interfaces.iter().try_for_each(|interface| print_interface(interface, out))?;
     print_guard(&status.second_guard, out)?;
     status.notes.iter().try_for_each(|note| writeln!(out, "    note: {note}"))?;

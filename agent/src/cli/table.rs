@@ -6,7 +6,10 @@ use comfy_table::presets::NOTHING;
 
 use super::get::Kind;
 use super::words::{binding, labels, list, list_or_dash, or_dash, prefixes, subject};
-use crate::policy::{Destination, Device, Name, Network, Policy, PolicyRules, Segment};
+use crate::policy::{
+    Destination, Device, Grant, Location, Name, Network, Policy, PolicyRules, Segment, plain,
+};
+use crate::sink::Safe;
 
 /// Rows below a header; columns that only a wide screen has come last.
 pub(super) struct Table {
@@ -26,6 +29,7 @@ impl Table {
             Kind::Devices => devices(policy, wide, wanted),
             Kind::Destinations => destinations(policy, wide, wanted),
             Kind::Policies => policies(policy, wide, wanted),
+            Kind::Grants => grants(policy, wide, wanted),
             Kind::All => Self { rows: Vec::new(), header: Vec::new() },
         }
     }
@@ -35,7 +39,8 @@ impl Table {
         self.rows.is_empty()
     }
 
-    fn build<'a, T: 'a>(items: impl Iterator<Item = &'a T>, columns: &[Column<'_, T>]) -> Self {
+    /// Makes a table of columns.
+    pub(super) fn build<'a, T: 'a>(items: impl Iterator<Item = &'a T>, columns: &[Column<'_, T>]) -> Self {
         let row = |item: &T| columns.iter().map(|(_, cell)| cell(item)).collect();
         Self { rows: items.map(row).collect(), header: columns.iter().map(|(title, _)| *title).collect() }
     }
@@ -111,6 +116,24 @@ fn destinations(policy: &Policy, wide: bool, wanted: &dyn Fn(&Name) -> bool) -> 
     Table::build(policy.destinations().values().filter(|d| wanted(&d.name)), shown(&columns, wide, 2))
 }
 
+fn grants(policy: &Policy, _wide: bool, wanted: &dyn Fn(&Name) -> bool) -> Table {
+    let nets =
+        |prefixes: &[(ipnet::IpNet, Location)]| list_or_dash(prefixes.iter().map(|(net, _)| plain(net)));
+    Table::build(
+        policy.grants().values().filter(|grant| wanted(&grant.name)),
+        &[
+            ("NAME", &|grant: &Grant| grant.name.to_string()),
+            ("WHO", &|grant| Safe(&grant.who.person).to_string()),
+            ("FROM", &|grant| nets(&grant.from)),
+            ("DEVICE", &|grant| grant.device.to_string()),
+            ("BEHIND", &|grant| nets(&grant.behind)),
+            ("PORTS", &|grant| list(&grant.ports)),
+            ("START", &|grant| grant.start.to_string()),
+            ("END", &|grant| grant.end.to_string()),
+        ],
+    )
+}
+
 fn policies(policy: &Policy, wide: bool, wanted: &dyn Fn(&Name) -> bool) -> Table {
     let columns: [Column<'_, PolicyRules>; 5] = [
         ("NAME", &|p| p.name.to_string()),
@@ -119,5 +142,5 @@ fn policies(policy: &Policy, wide: bool, wanted: &dyn Fn(&Name) -> bool) -> Tabl
         ("TESTS", &|p| p.tests.len().to_string()),
         ("WRITTEN", &|p| p.at.to_string()),
     ];
-    Table::build(policy.policies().values().filter(|p| wanted(&p.name)), shown(&columns, wide, 3))
+    Table::build(policy.written().filter(|p| wanted(&p.name)), shown(&columns, wide, 3))
 }

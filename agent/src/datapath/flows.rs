@@ -54,6 +54,14 @@ impl FlowRows {
         found.filter(|(tag, _)| tag.is_live()).map(|(_, flow)| flow).collect()
     }
 
+    /// Every flow whose words are there: those too whose places were given up and not taken since.
+    pub fn remembered(&self) -> Vec<Flow> {
+        let written =
+            |slot: &u32| flow_table::tag(self, *slot).is_some_and(|tag| !tag.is_unused() && !tag.is_busy());
+        let slots = (0..self.capacity()).filter(written);
+        slots.filter_map(|slot| flow_table::snapshot(self, slot)).map(|(_, flow)| flow).collect()
+    }
+
     /// Gives up what is dead, and returns its last words.
     pub fn sweep(&self, now: u64) -> Vec<Flow> {
         let slots = 0..self.capacity();

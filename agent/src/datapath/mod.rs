@@ -209,6 +209,11 @@ impl Datapath {
         self.maps.flows.all()
     }
 
+    /// Every flow whose words are there: those too whose places were given up and not taken since.
+    pub fn remembered_flows(&self) -> Vec<Flow> {
+        self.maps.flows.remembered()
+    }
+
     /// How many flows there is room for.
     pub const fn flow_capacity(&self) -> u32 {
         self.maps.flows.capacity()

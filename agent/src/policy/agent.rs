@@ -36,6 +36,8 @@ pub struct AgentConfig {
     pub local_output: LocalOutput,
     /// True if the wall clock is believed although the kernel knows of nobody who keeps it right; false.
     pub trusts_clock: bool,
+    /// How long grants last at most, and who agrees to them.
+    pub grants: GrantLimits,
     /// How large the kernel tables are made.
     pub tables: Capacities,
     /// How many revisions are kept; 100.
@@ -121,6 +123,21 @@ impl std::fmt::Display for Percent {
     }
 }
 
+/// What this host allows of grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrantLimits {
+    /// How long one lasts at most; a day.
+    pub max_duration: Duration,
+    /// True if somebody else than who asks has to agree; false.
+    pub four_eyes: bool,
+}
+
+impl Default for GrantLimits {
+    fn default() -> Self {
+        Self { max_duration: Duration::from_secs(86_400), four_eyes: false }
+    }
+}
+
 impl AgentConfig {
     /// An interface by its name.
     pub fn interface(&self, name: &str) -> Option<&Interface> {
@@ -145,6 +162,7 @@ impl AgentConfig {
             second_guard: true,
             local_output: LocalOutput::default(),
             trusts_clock: false,
+            grants: GrantLimits::default(),
             tables: Capacities::default(),
             revisions_kept: 100,
             anchors: Anchors::default(),

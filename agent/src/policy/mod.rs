@@ -21,6 +21,7 @@ mod csv;
 mod diagnostic;
 mod document;
 mod excerpt;
+mod grant;
 mod judge;
 mod location;
 mod model;
@@ -44,8 +45,8 @@ use std::sync::Arc;
 pub use crate::tables::Capacities;
 pub use address::{AddressRange, IPV4, address, plain};
 pub use agent::{
-    AgentConfig, Anchors, AttachMode, Downlink, FromHost, Gtpu, Guard, Hairpin, Interface, LocalOutput,
-    PIN_DIR, Percent, Role, Transit,
+    AgentConfig, Anchors, AttachMode, Downlink, FromHost, GrantLimits, Gtpu, Guard, Hairpin, Interface,
+    LocalOutput, PIN_DIR, Percent, Role, Transit,
 };
 pub use attribute::{Attribute, AttributeKey, Attributes, Source, UNKNOWN_AGE};
 pub use canary::Canary;
@@ -61,6 +62,7 @@ pub use condition::{
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use document::InventoryRow;
 pub use excerpt::Excerpt;
+pub use grant::{Grant, Visitor, too_long};
 pub use judge::{
     Answer, Bench, Considered, End, Question, assumed_agent, assumed_host, considered_rules, run_tests,
 };
@@ -215,7 +217,8 @@ fn refuse_policies(drafts: &Drafts, problems: &mut Diagnostics) {
     let devices = drafts.devices.iter().map(|item| &item.at);
     let destinations = drafts.destinations.iter().map(|item| &item.at);
     let policies = drafts.policies.iter().map(|item| &item.at);
-    let all = networks.chain(segments).chain(devices).chain(destinations).chain(policies);
+    let grants = drafts.grants.iter().map(|item| &item.at);
+    let all = networks.chain(segments).chain(devices).chain(destinations).chain(policies).chain(grants);
     for at in all {
         let problem = "only kind Agent belongs in the agent's file";
         problems.error(at, problem, "move it to the policy folder");

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::attribute::{Attribute, AttributeKey, Attributes, Source};
 use super::canary::Canary;
 use super::condition::{Conditions, Knowledge, Plmn, Seen, Unmet};
+use super::grant::Grant;
 use super::location::{Located, Location};
 use super::name::Name;
 use super::ports::Port;
@@ -31,6 +32,7 @@ pub struct Policy {
     pub(crate) devices: BTreeMap<Name, Device>,
     pub(crate) destinations: BTreeMap<Name, Destination>,
     pub(crate) policies: BTreeMap<Name, PolicyRules>,
+    pub(crate) grants: BTreeMap<Name, Grant>,
 }
 
 impl Policy {
@@ -60,7 +62,26 @@ impl Policy {
         rules.any(|rule| !rule.time.is_always())
     }
 
-    /// Rules by the name of the policy that holds them.
+    /// Grants by name, open or not.
+    pub fn grants(&self) -> &BTreeMap<Name, Grant> {
+        &self.grants
+    }
+
+    /// What is written as policies: not the rules of grants.
+    pub fn written(&self) -> impl Iterator<Item = &PolicyRules> {
+        self.policies.values().filter(|rules| !self.grants.contains_key(&rules.name))
+    }
+
+    /// Takes the rules away from grants that are not open to anybody: they have ended, or wait for somebody.
+    pub fn close_grants(&mut self, is_closed: impl Fn(&Grant) -> bool) {
+        for grant in self.grants.values().filter(|grant| is_closed(grant)) {
+            if let Some(rules) = self.policies.get_mut(&grant.name) {
+                rules.rules.clear();
+            }
+        }
+    }
+
+    /// Rules by the name of the policy that holds them; the rule of a grant by the name of the grant.
     pub fn policies(&self) -> &BTreeMap<Name, PolicyRules> {
         &self.policies
     }
@@ -124,6 +145,7 @@ impl Policy {
             devices: devices.map(|(name, device)| (name.clone(), device.clone())).collect(),
             destinations: self.destinations.clone(),
             policies: self.policies.clone(),
+            grants: self.grants.clone(),
         }
     }
 

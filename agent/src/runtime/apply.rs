@@ -141,7 +141,7 @@ impl Engine {
         let files: Vec<SourceFile> =
             request.files.iter().map(|file| SourceFile::new(file.name.clone(), file.text.clone())).collect();
         let change = Objects::of(&request.files, request.origin);
-        let before = self.accepted.as_ref().map(|state| state.objects.clone()).unwrap_or_default();
+        let before = self.without_ended();
         let merged = before.merged(&change, request.prune.then_some(request.origin));
         let stands_alone = merged.objects.iter().count() == change.iter().count();
         // A document that cannot be read has no kind or name, so no merge would notice it.

@@ -42,6 +42,15 @@ impl Author {
     }
 }
 
+/// The one person that an author is: who once logged in, or else whom `sudo` names, or else the user.
+pub(super) fn person(who: &Who) -> String {
+    match (who.login_uid, &who.sudo_user) {
+        (Some(login), _) => name(login),
+        (None, Some(sudo)) => sudo.clone(),
+        (None, None) => name(who.uid),
+    }
+}
+
 fn name(uid: u32) -> String {
     User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)
 }

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::anchor::Anchoring;
 use super::attributes::{self, Watch};
 use super::clock::Keeper;
+use super::grants;
 use super::guard::{SecondGuard, pools_of};
 use super::host;
 use super::in_force::InForce;
@@ -31,7 +32,7 @@ use crate::api::types::{Accepted, AcceptedInterface, NamedText, Pending};
 use crate::datapath::Datapath;
 use crate::impact::Activity;
 use crate::policy::{self, AgentConfig, Diagnostics, Ids, Policy};
-use crate::state::{Found, Moment, Quarantines, Sayings, State, Store};
+use crate::state::{Found, Grants, Moment, Quarantines, Sayings, State, Store};
 use crate::tables::{Host, Tables};
 use crate::telemetry::{Clock, NameTable, Telemetry, View};
 
@@ -72,6 +73,8 @@ pub struct Engine {
     pub(super) anchoring: Anchoring,
     /// Devices that are shut in.
     pub(super) quarantines: Quarantines,
+    /// What became of grants.
+    pub(super) grants: Grants,
     /// What was said of devices.
     pub(super) sayings: Sayings,
     pub(super) watch: Watch,
@@ -126,6 +129,7 @@ impl Engine {
             refused_because: None,
             anchoring,
             quarantines: Quarantines::new(),
+            grants: Grants::new(),
             sayings: Sayings::new(),
             watch: Watch::default(),
             keeper,
@@ -140,6 +144,7 @@ impl Engine {
             ticks: 0,
         };
         engine.quarantines = quarantine::read(&engine.store).map_err(|error| quarantine::lost(&error))?;
+        engine.grants = engine.store.grants().map_err(|error| grants::lost(&error))?;
         engine.sayings = engine.store.sayings().map_err(|error| attributes::lost(&error))?;
         engine.cold_since = warming::read(&engine.store);
         engine.restore()?;
@@ -331,6 +336,7 @@ impl Engine {
         self.second_guard.pools = Some(pools_of(&in_force.policy));
         self.watch_ages(&in_force);
         self.in_force = Some(Arc::new(in_force));
+        self.settle_grants();
     }
 
     /// Compares kernel and host with what they should be, and puts right what differs; then looks at the folder.
@@ -343,6 +349,7 @@ impl Engine {
         {
             self.tell_unrepaired(&error);
         }
+        self.settle_grants();
         if let Err(error) = self.forget_quarantines() {
             tracing::error!("quarantines that are over could not be forgotten: {error:#}");
         }
@@ -432,6 +439,7 @@ impl Engine {
             interfaces: interfaces.collect::<BTreeMap<_, _>>(),
             quarantine: self.quarantined(),
             attributes: self.said(),
+            closed_grants: self.closed_grants(),
             clock: self.keeper.anchor(),
         })
     }

@@ -90,7 +90,7 @@ impl Engine {
         let state = self.accepted.as_ref().ok_or_else(|| Refused::because("no policy was accepted yet"))?;
         let target = self.store.journal().objects_at(to, state);
         let target = target.map_err(|error| Refused::because(format!("{error:#}; {}", self.stays())))?;
-        let merged = state.objects.restored(&target);
+        let merged = self.without_ended().restored(&target);
         self.propose(Proposal { merged, cause, author, origin: Origin::Cli }, terms)
     }
 

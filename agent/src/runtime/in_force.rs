@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::engine::Engine;
 use crate::policy::{
     self, AgentConfig, Attributes, Compiled, Diagnostics, Ids, Name, Policy, SourceFile, Timeline,
 };
+use crate::state::Grants;
 use crate::tables::{Host, Tables};
 
 /// What is true at the moment, beside the documents.
@@ -14,6 +16,8 @@ pub struct Facts {
     pub devices: BTreeMap<Name, Attributes>,
     /// What is known of the clock.
     pub timeline: Timeline,
+    /// What became of grants.
+    pub grants: Grants,
 }
 
 /// A policy that compiled for this host.
@@ -51,6 +55,10 @@ impl InForce {
         facts: Facts,
     ) -> Result<Self, Diagnostics> {
         let in_force = Self::compile(files, on, ids, facts)?;
+        let too_long = policy::too_long(&in_force.policy, on.0);
+        if too_long.has_errors() {
+            return Err(too_long);
+        }
         if in_force.failed.has_errors() { Err(in_force.failed) } else { Ok(in_force) }
     }
 
@@ -67,6 +75,8 @@ impl InForce {
     ) -> Result<Self, Diagnostics> {
         let mut loaded = policy::parse(files, Some(agent))?;
         loaded.policy.observe(facts.devices);
+        let four_eyes = agent.grants.four_eyes;
+        loaded.policy.close_grants(|grant| Engine::closes_grant(&facts.grants, four_eyes, grant));
         let mut ids = ids.clone();
         let compiled = policy::compile_at(&loaded.policy, agent, host, &mut ids, &facts.timeline)?;
         let failed = policy::run_tests(&loaded.policy, agent, host, &compiled);

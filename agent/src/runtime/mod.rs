@@ -13,6 +13,7 @@ mod author;
 mod clock;
 mod engine;
 mod folder;
+mod grants;
 mod guard;
 mod history;
 mod host;

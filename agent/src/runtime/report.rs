@@ -97,6 +97,7 @@ impl Engine {
             interfaces,
             objects: self.accepted.as_ref().map(|state| state.objects.counts()).unwrap_or_default(),
             quarantine: self.quarantined(),
+            grants: self.live_grants(),
             clock: self.clock_status(),
             flows: seen.flows,
             events: seen.events,

@@ -39,7 +39,7 @@ impl Engine {
 
     /// What a policy is compiled by, beside documents and host.
     pub(super) fn facts(&self) -> Facts {
-        Facts { devices: self.known(), timeline: self.keeper.timeline() }
+        Facts { devices: self.known(), timeline: self.keeper.timeline(), grants: self.grants.clone() }
     }
 
     fn is_timed(&self) -> bool {

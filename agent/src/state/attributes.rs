@@ -1,12 +1,9 @@
 //! What was said of devices while they run, on disk: no apply, rollback or restart forgets it.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{Moment, Store};
@@ -79,32 +76,20 @@ impl Store {
     /// # Errors
     /// The disk is full or not writable.
     pub fn record_saying(&self, entry: &impl Serialize) -> Result<()> {
-        let path = self.folder.join(RECORD);
-        let act = || format!("write {}", path.display());
-        if fs::metadata(&path).is_ok_and(|found| found.len() > RECORD_BYTES) {
-            fs::rename(&path, self.folder.join(RECORD_BEFORE)).with_context(act)?;
-        }
-        let mut line = serde_json::to_vec(entry).with_context(act)?;
-        line.push(b'\n');
-        let mut options = fs::OpenOptions::new();
-        options.create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let written =
-            options.open(&path).and_then(|mut file| file.write_all(&line).and_then(|()| file.sync_data()));
-        written.with_context(act)
+        self.record(RECORD, entry)
     }
 }
 
-/// The record, and the one before it.
+/// The record.
 const RECORD: &str = "attributes.log";
-const RECORD_BEFORE: &str = "attributes.log.1";
-/// A record that is longer gives way to a new one.
-const RECORD_BYTES: u64 = 8 << 20;
 
 const FILE: &str = "attributes";
 const FORMAT: &str = "bulkhead-attributes-1";
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn moment(boot: &str, boot_ms: u64, wall: &str) -> Moment {

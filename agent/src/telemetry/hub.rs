@@ -1,8 +1,9 @@
 //! The one place where the stream's stages meet, shared by the task that feeds it and by the API.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use bulkhead_common::abi::Flow;
+use bulkhead_common::abi::{Flow, RuleId};
 use bulkhead_common::verdict::{Pass, Verdict};
 use tokio::sync::broadcast;
 
@@ -30,7 +31,18 @@ pub struct Telemetry {
     names: RwLock<Arc<dyn Names>>,
     stream: broadcast::Sender<Arc<Record>>,
     state: Mutex<State>,
+    watched: Mutex<Watched>,
 }
+
+/// Flows that somebody wants to know of when they end.
+#[derive(Default)]
+struct Watched {
+    rules: BTreeSet<RuleId>,
+    ended: Vec<Flow>,
+}
+
+/// Most ends that are kept until somebody asks.
+const ENDS_KEPT: usize = 65_536;
 
 struct State {
     fold: Fold,
@@ -52,6 +64,7 @@ impl Telemetry {
             names: RwLock::new(names),
             stream: broadcast::channel(STREAM_CAPACITY).0,
             state: Mutex::new(state),
+            watched: Mutex::default(),
         })
     }
 
@@ -118,8 +131,21 @@ impl Telemetry {
         }
     }
 
+    /// Watches the flows of these rules; returns those of the watched ones that ended since the last time.
+    pub fn watch(&self, rules: BTreeSet<RuleId>) -> Vec<Flow> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.rules = rules;
+        std::mem::take(&mut watched.ended)
+    }
+
     /// Tells of flows that ended.
     pub fn ended(&self, clock: Clock, flows: &[Flow]) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = ENDS_KEPT.saturating_sub(watched.ended.len());
+        let ended: Vec<Flow> =
+            flows.iter().filter(|flow| watched.rules.contains(&flow.rule())).take(room).copied().collect();
+        watched.ended.extend(ended);
+        drop(watched);
         // A burst of ends is large, and nothing remembers them.
         if self.stream.receiver_count() == 0 {
             return;

@@ -1,11 +1,11 @@
 //! The part of `kind: Agent` that says how changes of policy are kept and guarded.
 
 use super::agent::path;
-use crate::policy::agent::{AgentConfig, Anchors, Guard, Percent};
+use crate::policy::agent::{AgentConfig, Anchors, GrantLimits, Guard, Percent};
 use crate::policy::node::Node;
 use crate::policy::reader::{Fields, Reader};
 
-/// Reads `revisions`, `audit` and `guard`.
+/// Reads `revisions`, `audit`, `guard` and `grants`.
 pub(super) fn read(reader: &mut Reader<'_>, fields: &mut Fields<'_>, config: &mut AgentConfig) {
     if let Some(node) = fields.optional(reader, "revisions") {
         config.revisions_kept = kept(reader, node).unwrap_or(config.revisions_kept);
@@ -15,6 +15,9 @@ pub(super) fn read(reader: &mut Reader<'_>, fields: &mut Fields<'_>, config: &mu
     }
     if let Some(node) = fields.optional(reader, "guard") {
         config.guard = guard(reader, node);
+    }
+    if let Some(node) = fields.optional(reader, "grants") {
+        config.grants = grants(reader, node);
     }
 }
 
@@ -62,6 +65,21 @@ fn webhook(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
             "write one that begins with http://; for HTTPS put a proxy on this host",
         ),
     }
+}
+
+fn grants(reader: &mut Reader<'_>, node: &Node) -> GrantLimits {
+    let mut limits = GrantLimits::default();
+    let Some(mut fields) = reader.fields(node, "`grants`") else {
+        return limits;
+    };
+    if let Some(node) = fields.optional(reader, "maxDuration") {
+        limits.max_duration = reader.age(node, "`maxDuration`").unwrap_or(limits.max_duration);
+    }
+    if let Some(node) = fields.optional(reader, "fourEyes") {
+        limits.four_eyes = reader.boolean(node, "`fourEyes`").unwrap_or_default();
+    }
+    fields.finish(reader);
+    limits
 }
 
 fn guard(reader: &mut Reader<'_>, node: &Node) -> Guard {

@@ -4,6 +4,7 @@ mod agent;
 mod control;
 mod destination;
 mod device;
+mod grant;
 mod interface;
 mod inventory;
 mod network;
@@ -22,11 +23,12 @@ use std::sync::Arc;
 use super::agent::AgentConfig;
 use super::attribute::{LABEL_RULE, is_label_key};
 use super::diagnostic::Diagnostics;
+use super::grant::Grant;
 use super::location::{Located, SourceFile};
 use super::model::{Destination, Device, Labels, Network, PolicyRules, Segment};
 use super::name::Name;
 use super::node::{Node, Word};
-use super::reader::{Fields, Reader, not_yet};
+use super::reader::{Fields, Reader};
 use super::yaml;
 
 /// The only version of the language.
@@ -78,6 +80,7 @@ pub(crate) struct Drafts {
     pub(crate) devices: Vec<Device>,
     pub(crate) destinations: Vec<Destination>,
     pub(crate) policies: Vec<PolicyRules>,
+    pub(crate) grants: Vec<Grant>,
     /// Names of documents that could be read only in part: they exist, so naming them is right.
     pub(crate) broken: Vec<(Kind, Name)>,
     /// True if a whole document was given up, so that unknown names may be its.
@@ -115,19 +118,14 @@ fn document(reader: &mut Reader<'_>, root: &Node, versioned: bool, drafts: &mut 
     };
     version(reader, &mut fields, versioned);
     let kind = fields.required(reader, "kind");
-    let kind = kind.and_then(|node| reader.choice(node, "kind", &Kind::ALL).map(|kind| (kind, node)));
+    let kind = kind.and_then(|node| reader.choice(node, "kind", &Kind::ALL));
     let metadata = fields.optional(reader, "metadata");
     let spec = fields.required(reader, "spec");
     fields.finish(reader);
-    let Some((kind, node)) = kind else {
+    let Some(kind) = kind else {
         drafts.lost = true;
         return;
     };
-    if kind == Kind::Grant {
-        drafts.lost = true;
-        not_yet::<()>(reader, node.span, "kind Grant");
-        return;
-    }
     if kind == Kind::Agent {
         // There is one agent per host, so its name is for people and may be left out.
         if metadata.is_some() {
@@ -221,7 +219,8 @@ fn put(
         }
         Kind::Destination => drafts.destinations.push(destination::read(reader, name, spec)?),
         Kind::Policy => drafts.policies.push(rules::read(reader, name, spec)?),
-        Kind::Agent | Kind::Grant => {}
+        Kind::Grant => drafts.grants.push(grant::read(reader, name, spec)?),
+        Kind::Agent => {}
     }
     Some(())
 }

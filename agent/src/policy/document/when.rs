@@ -211,7 +211,7 @@ fn listed<T>(
 
 impl Reader<'_> {
     /// `7d`, `1d12h`, `30m`: a second to a year.
-    fn age(&mut self, node: &Node, what: &str) -> Option<Duration> {
+    pub(super) fn age(&mut self, node: &Node, what: &str) -> Option<Duration> {
         let text = self.word(node, what)?;
         let (days, rest) = match text.split_once('d') {
             Some((days, rest)) => (days.parse::<u64>().ok().filter(|_| !days.starts_with('+')), rest),

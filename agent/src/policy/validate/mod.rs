@@ -3,6 +3,7 @@
 mod addresses;
 mod devices;
 mod doubts;
+mod grants;
 mod members;
 mod modes;
 mod networks;
@@ -22,12 +23,16 @@ pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: 
     let broken = std::mem::take(&mut drafts.broken);
     let lost = drafts.lost;
     refuse_agents(&drafts.agents, problems);
+    let granted = by_name(drafts.grants, Kind::Grant, problems, |g| (&g.name, &g.at));
+    let mut policies = by_name(drafts.policies, Kind::Policy, problems, |p| (&p.name, &p.at));
+    grants::put(&granted, &mut policies, problems);
     let mut policy = Policy {
         networks: by_name(drafts.networks, Kind::Network, problems, |n| (&n.name, &n.at)),
         segments: by_name(drafts.segments, Kind::Segment, problems, |s| (&s.name, &s.at)),
         devices: by_name(drafts.devices, Kind::Device, problems, |d| (&d.name, &d.at)),
         destinations: by_name(drafts.destinations, Kind::Destination, problems, |d| (&d.name, &d.at)),
-        policies: by_name(drafts.policies, Kind::Policy, problems, |p| (&p.name, &p.at)),
+        policies,
+        grants: granted,
     };
     networks::check(&policy, agent, problems);
     devices::check(&policy, problems);
@@ -35,6 +40,7 @@ pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: 
     members::assign(&mut policy, lost || !broken.is_empty(), problems);
     modes::check(&policy, problems);
     references::check(&policy, &broken, lost, problems);
+    grants::check(&policy, problems);
     if !problems.has_errors() {
         doubts::tell(&policy, problems);
     }
