@@ -71,11 +71,21 @@ impl<'a> Agent<'a> {
     /// It is refused; its words are in the error.
     pub fn apply(&self, options: &[&str]) -> Result<String> {
         let policies = self.files.policies.to_string_lossy();
-        let mut command = self.command(&[&["apply", "-f", &policies], options].concat());
+        self.bulkhead(&[&["apply", "-f", &policies], options].concat())
+    }
+
+    /// Runs `bulkhead ARGUMENTS` against this agent, and returns its words.
+    ///
+    /// # Errors
+    /// It does not succeed; its words are in the error.
+    pub fn bulkhead(&self, arguments: &[&str]) -> Result<String> {
+        let name = arguments.first().copied().unwrap_or_default();
+        let mut command = self.command(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let output = self.spawn(&mut command)?.wait_with_output().context("wait for bulkhead apply")?;
+        let output = self.spawn(&mut command)?.wait_with_output();
+        let output = output.with_context(|| format!("wait for bulkhead {name}"))?;
         let words = words(&output);
-        ensure!(output.status.success(), "bulkhead apply: {}\n{words}", output.status);
+        ensure!(output.status.success(), "bulkhead {name}: {}\n{words}", output.status);
         Ok(words)
     }
 

@@ -15,6 +15,7 @@ mod report;
 mod story;
 mod tail;
 mod unconfirmed;
+mod visit;
 mod window;
 
 use std::io::Write;
@@ -100,6 +101,7 @@ fn run(lab: &Lab, story: &mut Story<'_>) -> Result<Vec<Row>> {
     rows.extend(push::push(lab, &agent, &files, story)?);
     rows.extend(unconfirmed::unconfirmed(lab, &agent, &files, story)?);
     rows.extend(window::window(lab, &agent, &files, story)?);
+    rows.extend(visit::visit(lab, &agent, story)?);
     let (_agent, crash) = crash::crash(lab, agent, &files, story)?;
     rows.extend(crash);
     Ok(rows)
