@@ -117,8 +117,12 @@ fn a_spoofed_source_is_forwarded_and_counted_in_full() -> Result {
         let load = Load::start(&camera, to, Duration::from_micros(100))?;
         std::thread::sleep(Duration::from_millis(300));
         let sent = load.stop();
-        std::thread::sleep(Duration::from_millis(50));
-        assert!(sent > 100, "only {sent} datagrams were sent");
+        assert!(sent > 0, "no datagram was sent");
+        // What is under way on a busy machine arrives later.
+        let until = Instant::now() + Duration::from_secs(5);
+        while (entered.seen()?, witness.seen()?) != (sent, sent) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         assert_eq!((entered.seen()?, witness.seen()?), (sent, sent));
     }
     Ok(())
