@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_refusal_is_one_sentence_with_every_feature_and_one_remedy() {
         assert_eq!(
-            refusal("5.10.0-32-amd64", &all_but(&[true, true, false, false, true, true])),
+            refusal("5.10.0-32-amd64", &all_but(&[true, true, false, true, false, true, true])),
             "the kernel 5.10.0-32-amd64 lacks the BPF helper bpf_ktime_get_coarse_ns (Linux 5.11) and atomic \
              compare-and-exchange in BPF programs (Linux 5.12): run Linux 6.1 or newer"
         );
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_kernel_that_may_not_wait_is_told_what_to_boot_with() {
         assert_eq!(
-            refusal("6.1.0", &all_but(&[true, true, true, true, true, false])),
+            refusal("6.1.0", &all_but(&[true, true, true, true, true, true, false])),
             "the kernel 6.1.0 lacks membarrier for all processes (MEMBARRIER_CMD_GLOBAL, Linux 4.16): boot it \
              without nohz_full, and with CONFIG_MEMBARRIER"
         );
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn two_remedies_are_both_told() {
         assert_eq!(
-            refusal("5.10.0", &all_but(&[true, true, true, false, false, true])),
+            refusal("5.10.0", &all_but(&[true, true, true, true, false, false, true])),
             "the kernel 5.10.0 lacks atomic compare-and-exchange in BPF programs (Linux 5.12) and the description of \
              its own types (/sys/kernel/btf/vmlinux, Linux 5.4): run Linux 6.1 or newer; run one that is built with \
              CONFIG_DEBUG_INFO_BTF"
