@@ -1,11 +1,9 @@
 //! What the wall clock has shown, on disk: no restart and no reboot reopens what has closed.
 
-use std::fs;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Store, file};
+use super::Store;
 use crate::policy::{Anchor, Pair};
 
 /// What is kept of the clocks.
@@ -25,9 +23,7 @@ impl Store {
     /// # Errors
     /// The file is damaged: nobody knows.
     pub fn clock(&self) -> Result<Option<KeptClock>> {
-        let path = self.folder.join(FILE);
-        let bytes = file::read(&path)?;
-        bytes.map(|bytes| file::parse(&path, FORMAT, &bytes).map(|(clock, _)| clock)).transpose()
+        self.list(FILE, FORMAT)
     }
 
     /// Keeps what the clock has shown, whole or not at all.
@@ -35,10 +31,7 @@ impl Store {
     /// # Errors
     /// The disk is full or not writable; the file is the old one.
     pub fn keep_clock(&self, clock: &KeptClock) -> Result<()> {
-        let (path, beside) = (self.folder.join(FILE), self.beside(FILE));
-        file::write(&beside, FORMAT, clock)?;
-        fs::rename(&beside, &path).with_context(|| format!("replace {}", path.display()))?;
-        file::sync_folder(&self.folder)
+        self.keep_list(FILE, FORMAT, &Some(clock))
     }
 }
 
@@ -48,6 +41,8 @@ const FORMAT: &str = "bulkhead-clock-1";
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
