@@ -83,8 +83,9 @@ fn describe(basis: &Basis, kind: Kind, name: &str) -> Result<Description, String
         Kind::Destinations => {
             typed.and_then(|name| policy.destinations().get(name)).map(|d| destination(policy, d))
         }
-        Kind::Grants => typed.and_then(|name| policy.policies().get(name)).map(|p| rules(basis, p)),
-        Kind::Policies => typed.and_then(|name| policy.policies().get(name)).map(|p| rules(basis, p)),
+        Kind::Policies | Kind::Grants => {
+            typed.and_then(|name| policy.policies().get(name)).map(|p| rules(basis, p))
+        }
         Kind::Devices | Kind::All => {
             return Err("name a kind: network, segment, device, destination or policy".to_owned());
         }

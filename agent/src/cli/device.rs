@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use super::Format;
 use super::identity::masked;
 use super::settings::Settings;
-use super::terms::refused;
+use super::terms::{answered, refused, sudo_user};
 use crate::api::client::Client;
 use crate::api::types::{AttributeReport, AttributesReply, AttributesRequest, DeviceReport, path};
 use crate::policy::{AttributeKey, Plmn, Source, ago};
@@ -113,7 +113,7 @@ fn request(device: &str, set: BTreeMap<AttributeKey, String>, unset: &[Attribute
         set,
         unset: unset.to_vec(),
         source: Source::Cli,
-        sudo_user: std::env::var("SUDO_USER").ok(),
+        sudo_user: sudo_user(),
     }
 }
 
@@ -124,16 +124,11 @@ fn say(
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
     let client = Client::connect(&settings.socket()?)?;
-    match client.ask_for::<AttributesReply>(path::ATTRIBUTES, request)? {
-        Ok(mut reply) => {
-            mask(&mut reply.attributes);
-            if !output.machine(out, &reply)? {
-                print(&reply, out)?;
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(refusal) => refused(output, &refusal, out),
+    let mut reply = client.ask_for::<AttributesReply>(path::ATTRIBUTES, request)?;
+    if let Ok(reply) = &mut reply {
+        mask(&mut reply.attributes);
     }
+    answered(output, reply, out, print)
 }
 
 fn print(reply: &AttributesReply, out: &mut dyn Write) -> Result<()> {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Subcommand;
+use jiff::Timestamp;
 
 use super::quarantine::lasting;
 use super::settings::Settings;
 use super::table::Table;
-use super::terms::refused;
-use super::{Format, REFUSED, words};
+use super::terms::{answered, millis, refused, sudo_user};
+use super::{Format, words};
 use crate::api::client::Client;
 use crate::api::types::{
     Act, Carried, EndCause, Ended, GrantAct, GrantReport, GrantRequest, GrantState, GrantTerms, Origin,
@@ -141,9 +142,10 @@ fn create(args: &CreateArgs, client: &Client, out: &mut dyn Write) -> Result<Exi
         ports: args.port.clone(),
         for_ms: millis(args.lasts),
         origin: Origin::Cli,
-        sudo_user: std::env::var("SUDO_USER").ok(),
+        sudo_user: sudo_user(),
     };
-    told("GRANTED", client.ask_for(path::GRANTS, &request)?, args.output, out)
+    let reply = client.ask_for(path::GRANTS, &request)?;
+    answered(args.output, reply, out, |report, out| told("GRANTED", report, out))
 }
 
 fn act(
@@ -153,52 +155,36 @@ fn act(
     client: &Client,
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
-    let sudo_user = std::env::var("SUDO_USER").ok();
-    let request = GrantAct { for_ms: millis(lasts), origin: Origin::Cli, sudo_user };
+    let request = GrantAct { for_ms: millis(lasts), origin: Origin::Cli, sudo_user: sudo_user() };
     let path = format!("{}/{}/{what}", path::GRANTS, args.name);
-    told(done, client.ask_for(&path, &request)?, args.output, out)
+    answered(args.output, client.ask_for(&path, &request)?, out, |report, out| told(done, report, out))
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Prints what was done, or why nothing was.
-fn told(
-    done: &str,
-    reply: Result<GrantReport, Refusal>,
-    output: Format,
-    out: &mut dyn Write,
-) -> Result<ExitCode> {
-    match reply {
-        Ok(report) => {
-            if !output.machine(out, &report)? {
-                writeln!(out, "{done} {}", sentence(&report))?;
-                if report.state == GrantState::Waiting {
-                    writeln!(
-                        out,
-                        "  it opens when somebody else says `bulkhead grant approve {}`",
-                        report.name
-                    )?;
-                }
-                if report.state == GrantState::Ended {
-                    print(&report, out)?;
-                }
-            }
-            Ok(ExitCode::SUCCESS)
+fn told(done: &str, report: &GrantReport, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "{done} {}", sentence(report))?;
+    match report.state {
+        GrantState::Waiting => {
+            let name = &report.name;
+            writeln!(out, "  it opens when somebody else says `bulkhead grant approve {name}`")?;
         }
-        Err(refusal) => refused(output, &refusal, out),
+        GrantState::Ended => print(report, out)?,
+        GrantState::Planned | GrantState::Open | GrantState::Suspended => {}
     }
+    Ok(())
 }
 
 /// `visit-4711 open until 10:00:00: Kari (Vendor AS) from 192.0.2.44 to pump-0003 tcp/22, CHG-4711`.
 pub(super) fn sentence(report: &GrantReport) -> String {
     let GrantReport { name, state, terms, .. } = report;
     let ticket = terms.ticket.as_ref().map(|ticket| format!(", {}", Safe(ticket))).unwrap_or_default();
-    let end = report.closed.as_ref().map_or(terms.end, |closed| closed.at);
     let until = if *state == GrantState::Ended { "at" } else { "until" };
-    let (state, end) = (state.as_str(), words::moment(end));
+    let (state, end) = (state.as_str(), words::moment(over(report)));
     format!("{name} {state} {until} {end}: {} {}{ticket}", visitor(terms), opens(terms))
+}
+
+/// When it is over, or was.
+fn over(report: &GrantReport) -> Timestamp {
+    report.closed.as_ref().map_or(report.terms.end, |closed| closed.at)
 }
 
 /// `Kari (Vendor AS)`.
@@ -230,14 +216,13 @@ fn list(args: &ListArgs, client: &Client, out: &mut dyn Write) -> Result<ExitCod
 }
 
 fn table(all: &[GrantReport]) -> Table {
-    let until = |grant: &GrantReport| grant.closed.as_ref().map_or(grant.terms.end, |closed| closed.at);
     let ticket = |grant: &GrantReport| grant.terms.ticket.as_ref().map(|ticket| Safe(ticket).to_string());
     Table::build(
         all.iter(),
         &[
             ("NAME", &|grant| grant.name.to_string()),
             ("STATE", &|grant| grant.state.as_str().to_owned()),
-            ("UNTIL", &|grant| words::moment(until(grant))),
+            ("UNTIL", &|grant| words::moment(over(grant))),
             ("WHO", &|grant| visitor(&grant.terms)),
             ("WHAT", &|grant| opens(&grant.terms)),
             ("TICKET", &|grant| words::or_dash(ticket(grant).unwrap_or_default())),
@@ -250,8 +235,7 @@ fn show(args: &NameArgs, client: &Client, out: &mut dyn Write) -> Result<ExitCod
     let Some(report) = all.into_iter().find(|report| report.name.as_str() == args.name) else {
         let error = format!("there is no grant {:?} (see `bulkhead grant list --all`)", args.name);
         let refusal = Refusal { error, ..Refusal::default() };
-        refused(args.output, &refusal, out)?;
-        return Ok(ExitCode::from(REFUSED));
+        return refused(args.output, &refusal, out);
     };
     if !args.output.machine(out, &report)? {
         writeln!(out, "{}", sentence(&report))?;

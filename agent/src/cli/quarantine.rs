@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::settings::Settings;
-use super::terms::refused;
+use super::terms::{answered, millis, sudo_user};
 use super::{Format, words};
 use crate::api::client::Client;
-use crate::api::types::{QuarantineReport, QuarantineRequest, Refusal, ReleaseRequest, path};
+use crate::api::types::{QuarantineReport, QuarantineRequest, ReleaseRequest, path};
 use crate::sink::Safe;
 
 #[derive(Debug, clap::Args)]
@@ -61,36 +61,22 @@ pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Res
     let request = QuarantineRequest {
         device: args.device.clone(),
         reason: args.reason.clone(),
-        for_ms: args.lasts.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        for_ms: args.lasts.map(millis),
         allow_repair: args.allow_repair,
-        sudo_user: std::env::var("SUDO_USER").ok(),
+        sudo_user: sudo_user(),
     };
     let reply = Client::connect(&settings.socket()?)?.ask_for(path::QUARANTINE, &request)?;
-    told("QUARANTINED", reply, args.output, out)
+    answered(args.output, reply, out, |report, out| told("QUARANTINED", report, out))
 }
 
 pub(super) fn release(args: &ReleaseArgs, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {
-    let request = ReleaseRequest { device: args.device.clone(), sudo_user: std::env::var("SUDO_USER").ok() };
+    let request = ReleaseRequest { device: args.device.clone(), sudo_user: sudo_user() };
     let reply = Client::connect(&settings.socket()?)?.ask_for(path::RELEASE, &request)?;
-    told("RELEASED", reply, args.output, out)
+    answered(args.output, reply, out, |report, out| told("RELEASED", report, out))
 }
 
-/// Prints what was done, or why nothing was.
-fn told(
-    done: &str,
-    reply: Result<QuarantineReport, Refusal>,
-    output: Format,
-    out: &mut dyn Write,
-) -> Result<ExitCode> {
-    match reply {
-        Ok(report) => {
-            if !output.machine(out, &report)? {
-                writeln!(out, "{done} {}", sentence(&report))?;
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(refusal) => refused(output, &refusal, out),
-    }
+fn told(done: &str, report: &QuarantineReport, out: &mut dyn Write) -> Result<()> {
+    Ok(writeln!(out, "{done} {}", sentence(report))?)
 }
 
 /// `pump-0003 since 02:58 by kari via sudo until 04:58, repair allowed: “beacons”`.

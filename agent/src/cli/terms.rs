@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use serde::Serialize;
 
 use super::check::draw_notes;
 use super::{Format, REFUSED};
@@ -47,17 +48,25 @@ fn time(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
 
+/// Whom `sudo` says that it is, for the record.
+pub(super) fn sudo_user() -> Option<String> {
+    std::env::var("SUDO_USER").ok()
+}
+
+/// A time as the API takes it.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl TermsArgs {
     /// As the agent takes them.
     pub(super) fn terms(&self) -> Terms {
         Terms {
             dry_run: self.dry_run,
             message: self.message.clone(),
-            sudo_user: std::env::var("SUDO_USER").ok(),
+            sudo_user: sudo_user(),
             if_revision: self.if_revision,
-            confirm_within_ms: self
-                .confirm_within
-                .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            confirm_within_ms: self.confirm_within.map(millis),
             accept: self.accept.clone(),
             connection: ssh_connection(std::process::id()),
         }
@@ -176,6 +185,23 @@ pub(super) fn list(changes: &Changes, out: &mut dyn Write) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Prints what was done, or why nothing was.
+pub(super) fn answered<T: Serialize>(
+    format: Format,
+    reply: Result<T, Refusal>,
+    out: &mut dyn Write,
+    print: impl FnOnce(&T, &mut dyn Write) -> Result<()>,
+) -> Result<ExitCode> {
+    let done = match reply {
+        Ok(done) => done,
+        Err(refusal) => return refused(format, &refusal, out),
+    };
+    if !format.machine(out, &done)? {
+        print(&done, out)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints why nothing was done.
