@@ -1,14 +1,15 @@
 //! Grants over the API.
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::history::Origin;
-use crate::policy::{Grant, Name, plain};
+use crate::policy::{Grant, Located, Name, plain};
 
-/// What a grant says.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct GrantTerms {
+/// Who comes, from where, and to what.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Visit {
     /// Who comes.
     pub person: String,
     /// Whom the person works for.
@@ -32,6 +33,14 @@ pub struct GrantTerms {
     pub behind: Vec<String>,
     /// The ports that are opened.
     pub ports: Vec<String>,
+}
+
+/// What a grant says.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct GrantTerms {
+    /// What is opened, and to whom.
+    #[serde(flatten)]
+    pub visit: Visit,
     /// The first moment.
     pub start: Timestamp,
     /// The first moment that is not in it any more.
@@ -41,20 +50,19 @@ pub struct GrantTerms {
 impl GrantTerms {
     /// What a document says.
     pub fn of(grant: &Grant) -> Self {
-        let prefixes = |all: &[(ipnet::IpNet, _)]| all.iter().map(|(net, _)| plain(net)).collect();
-        Self {
+        let prefixes = |all: &[Located<IpNet>]| all.iter().map(|net| plain(&net.value)).collect();
+        let visit = Visit {
             person: grant.who.person.clone(),
             organisation: grant.who.organisation.clone(),
             contact: grant.who.contact.clone(),
             ticket: grant.ticket.clone(),
             approved_by: grant.approved_by.clone(),
             from: prefixes(&grant.from),
-            device: grant.device.to_string(),
+            device: grant.device.value.to_string(),
             behind: prefixes(&grant.behind),
             ports: grant.ports.iter().map(ToString::to_string).collect(),
-            start: grant.start,
-            end: grant.end,
-        }
+        };
+        Self { visit, start: grant.start, end: grant.end }
     }
 
     /// The document that says so.
@@ -65,22 +73,23 @@ impl GrantTerms {
         let line = |key: &str, value: &Option<String>| {
             value.as_ref().map(|value| format!("  {key}: {}\n", quoted(value))).unwrap_or_default()
         };
-        let behind = match self.behind.is_empty() {
+        let visit = &self.visit;
+        let behind = match visit.behind.is_empty() {
             true => String::new(),
-            false => format!(", behind: {}", list(&self.behind)),
+            false => format!(", behind: {}", list(&visit.behind)),
         };
         format!(
             "apiVersion: bulkhead/v1\nkind: Grant\nmetadata: {{name: {}}}\nspec:\n  who: {{person: {}{}{}}}\n{}{}  \
              from: {{cidrs: {}}}\n  to: {{device: {}{behind}}}\n  ports: {}\n  window: {{start: \"{}\", end: \"{}\"}}\n",
             quoted(name.as_str()),
-            quoted(&self.person),
-            pair("organisation", &self.organisation),
-            pair("contact", &self.contact),
-            line("approvedBy", &self.approved_by),
-            line("ticket", &self.ticket),
-            list(&self.from),
-            quoted(&self.device),
-            list(&self.ports),
+            quoted(&visit.person),
+            pair("organisation", &visit.organisation),
+            pair("contact", &visit.contact),
+            line("approvedBy", &visit.approved_by),
+            line("ticket", &visit.ticket),
+            list(&visit.from),
+            quoted(&visit.device),
+            list(&visit.ports),
             self.start,
             self.end
         )
@@ -102,29 +111,9 @@ pub struct GrantRequest {
     /// What it is called; made from ticket or device if there is none.
     #[serde(default)]
     pub name: Option<String>,
-    /// Who comes.
-    pub person: String,
-    /// Whom the person works for.
-    #[serde(default)]
-    pub organisation: Option<String>,
-    /// How to reach the person.
-    #[serde(default)]
-    pub contact: Option<String>,
-    /// Where it was asked for.
-    #[serde(default)]
-    pub ticket: Option<String>,
-    /// Who agreed to it.
-    #[serde(default)]
-    pub approved_by: Option<String>,
-    /// Addresses that the visitor comes from.
-    pub from: Vec<String>,
-    /// What is visited.
-    pub device: String,
-    /// What lies behind it; empty for the device itself.
-    #[serde(default)]
-    pub behind: Vec<String>,
-    /// The ports that are opened.
-    pub ports: Vec<String>,
+    /// What is opened, and to whom.
+    #[serde(flatten)]
+    pub visit: Visit,
     /// For how long, in milliseconds.
     pub for_ms: u64,
     /// Where it comes from.
@@ -289,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_grant_says_in_a_document_what_it_was_asked_for() {
-        let terms = GrantTerms {
+        let visit = Visit {
             person: "Åse \"Tech\" \\ Berg".to_owned(),
             organisation: Some("NO".to_owned()),
             contact: Some("+47 22 00 00 00".to_owned()),
@@ -299,6 +288,9 @@ mod tests {
             device: "pump-1".to_owned(),
             behind: vec!["192.168.50.20".to_owned()],
             ports: vec!["tcp/22".to_owned(), "udp/161-162".to_owned(), "icmp/echo".to_owned()],
+        };
+        let terms = GrantTerms {
+            visit,
             start: "2026-12-01T07:00:00.25Z".parse().unwrap(),
             end: "2026-12-01T09:00:00Z".parse().unwrap(),
         };

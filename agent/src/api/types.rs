@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use super::attributes::{AttributeReport, AttributesReply, AttributesRequest};
 pub use super::grants::{
     Act, Carried, EndCause, Ended, Extension, GrantAct, GrantReport, GrantRequest, GrantState, GrantTerms,
+    Visit,
 };
 pub use super::history::{
     Cause, Change, Done, Origin, Plan, RevisionDetail, RevisionInfo, RevisionSummary, RollbackRequest, Terms,

@@ -15,8 +15,8 @@ use super::terms::{answered, millis, refused, sudo_user};
 use super::{Format, words};
 use crate::api::client::Client;
 use crate::api::types::{
-    Act, Carried, EndCause, Ended, GrantAct, GrantReport, GrantRequest, GrantState, GrantTerms, Origin,
-    Refusal, path,
+    Act, Carried, EndCause, Ended, GrantAct, GrantReport, GrantRequest, GrantState, Origin, Refusal, Visit,
+    path,
 };
 use crate::sink::{Safe, grouped};
 
@@ -129,8 +129,7 @@ pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Res
 }
 
 fn create(args: &CreateArgs, client: &Client, out: &mut dyn Write) -> Result<ExitCode> {
-    let request = GrantRequest {
-        name: args.name.clone(),
+    let visit = Visit {
         person: args.who.clone(),
         organisation: args.organisation.clone(),
         contact: args.contact.clone(),
@@ -140,6 +139,10 @@ fn create(args: &CreateArgs, client: &Client, out: &mut dyn Write) -> Result<Exi
         device: args.device.clone(),
         behind: args.behind.clone(),
         ports: args.port.clone(),
+    };
+    let request = GrantRequest {
+        name: args.name.clone(),
+        visit,
         for_ms: millis(args.lasts),
         origin: Origin::Cli,
         sudo_user: sudo_user(),
@@ -176,10 +179,10 @@ fn told(done: &str, report: &GrantReport, out: &mut dyn Write) -> Result<()> {
 /// `visit-4711 open until 10:00:00: Kari (Vendor AS) from 192.0.2.44 to pump-0003 tcp/22, CHG-4711`.
 pub(super) fn sentence(report: &GrantReport) -> String {
     let GrantReport { name, state, terms, .. } = report;
-    let ticket = terms.ticket.as_ref().map(|ticket| format!(", {}", Safe(ticket))).unwrap_or_default();
+    let ticket = terms.visit.ticket.as_ref().map(|ticket| format!(", {}", Safe(ticket))).unwrap_or_default();
     let until = if *state == GrantState::Ended { "at" } else { "until" };
     let (state, end) = (state.as_str(), words::moment(over(report)));
-    format!("{name} {state} {until} {end}: {} {}{ticket}", visitor(terms), opens(terms))
+    format!("{name} {state} {until} {end}: {} {}{ticket}", visitor(&terms.visit), opens(&terms.visit))
 }
 
 /// When it is over, or was.
@@ -188,18 +191,18 @@ fn over(report: &GrantReport) -> Timestamp {
 }
 
 /// `Kari (Vendor AS)`.
-fn visitor(terms: &GrantTerms) -> String {
-    let of = terms.organisation.as_ref().map(|of| format!(" ({})", Safe(of))).unwrap_or_default();
-    format!("{}{of}", Safe(&terms.person))
+fn visitor(visit: &Visit) -> String {
+    let of = visit.organisation.as_ref().map(|of| format!(" ({})", Safe(of))).unwrap_or_default();
+    format!("{}{of}", Safe(&visit.person))
 }
 
 /// `from 192.0.2.44 to pump-0003 tcp/22`.
-fn opens(terms: &GrantTerms) -> String {
-    let behind = match terms.behind.is_empty() {
+fn opens(visit: &Visit) -> String {
+    let behind = match visit.behind.is_empty() {
         true => String::new(),
-        false => format!(" behind it {}", terms.behind.join(", ")),
+        false => format!(" behind it {}", visit.behind.join(", ")),
     };
-    format!("from {} to {}{behind} {}", terms.from.join(", "), terms.device, terms.ports.join(", "))
+    format!("from {} to {}{behind} {}", visit.from.join(", "), visit.device, visit.ports.join(", "))
 }
 
 fn list(args: &ListArgs, client: &Client, out: &mut dyn Write) -> Result<ExitCode> {
@@ -216,15 +219,16 @@ fn list(args: &ListArgs, client: &Client, out: &mut dyn Write) -> Result<ExitCod
 }
 
 fn table(all: &[GrantReport]) -> Table {
-    let ticket = |grant: &GrantReport| grant.terms.ticket.as_ref().map(|ticket| Safe(ticket).to_string());
+    let ticket =
+        |grant: &GrantReport| grant.terms.visit.ticket.as_ref().map(|ticket| Safe(ticket).to_string());
     Table::build(
         all.iter(),
         &[
             ("NAME", &|grant| grant.name.to_string()),
             ("STATE", &|grant| grant.state.as_str().to_owned()),
             ("UNTIL", &|grant| words::moment(over(grant))),
-            ("WHO", &|grant| visitor(&grant.terms)),
-            ("WHAT", &|grant| opens(&grant.terms)),
+            ("WHO", &|grant| visitor(&grant.terms.visit)),
+            ("WHAT", &|grant| opens(&grant.terms.visit)),
             ("TICKET", &|grant| words::or_dash(ticket(grant).unwrap_or_default())),
         ],
     )
@@ -247,11 +251,12 @@ fn show(args: &NameArgs, client: &Client, out: &mut dyn Write) -> Result<ExitCod
 /// The report.
 fn print(report: &GrantReport, out: &mut dyn Write) -> Result<()> {
     let GrantReport { terms, asked, revision, origin, .. } = report;
-    let contact = terms.contact.as_ref().map(|contact| format!(", {}", Safe(contact))).unwrap_or_default();
-    writeln!(out, "  who       {}{contact}", visitor(terms))?;
-    writeln!(out, "  what      {}", opens(terms))?;
+    let contact =
+        terms.visit.contact.as_ref().map(|contact| format!(", {}", Safe(contact))).unwrap_or_default();
+    writeln!(out, "  who       {}{contact}", visitor(&terms.visit))?;
+    writeln!(out, "  what      {}", opens(&terms.visit))?;
     writeln!(out, "  asked     {} (r{revision}, {})", acted(asked), origin.as_str())?;
-    if let Some(by) = &terms.approved_by {
+    if let Some(by) = &terms.visit.approved_by {
         writeln!(out, "  approved  by {}, as the grant says", Safe(by))?;
     }
     if let Some(act) = &report.approved {

@@ -6,9 +6,7 @@ use comfy_table::presets::NOTHING;
 
 use super::get::Kind;
 use super::words::{binding, labels, list, list_or_dash, or_dash, prefixes, subject};
-use crate::policy::{
-    Destination, Device, Grant, Location, Name, Network, Policy, PolicyRules, Segment, plain,
-};
+use crate::policy::{Destination, Device, Grant, Name, Network, Policy, PolicyRules, Segment};
 use crate::sink::Safe;
 
 /// Rows below a header; columns that only a wide screen has come last.
@@ -117,16 +115,14 @@ fn destinations(policy: &Policy, wide: bool, wanted: &dyn Fn(&Name) -> bool) -> 
 }
 
 fn grants(policy: &Policy, _wide: bool, wanted: &dyn Fn(&Name) -> bool) -> Table {
-    let nets =
-        |prefixes: &[(ipnet::IpNet, Location)]| list_or_dash(prefixes.iter().map(|(net, _)| plain(net)));
     Table::build(
         policy.grants().values().filter(|grant| wanted(&grant.name)),
         &[
             ("NAME", &|grant: &Grant| grant.name.to_string()),
             ("WHO", &|grant| Safe(&grant.who.person).to_string()),
-            ("FROM", &|grant| nets(&grant.from)),
-            ("DEVICE", &|grant| grant.device.to_string()),
-            ("BEHIND", &|grant| nets(&grant.behind)),
+            ("FROM", &|grant| prefixes(&grant.from)),
+            ("DEVICE", &|grant| grant.device.value.to_string()),
+            ("BEHIND", &|grant| prefixes(&grant.behind)),
             ("PORTS", &|grant| list(&grant.ports)),
             ("START", &|grant| grant.start.to_string()),
             ("END", &|grant| grant.end.to_string()),

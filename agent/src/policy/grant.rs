@@ -13,7 +13,7 @@ use super::ports::Port;
 use super::schedule::When;
 
 /// A visit from outside: who, from where, to what, for how long.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Grant {
     /// Its name, which no policy has: it is the name of the rule that it makes.
     pub name: Name,
@@ -26,13 +26,11 @@ pub struct Grant {
     /// Where it was asked for.
     pub ticket: Option<String>,
     /// The addresses that the visitor comes from.
-    pub from: Vec<Prefix>,
+    pub from: Vec<Located<IpNet>>,
     /// What is visited.
-    pub device: Name,
-    /// Where that was written.
-    pub device_at: Location,
+    pub device: Located<Name>,
     /// What lies behind it, and not the device itself; empty for the device itself.
-    pub behind: Vec<Prefix>,
+    pub behind: Vec<Located<IpNet>>,
     /// The ports that are opened.
     pub ports: Vec<Port>,
     /// The first moment.
@@ -40,9 +38,6 @@ pub struct Grant {
     /// The first moment that is not in it any more.
     pub end: Timestamp,
 }
-
-/// A prefix, and where it was written.
-pub(super) type Prefix = (IpNet, Location);
 
 /// Who visits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,15 +61,13 @@ impl Grant {
 
     /// The policy that it is: one rule, about one device.
     pub(crate) fn rules(&self) -> Option<PolicyRules> {
-        let located =
-            |prefixes: &[Prefix]| prefixes.iter().map(|(net, at)| Located::new(*net, at.clone())).collect();
-        let from = Remotes { cidrs: located(&self.from), ..Remotes::default() };
+        let from = Remotes { cidrs: self.from.clone(), ..Remotes::default() };
         let rule = Rule {
             name: Name::new(RULE)?,
             at: self.at.clone(),
             direction: Direction::Inbound(from),
             ports: self.ports.clone(),
-            behind: located(&self.behind),
+            behind: self.behind.clone(),
             idle: None,
             conditions: Conditions::default(),
             time: When { not_before: Some(self.start), not_after: Some(self.end), ..When::default() },
@@ -82,10 +75,7 @@ impl Grant {
         Some(PolicyRules {
             name: self.name.clone(),
             at: self.at.clone(),
-            subject: Subject::Devices(Selector::Device(Located::new(
-                self.device.clone(),
-                self.device_at.clone(),
-            ))),
+            subject: Subject::Devices(Selector::Device(self.device.clone())),
             rules: vec![rule],
             tests: Vec::new(),
         })

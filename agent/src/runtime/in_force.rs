@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::engine::Engine;
+use super::grants;
 use crate::policy::{
     self, AgentConfig, Attributes, Compiled, Diagnostics, Ids, Name, Policy, SourceFile, Timeline,
 };
@@ -76,7 +76,7 @@ impl InForce {
         let mut loaded = policy::parse(files, Some(agent))?;
         loaded.policy.observe(facts.devices);
         let four_eyes = agent.grants.four_eyes;
-        loaded.policy.close_grants(|grant| Engine::closes_grant(&facts.grants, four_eyes, grant));
+        loaded.policy.close_grants(|grant| grants::is_closed(&facts.grants, four_eyes, grant));
         let mut ids = ids.clone();
         let compiled = policy::compile_at(&loaded.policy, agent, host, &mut ids, &facts.timeline)?;
         let failed = policy::run_tests(&loaded.policy, agent, host, &compiled);

@@ -179,11 +179,11 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::api::types::EndCause;
+    use crate::api::types::{EndCause, Visit};
     use bulkhead_common::abi::{FlowKey, Generation};
 
     fn terms(end: &str) -> GrantTerms {
-        GrantTerms {
+        let visit = Visit {
             person: "Kari".to_owned(),
             organisation: None,
             contact: None,
@@ -193,9 +193,8 @@ mod tests {
             device: "pump-1".to_owned(),
             behind: Vec::new(),
             ports: vec!["tcp/22".to_owned()],
-            start: "2026-12-01T08:00:00Z".parse().unwrap(),
-            end: end.parse().unwrap(),
-        }
+        };
+        GrantTerms { visit, start: "2026-12-01T08:00:00Z".parse().unwrap(), end: end.parse().unwrap() }
     }
 
     const TEN: &str = "2026-12-01T10:00:00Z";
@@ -230,7 +229,8 @@ mod tests {
         assert!(!grant.is_closed(&terms(TEN), true));
         assert!(!grant.is_closed(&terms("2026-12-01T09:00:00Z"), true), "it may end sooner");
         assert!(grant.is_closed(&terms(NOON), true), "and not later");
-        let elsewhere = GrantTerms { device: "pump-2".to_owned(), ..terms(TEN) };
+        let GrantTerms { visit, start, end } = terms(TEN);
+        let elsewhere = GrantTerms { visit: Visit { device: "pump-2".to_owned(), ..visit }, start, end };
         assert!(grant.is_closed(&elsewhere, true), "and not elsewhere");
         assert!(!granted().is_closed(&terms(TEN), false) && granted().is_closed(&terms(TEN), true));
         let over = Ended { at: TEN.parse().unwrap(), cause: EndCause::Revoked, by: None };

@@ -1,9 +1,10 @@
 //! `kind: Grant`.
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::time::moment;
-use crate::policy::grant::{Grant, Prefix, Visitor};
+use crate::policy::grant::{Grant, Visitor};
 use crate::policy::location::Located;
 use crate::policy::name::Name;
 use crate::policy::node::Node;
@@ -35,8 +36,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         approved_by: optional(approved_by)?,
         ticket: optional(ticket)?,
         from: from?,
-        device: device.value,
-        device_at: device.at,
+        device,
         behind,
         ports: ports?,
         start,
@@ -71,7 +71,7 @@ fn words(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<String> {
     }
 }
 
-fn from(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Prefix>> {
+fn from(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Located<IpNet>>> {
     let mut fields = reader.fields(node, "`from`")?;
     let cidrs = fields.required(reader, "cidrs").and_then(|node| reader.some(node, "`cidrs`", visitors));
     fields.finish(reader);
@@ -79,26 +79,24 @@ fn from(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Prefix>> {
 }
 
 /// A grant is about a person, so a whole network is not meant.
-fn visitors(reader: &mut Reader<'_>, node: &Node) -> Option<Prefix> {
-    let Located { value, at } = reader.prefix(node)?;
-    let shortest = if value.addr().is_ipv4() { SHORTEST_V4 } else { SHORTEST_V6 };
-    match value.prefix_len() < shortest {
+fn visitors(reader: &mut Reader<'_>, node: &Node) -> Option<Located<IpNet>> {
+    let net = reader.prefix(node)?;
+    let shortest = if net.value.addr().is_ipv4() { SHORTEST_V4 } else { SHORTEST_V6 };
+    match net.value.prefix_len() < shortest {
         true => reader.refuse(
             node.span,
-            format!("{value} is more than a visitor comes from"),
+            format!("{} is more than a visitor comes from", net.value),
             format!("name the visitor's address, or at most a /{shortest}"),
         ),
-        false => Some((value, at)),
+        false => Some(net),
     }
 }
 
-fn to(reader: &mut Reader<'_>, node: &Node) -> Option<(Located<Name>, Vec<Prefix>)> {
+fn to(reader: &mut Reader<'_>, node: &Node) -> Option<(Located<Name>, Vec<Located<IpNet>>)> {
     let mut fields = reader.fields(node, "`to`")?;
     let device = fields.required(reader, "device").and_then(|node| reader.name(node, "the device"));
     let behind = match fields.optional(reader, "behind") {
-        Some(node) => reader.some(node, "`behind`", |reader, node| {
-            reader.prefix(node).map(|prefix| (prefix.value, prefix.at))
-        }),
+        Some(node) => reader.some(node, "`behind`", Reader::prefix),
         None => Some(Vec::new()),
     };
     fields.finish(reader);

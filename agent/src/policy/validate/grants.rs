@@ -31,8 +31,8 @@ pub(super) fn put(
 pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
     for grant in policy.grants.values() {
         comes_from_outside(policy, grant, problems);
-        let Some(device) = policy.devices.get(&grant.device) else { continue };
-        for (prefix, at) in &grant.behind {
+        let Some(device) = policy.devices.get(&grant.device.value) else { continue };
+        for Located { value: prefix, at } in &grant.behind {
             let range = AddressRange::from(*prefix);
             let mut routes = device.framed_routes.iter();
             if !routes.any(|route| AddressRange::from(route.value).contains(range)) {
@@ -45,7 +45,7 @@ pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
 
 /// Rules let in from outside: devices' addresses are no visitor's, and infrastructure is cut from every rule.
 fn comes_from_outside(policy: &Policy, grant: &Grant, problems: &mut Diagnostics) {
-    for (prefix, at) in &grant.from {
+    for Located { value: prefix, at } in &grant.from {
         let range = AddressRange::from(*prefix);
         let touches =
             |all: &[Located<IpNet>]| all.iter().any(|own| AddressRange::from(own.value).overlaps(range));

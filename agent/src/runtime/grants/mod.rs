@@ -39,20 +39,8 @@ impl Engine {
         let name = self.grant_name(request)?;
         let start = Timestamp::now();
         let end = later(start, request.for_ms)?;
-        let terms = GrantTerms {
-            person: request.person.clone(),
-            organisation: request.organisation.clone(),
-            contact: request.contact.clone(),
-            ticket: request.ticket.clone(),
-            approved_by: request.approved_by.clone(),
-            from: request.from.clone(),
-            device: request.device.clone(),
-            behind: request.behind.clone(),
-            ports: request.ports.clone(),
-            start,
-            end,
-        };
-        let why = format!("grant {name}: {} to {}", terms.person, terms.device);
+        let terms = GrantTerms { visit: request.visit.clone(), start, end };
+        let why = format!("grant {name}: {} to {}", terms.visit.person, terms.visit.device);
         let asked = Asked { origin: request.origin, sudo_user: request.sudo_user.clone(), author };
         self.apply_grant(&name, &terms, why, asked)?;
         self.grant_report(&name)
@@ -68,14 +56,11 @@ impl Engine {
         act: &GrantAct,
         author: Author,
     ) -> Result<GrantReport, Refused> {
-        let (name, granted) = self.live_grant(name)?;
+        let (name, mut granted) = self.live_grant(name)?;
         let sudo = act.sudo_user.as_deref();
         not_the_asker(&name, &granted, &person(&author.who(sudo)))?;
-        let mut list = self.grants.clone();
-        if let Some(granted) = list.get_mut(&name) {
-            granted.approved = Some(Approval { act: done(author, sudo), terms: granted.terms.clone() });
-        }
-        self.change_grants(list).map_err(Refused::Host)?;
+        granted.approved = Some(Approval { act: done(author, sudo), terms: granted.terms.clone() });
+        self.change_grants(self.grants_with(&name, granted)).map_err(Refused::Host)?;
         self.tell_grant("approved", &name);
         self.grant_report(&name)
     }
@@ -100,19 +85,14 @@ impl Engine {
         if self.agent.grants.four_eyes {
             not_the_asker(&name, &granted, &person(&author.who(sudo)))?;
             // Before the document: between the two it must be open to whom it is open.
-            let mut list = self.grants.clone();
-            if let Some(granted) = list.get_mut(&name) {
-                granted.approved = Some(Approval { act: done(author, sudo), terms: terms.clone() });
-            }
-            self.keep_grants(list).map_err(Refused::Host)?;
+            let mut approved = granted.clone();
+            approved.approved = Some(Approval { act: done(author, sudo), terms: terms.clone() });
+            self.keep_grants(self.grants_with(&name, approved)).map_err(Refused::Host)?;
         }
         let why = format!("grant {name} until {}", terms.end);
         let asked = Asked { origin: act.origin, sudo_user: act.sudo_user.clone(), author };
-        let extended = self.apply_grant(&name, &terms, why, asked);
-        if let Err(refused) = extended {
-            let mut list = self.grants.clone();
-            list.insert(name, granted);
-            self.keep_grants(list).map_err(Refused::Host)?;
+        if let Err(refused) = self.apply_grant(&name, &terms, why, asked) {
+            self.keep_grants(self.grants_with(&name, granted)).map_err(Refused::Host)?;
             return Err(refused);
         }
         self.grant_report(&name)
@@ -128,13 +108,10 @@ impl Engine {
         act: &GrantAct,
         author: Author,
     ) -> Result<GrantReport, Refused> {
-        let (name, _) = self.live_grant(name)?;
+        let (name, mut granted) = self.live_grant(name)?;
         let Act { by, at } = done(author, act.sudo_user.as_deref());
-        let mut list = self.grants.clone();
-        if let Some(granted) = list.get_mut(&name) {
-            granted.ended = Some(Ended { at, cause: EndCause::Revoked, by: Some(by) });
-        }
-        self.change_grants(list).map_err(Refused::Host)?;
+        granted.ended = Some(Ended { at, cause: EndCause::Revoked, by: Some(by) });
+        self.change_grants(self.grants_with(&name, granted)).map_err(Refused::Host)?;
         self.count_grants();
         self.tell_grant("revoked", &name);
         self.close_accounts();
@@ -145,9 +122,9 @@ impl Engine {
     pub(super) fn without_ended(&self) -> Objects {
         let objects = self.accepted.as_ref().map(|state| state.objects.clone()).unwrap_or_default();
         objects.filtered(|object| {
-            let granted = Name::new(&object.name).and_then(|name| self.grants.get(&name));
-            let over = granted.is_some_and(|granted| granted.ended.is_some());
-            object.kind != KIND || object.origin == Origin::Folder || !over
+            let granted = || Name::new(&object.name).and_then(|name| self.grants.get(&name));
+            let stays = object.kind != KIND || object.origin == Origin::Folder;
+            stays || granted().is_none_or(|granted| granted.ended.is_none())
         })
     }
 
@@ -155,16 +132,8 @@ impl Engine {
     pub(super) fn closed_grants(&self) -> Vec<Name> {
         let four_eyes = self.agent.grants.four_eyes;
         let documents = self.in_force.iter().flat_map(|in_force| in_force.policy.grants().values());
-        let closed = documents.filter(|grant| Self::closes_grant(&self.grants, four_eyes, grant));
+        let closed = documents.filter(|grant| is_closed(&self.grants, four_eyes, grant));
         closed.map(|grant| grant.name.clone()).collect()
-    }
-
-    /// Which of the policy's grants open nothing.
-    pub(super) fn closes_grant(grants: &Grants, four_eyes: bool, grant: &Grant) -> bool {
-        match grants.get(&grant.name) {
-            Some(granted) => granted.is_closed(&GrantTerms::of(grant), four_eyes),
-            None => four_eyes,
-        }
     }
 
     /// A grant's document, as a change of policy.
@@ -188,7 +157,7 @@ impl Engine {
             self.grants.contains_key(name) || policies.is_some_and(|all| all.contains_key(name))
         };
         let Some(typed) = &request.name else {
-            let stem = slug(request.ticket.as_deref().unwrap_or(&request.device));
+            let stem = slug(request.visit.ticket.as_deref().unwrap_or(&request.visit.device));
             let numbered = (1_u32..1_000).map(|n| if n == 1 { stem.clone() } else { format!("{stem}-{n}") });
             let free = numbered.filter_map(|name| Name::new(&name)).find(|name| !taken(name));
             return free.ok_or_else(|| Refused::because("no name could be made for it: say one with --name"));
@@ -215,6 +184,13 @@ impl Engine {
         }
     }
 
+    /// What is known of grants, with this of one of them.
+    fn grants_with(&self, name: &Name, granted: Granted) -> Grants {
+        let mut list = self.grants.clone();
+        list.insert(name.clone(), granted);
+        list
+    }
+
     /// Disk first: what has ended must not open after a restart.
     fn change_grants(&mut self, list: Grants) -> Result<()> {
         let before = self.grants.clone();
@@ -231,6 +207,14 @@ impl Engine {
         self.store.keep_grants(&list).context("keep what became of grants on disk; nothing was changed")?;
         self.grants = list;
         Ok(())
+    }
+}
+
+/// True if a grant of the policy opens nothing.
+pub(super) fn is_closed(grants: &Grants, four_eyes: bool, grant: &Grant) -> bool {
+    match grants.get(&grant.name) {
+        Some(granted) => granted.is_closed(&GrantTerms::of(grant), four_eyes),
+        None => four_eyes,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::policy::{Grant, Name, Timeline};
 use crate::runtime::author::person;
 use crate::runtime::engine::Engine;
 use crate::runtime::in_force::InForce;
-use crate::state::{Granted, Objects, State};
+use crate::state::{Granted, Grants, Objects, State};
 
 /// What was done, to which grant.
 type Told = (&'static str, Name);
@@ -38,37 +38,17 @@ impl Engine {
 
     /// Grants that are new, that changed, or whose documents are gone.
     fn meet_documents(&mut self, in_force: &InForce) -> Vec<Told> {
-        let Some(state) = self.accepted.clone() else { return Vec::new() };
-        let documents = in_force.policy.grants();
+        let Some(state) = &self.accepted else { return Vec::new() };
+        let (grants, documents) = (&mut self.grants, in_force.policy.grants());
         let mut told: Vec<Told> =
-            documents.values().filter_map(|grant| self.meet_document(grant, &state)).collect();
+            documents.values().filter_map(|grant| meet_document(grants, grant, state)).collect();
         let gone = |name: &Name| !documents.contains_key(name);
-        for (name, granted) in self.grants.iter_mut().filter(|(name, g)| g.ended.is_none() && gone(name)) {
+        for (name, granted) in grants.iter_mut().filter(|(name, g)| g.ended.is_none() && gone(name)) {
             let by = Some(state.revision.author.clone());
             granted.ended = Some(Ended { at: Timestamp::now(), cause: EndCause::Removed, by });
             told.push(("removed", name.clone()));
         }
         told
-    }
-
-    /// What a document says is what counts, until its grant has ended.
-    fn meet_document(&mut self, grant: &Grant, state: &State) -> Option<Told> {
-        let (name, terms, revision) = (&grant.name, GrantTerms::of(grant), &state.revision);
-        let act = Act { by: revision.author.clone(), at: revision.time };
-        let Some(granted) = self.grants.get_mut(name) else {
-            let origin = origin_of(&state.objects, name).unwrap_or(revision.origin);
-            let granted = Granted::begin(terms, act, person(&revision.who), revision.number, origin);
-            self.grants.insert(name.clone(), granted);
-            return Some(("asked", name.clone()));
-        };
-        if granted.ended.is_some() || granted.terms == terms {
-            return None;
-        }
-        if granted.terms.end != terms.end {
-            granted.extended.push(Extension { act, end: terms.end });
-        }
-        granted.terms = terms;
-        Some(("changed", name.clone()))
     }
 
     /// Grants that the kernel has opened or closed meanwhile.
@@ -120,6 +100,26 @@ impl Engine {
             self.tell_grant("report", &name);
         }
     }
+}
+
+/// What a document says is what counts, until its grant has ended.
+fn meet_document(grants: &mut Grants, grant: &Grant, state: &State) -> Option<Told> {
+    let (name, terms, revision) = (&grant.name, GrantTerms::of(grant), &state.revision);
+    let act = Act { by: revision.author.clone(), at: revision.time };
+    let Some(granted) = grants.get_mut(name) else {
+        let origin = origin_of(&state.objects, name).unwrap_or(revision.origin);
+        let granted = Granted::begin(terms, act, person(&revision.who), revision.number, origin);
+        grants.insert(name.clone(), granted);
+        return Some(("asked", name.clone()));
+    };
+    if granted.ended.is_some() || granted.terms == terms {
+        return None;
+    }
+    if granted.terms.end != terms.end {
+        granted.extended.push(Extension { act, end: terms.end });
+    }
+    granted.terms = terms;
+    Some(("changed", name.clone()))
 }
 
 fn origin_of(objects: &Objects, name: &Name) -> Option<Origin> {

@@ -36,7 +36,7 @@ impl Engine {
     pub(super) fn tell_grant(&self, act: &str, name: &Name) {
         let Some(granted) = self.grants.get(name) else { return };
         let entry = Recorded { time: Timestamp::now(), act, grant: self.report_grant(name, granted) };
-        tracing::warn!("grant {name}: {act} (to {})", granted.terms.device);
+        tracing::warn!("grant {name}: {act} (to {})", granted.terms.visit.device);
         if let Err(error) = self.store.record_grant(&entry) {
             tracing::error!("that grant {name} was {act} is not on the record: {error:#}");
         }
