@@ -1,6 +1,7 @@
 //! `kind: Device`.
 
 use super::network::{self, vlans};
+use super::optional;
 use crate::policy::attribute::Attributes;
 use crate::policy::location::Located;
 use crate::policy::model::{Binding, Device, Labels, SimProfile};
@@ -35,11 +36,11 @@ pub(super) fn read(
         segment: None,
         labels: labels.clone(),
         addresses: addresses?,
-        teid: teid.map_or(Some(None), |teid| teid.map(Some))?,
+        teid: optional(teid)?,
         framed_routes: routes.unwrap_or(Some(Vec::new()))?,
-        binding: binding.map_or(Some(None), |binding| binding.map(Some))?,
+        binding: optional(binding)?,
         profiles: profiles.unwrap_or(Some(Vec::new()))?,
-        imei: imei.map_or(Some(None), |imei| imei.map(Some))?,
+        imei: optional(imei)?,
         observed: Attributes::new(),
     })
 }
@@ -56,10 +57,10 @@ fn binding(reader: &mut Reader<'_>, node: &Node) -> Option<Binding> {
     fields.finish(reader);
     Some(Binding {
         at: reader.at(node.span),
-        interface: interface.map_or(Some(None), |found| found.map(|found| Some(found.value)))?,
+        interface: optional(interface)?.map(|found| found.value),
         vlan: vlan?,
         inner_vlan: inner?,
-        mac: mac.map_or(Some(None), |mac| mac.map(Some))?,
+        mac: optional(mac)?,
     })
 }
 
@@ -105,10 +106,7 @@ fn profile(reader: &mut Reader<'_>, node: &Node) -> Option<SimProfile> {
     if iccid.is_none() && imsi.is_none() {
         return reader.refuse(span, "the SIM profile is empty", "name its iccid or imsi");
     }
-    Some(SimProfile {
-        iccid: iccid.map_or(Some(None), |iccid| iccid.map(Some))?,
-        imsi: imsi.map_or(Some(None), |imsi| imsi.map(Some))?,
-    })
+    Some(SimProfile { iccid: optional(iccid)?, imsi: optional(imsi)? })
 }
 
 impl Reader<'_> {

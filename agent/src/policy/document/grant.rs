@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use super::optional;
 use super::time::moment;
 use crate::policy::grant::{Grant, Visitor};
 use crate::policy::location::Located;
@@ -42,10 +43,6 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         start,
         end,
     })
-}
-
-fn optional<T>(read: Option<Option<T>>) -> Option<Option<T>> {
-    read.map_or(Some(None), |read| read.map(Some))
 }
 
 fn visitor(reader: &mut Reader<'_>, node: &Node) -> Option<Visitor> {

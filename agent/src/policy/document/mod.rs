@@ -225,6 +225,11 @@ fn put(
     Some(())
 }
 
+/// What a field that may be left out says; nothing of one that cannot be read.
+fn optional<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    read.map_or(Some(None), |read| read.map(Some))
+}
+
 impl Reader<'_> {
     /// A mapping of label names to texts.
     pub(crate) fn labels(&mut self, node: &Node, what: &str) -> Option<Labels> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::optional;
 use crate::policy::location::Located;
 use crate::policy::model::{FragmentMode, Mode, Network, Service, Subinterface, TeidRange, Timeouts};
 use crate::policy::name::{self, Name};
@@ -161,12 +162,7 @@ pub(super) fn vlans(
         let problem = "`innerVlan` without `vlan`";
         reader.refuse::<()>(span, problem, "add the outer tag as `vlan:`");
     }
-    let lift = |found: Option<Option<u16>>| match found {
-        None => Some(None),
-        Some(None) => None,
-        Some(vlan) => Some(vlan),
-    };
-    (lift(vlan), lift(inner))
+    (optional(vlan), optional(inner))
 }
 
 fn services(reader: &mut Reader<'_>, node: &Node) -> Option<BTreeMap<Name, Service>> {

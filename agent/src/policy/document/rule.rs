@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::time;
+use super::{optional, time};
 use crate::policy::condition::Conditions;
 use crate::policy::location::Located;
 use crate::policy::model::{Direction, Remotes, Rule};
@@ -36,7 +36,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, between: bool) -> Optio
         direction: direction?,
         ports: ports?,
         behind: behind?,
-        idle: idle.map_or(Some(None), |idle| idle.map(Some))?,
+        idle: optional(idle)?,
         conditions,
         time: window,
     })

@@ -4,7 +4,7 @@ use bulkhead_common::abi::map::FLOW_CAPACITY_MAX;
 
 use super::control::percent;
 use super::network::mode;
-use super::rule;
+use super::{optional, rule};
 use crate::policy::canary::Canary;
 use crate::policy::location::Located;
 use crate::policy::model::{Labels, Limits, Segment};
@@ -26,10 +26,10 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         at: name.at.clone(),
         members: members?,
         never: never.unwrap_or(Some(Vec::new()))?,
-        repair: repair.map_or(Some(None), |repair| repair.map(Some))?,
+        repair: optional(repair)?,
         limits: limits.unwrap_or_else(|| Some(Limits::default()))?,
         mode: mode?,
-        canary: canary.map_or(Some(None), |canary| canary.map(Some))?,
+        canary: optional(canary)?,
     })
 }
 
@@ -45,24 +45,18 @@ fn canary(reader: &mut Reader<'_>, node: &Node) -> Option<Canary> {
         let problem = "`canary` names no devices";
         return reader.refuse(node.span, problem, "write {share: 5%}, {matchLabels: {...}}, or both");
     }
-    let lift = |found: Option<Option<_>>| found.map_or(Some(None), |found| found.map(Some));
-    let labels = labels.map_or(Some(None), |labels| labels.map(Some));
-    Some(Canary { share: lift(share)?, labels: labels? })
+    Some(Canary { share: optional(share)?, labels: optional(labels)? })
 }
 
 fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
     let mut fields = reader.fields(node, "`limits`")?;
-    let mut number = |reader: &mut Reader<'_>, key, most| match fields.optional(reader, key) {
-        Some(node) => reader.number(node, "a limit", 1, most).map(Some),
-        None => Some(None),
+    let mut number = |reader: &mut Reader<'_>, key, most| {
+        optional(fields.optional(reader, key).map(|node| reader.number(node, "a limit", 1, most)))
     };
     let packets_per_second = number(reader, "packetsPerSecond", 10_000_000);
     let new_flows_per_second = number(reader, "newFlowsPerSecond", 1_000_000);
     let flows = number(reader, "flows", FLOW_CAPACITY_MAX);
-    let bits_per_second = match fields.optional(reader, "rate") {
-        Some(node) => rate(reader, node).map(Some),
-        None => Some(None),
-    };
+    let bits_per_second = optional(fields.optional(reader, "rate").map(|node| rate(reader, node)));
     fields.finish(reader);
     Some(Limits {
         at: Some(reader.at(node.span)),

@@ -1,6 +1,6 @@
 //! One in-file test of a policy.
 
-use super::time;
+use super::{optional, time};
 use crate::policy::attribute::{Attribute, AttributeKey, Attributes};
 use crate::policy::location::Located;
 use crate::policy::model::{Labels, Like, Test, TestDevice, TestRemote};
@@ -30,14 +30,14 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Test> {
     Some(Test {
         at: reader.at(span),
         device: device?,
-        local: local.map_or(Some(None), |local| local.map(Some))?,
+        local: optional(local)?,
         remote: remote?,
         inbound: inbound?,
         port: port?,
         given: given.unwrap_or_else(|| Some(Attributes::new()))?,
         allow: allow?,
-        when: moment.map_or(Some(None), |moment| moment.map(Some))?,
-        rule: rule.map_or(Some(None), |rule| rule.map(Some))?,
+        when: optional(moment)?,
+        rule: optional(rule)?,
     })
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 
-use super::when;
+use super::{optional, when};
 use crate::policy::condition::Conditions;
 use crate::policy::name::nearest;
 use crate::policy::node::Node;
@@ -40,10 +40,6 @@ pub(super) fn moment(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option
         Ok(moment) => Some(moment),
         Err(_) => reader.refuse(node.span, format!("{what} {text:?} is not a moment"), MOMENT),
     }
-}
-
-fn optional<T>(read: Option<Option<T>>) -> Option<Option<T>> {
-    read.map_or(Some(None), |read| read.map(Some))
 }
 
 /// Hours of some days.

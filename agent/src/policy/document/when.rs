@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::time;
+use super::{optional, time};
 use crate::policy::attribute::{AttributeKey, LABEL_RULE, is_label_key};
 use crate::policy::condition::{
     Cell, Condition, Conditions, Country, Demand, Imei, Plmn, Rat, Tac, TrackingArea, Version, contradiction,
@@ -46,7 +46,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<When> {
         Some((at, why)) => {
             reader.refuse(at.at.span(), why, "no device would ever meet it: change one of the two")
         }
-        None => Some((Conditions::new(conditions), schedule.map_or(Some(None), |read| read.map(Some))?)),
+        None => Some((Conditions::new(conditions), optional(schedule)?)),
     }
 }
 
