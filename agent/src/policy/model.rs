@@ -343,17 +343,25 @@ pub struct Limits {
     pub flows: Option<u32>,
 }
 
+impl Limits {
+    /// Those that are written, by name and as they are written.
+    pub fn written(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let number = |limit: Option<u32>| limit.map(|limit| limit.to_string());
+        [
+            ("packetsPerSecond", number(self.packets_per_second)),
+            ("rate", self.bits_per_second.map(|bits| format!("{}kbit", bits / 1000))),
+            ("newFlowsPerSecond", number(self.new_flows_per_second)),
+            ("flows", number(self.flows)),
+        ]
+        .into_iter()
+        .filter_map(|(name, limit)| Some((name, limit?)))
+    }
+}
+
 /// As they are written, `-` without any.
 impl fmt::Display for Limits {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = |name, limit: Option<u32>| limit.map(|limit| format!("{name} {limit}"));
-        let all = [
-            number("packetsPerSecond", self.packets_per_second),
-            self.bits_per_second.map(|bits| format!("rate {}kbit", bits / 1000)),
-            number("newFlowsPerSecond", self.new_flows_per_second),
-            number("flows", self.flows),
-        ];
-        let written: Vec<String> = all.into_iter().flatten().collect();
+        let written: Vec<String> = self.written().map(|(name, limit)| format!("{name} {limit}")).collect();
         if written.is_empty() { formatter.write_str("-") } else { formatter.write_str(&written.join(", ")) }
     }
 }

@@ -7,7 +7,7 @@ use bulkhead_common::verdict::DropReason;
 use super::question::pool;
 use crate::cli::basis::Basis;
 use crate::cli::words::{binding, list, prefixes};
-use crate::policy::{Device, Limits, Network, Role};
+use crate::policy::{Device, Network, Role};
 
 /// What is known of a dropped packet, whether it could be judged again or not.
 pub(super) struct Scene<'a> {
@@ -40,13 +40,9 @@ pub(super) fn remedy<'a>(basis: &'a Basis, reason: DropReason, scene: &Scene<'a>
         Reason::SpoofedNeighbour => format!("{}; {}", expected(basis, scene), suspect(scene)),
         Reason::UnknownVlan => unknown_vlan(basis, scene),
         Reason::TransitDenied => transit(basis, scene),
-        Reason::RateLimited => limited(basis, scene, |limits| {
-            [number("packetsPerSecond", limits.packets_per_second), limits.bits_per_second.map(rate)]
-        }),
-        Reason::FlowRateLimited => {
-            limited(basis, scene, |limits| [number("newFlowsPerSecond", limits.new_flows_per_second), None])
-        }
-        Reason::FlowQuota => limited(basis, scene, |limits| [number("flows", limits.flows), None]),
+        Reason::RateLimited => limited(basis, scene, &["packetsPerSecond", "rate"]),
+        Reason::FlowRateLimited => limited(basis, scene, &["newFlowsPerSecond"]),
+        Reason::FlowQuota => limited(basis, scene, &["flows"]),
         Reason::NeighbourOffLink => format!(
             "it asks for an address that is not on the link of {}: check prefix length and gateway of the sender{}",
             scene.place,
@@ -178,14 +174,16 @@ fn quarantined(basis: &Basis, scene: &Scene<'_>) -> String {
 }
 
 /// Which limits of the device's segment it may be, and where they stand.
-fn limited(basis: &Basis, scene: &Scene<'_>, written: impl FnOnce(&Limits) -> [Option<String>; 2]) -> String {
+fn limited(basis: &Basis, scene: &Scene<'_>, names: &[&str]) -> String {
     let segment = scene.device.and_then(|device| device.segment.as_ref());
-    let segment = segment.and_then(|name| basis.policy.segments().get(name));
-    let limits =
-        segment.map(|segment| (segment, written(&segment.limits).into_iter().flatten().collect::<Vec<_>>()));
-    let Some((segment, limits)) = limits.filter(|(_, limits)| !limits.is_empty()) else {
-        return "the device's segment has no such limit any more".to_owned();
+    let Some(segment) = segment.and_then(|name| basis.policy.segments().get(name)) else {
+        return NO_LIMIT.to_owned();
     };
+    let meant = segment.limits.written().filter(|(name, _)| names.contains(name));
+    let limits: Vec<String> = meant.map(|(name, limit)| format!("{name}: {limit}")).collect();
+    if limits.is_empty() {
+        return NO_LIMIT.to_owned();
+    }
     let at = segment.limits.at.as_ref().unwrap_or(&segment.at);
     format!(
         "segment {} allows each device, each way, {} ({at}): raise it if the device needs more, or find out what it does",
@@ -194,13 +192,7 @@ fn limited(basis: &Basis, scene: &Scene<'_>, written: impl FnOnce(&Limits) -> [O
     )
 }
 
-fn number(name: &str, limit: Option<u32>) -> Option<String> {
-    limit.map(|limit| format!("{name}: {limit}"))
-}
-
-fn rate(bits: u64) -> String {
-    format!("rate: {}kbit", bits / 1000)
-}
+const NO_LIMIT: &str = "the device's segment has no such limit any more";
 
 fn sender(scene: &Scene<'_>) -> String {
     scene.mac.as_ref().map(|mac| format!(" (MAC {mac} on {})", scene.place)).unwrap_or_default()
