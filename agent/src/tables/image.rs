@@ -125,20 +125,21 @@ impl Layout {
     }
 
     fn add_rules(&mut self, rules: &Rules) -> u32 {
-        let mut rules = rules.clone();
         let windows = append(&mut self.windows, rules.windows.iter().copied());
-        let entries = rules.port_lists_mut().flatten();
-        entries.for_each(|entry| *entry = entry.with_windows_from(windows.start));
+        let first_port = self.ports.len();
         let row = RuleSet {
             outbound: self.add_remotes(&rules.outbound),
             inbound: self.add_remotes(&rules.inbound),
             behind: self.add_behind(&rules.behind),
-            peers: self.add_peers(&rules),
+            peers: self.add_peers(rules),
             never: append(&mut self.ports, rules.never.iter().copied()),
             repair: self.add_remotes(&rules.repair),
             limits: rules.limits,
             windows,
         };
+        for entry in &mut self.ports[first_port..] {
+            *entry = entry.with_windows_from(windows.start);
+        }
         self.rule_sets.push(row);
         index(self.rule_sets.len() - 1)
     }

@@ -26,7 +26,24 @@ const NEVER: Window = Window { open: END, close: END, until: END, rule: RuleId::
 pub(super) struct Calendar<'a> {
     timeline: &'a Timeline,
     hours: RefCell<BTreeMap<RuleId, Hours>>,
-    runs: RefCell<BTreeMap<Vec<Window>, u32>>,
+    runs: RefCell<Runs>,
+}
+
+/// Each run's number, and the run of each number.
+#[derive(Default)]
+struct Runs {
+    numbers: BTreeMap<Rc<[Window]>, u32>,
+    all: Vec<Rc<[Window]>>,
+}
+
+impl Runs {
+    fn number(&mut self, run: Vec<Window>) -> u32 {
+        let run: Rc<[Window]> = run.into();
+        *self.numbers.entry(run).or_insert_with_key(|run| {
+            self.all.push(Rc::clone(run));
+            count(self.all.len() - 1)
+        })
+    }
 }
 
 impl<'a> Calendar<'a> {
@@ -50,26 +67,22 @@ impl<'a> Calendar<'a> {
         }
         let run = overlay(openings);
         let len = count(run.len());
-        let mut runs = self.runs.borrow_mut();
-        let next = count(runs.len());
-        Span { start: *runs.entry(run).or_insert(next), len }
+        Span { start: self.runs.borrow_mut().number(run), len }
     }
 
     /// Gives a rule set the windows that its entries refer to.
     pub(super) fn place(&self, rules: &mut Rules) {
-        let runs = self.runs.borrow();
-        if runs.is_empty() {
+        let all = &self.runs.borrow().all;
+        if all.is_empty() {
             return;
         }
-        let by_number: BTreeMap<u32, &Vec<Window>> =
-            runs.iter().map(|(run, number)| (*number, run)).collect();
         let mut placed: BTreeMap<u32, u32> = BTreeMap::new();
         let mut windows = Vec::new();
         let timed = |entry: &&mut PortRange| entry.windows.len != 0;
         for entry in rules.port_lists_mut().flatten().filter(timed) {
             let start = placed.entry(entry.windows.start).or_insert_with_key(|number| {
                 let start = count(windows.len());
-                windows.extend(by_number.get(number).into_iter().copied().flatten());
+                windows.extend(all.get(*number as usize).into_iter().flat_map(|run| run.iter()));
                 start
             });
             entry.windows.start = *start;
