@@ -51,7 +51,7 @@ impl PointCounters {
 
     /// Forgets the counters of a point that is gone.
     pub fn forget(&mut self, point: u32) {
-        if let Some(row) = seek(point, INTERFACE_ROWS, |row| self.at(row).interface() == point) {
+        if let Some(row) = self.place(point) {
             self.rows.store(row, 0, InterfaceRow::default().0);
         }
     }
@@ -76,8 +76,14 @@ impl PointCounters {
         std::iter::once(OTHERS).chain(points).map(|point| Ok((point, self.of(point)?))).collect()
     }
 
+    /// The row of a point's counters.
     fn row(&self, point: u32) -> Option<u32> {
-        seek(point, INTERFACE_ROWS, |row| self.at(row).interface() == point).map(|row| self.at(row).row())
+        self.place(point).map(|place| self.at(place).row())
+    }
+
+    /// Where the table says which row it is.
+    fn place(&self, point: u32) -> Option<u32> {
+        seek(point, INTERFACE_ROWS, |row| self.at(row).interface() == point)
     }
 
     fn at(&self, row: u32) -> InterfaceRow {

@@ -56,10 +56,8 @@ impl FlowRows {
 
     /// Every flow whose words are there: those too whose places were given up and not taken since.
     pub fn remembered(&self) -> Vec<Flow> {
-        let written =
-            |slot: &u32| flow_table::tag(self, *slot).is_some_and(|tag| !tag.is_unused() && !tag.is_busy());
-        let slots = (0..self.capacity()).filter(written);
-        slots.filter_map(|slot| flow_table::snapshot(self, slot)).map(|(_, flow)| flow).collect()
+        let found = (0..self.capacity()).filter_map(|slot| flow_table::snapshot(self, slot));
+        found.map(|(_, flow)| flow).collect()
     }
 
     /// Gives up what is dead, and returns its last words.

@@ -35,6 +35,7 @@ pub const FRAGS: &str = "FRAGS";
 pub fn xdp_program() -> &'static str {
     if has_frags() { PROGRAM } else { PLAIN_PROGRAM }
 }
+
 /// Name of the program that starts the sweep of dead flows.
 pub const SWEEP_PROGRAM: &str = "bulkhead_sweep";
 
