@@ -95,7 +95,7 @@ fn run(lab: &Lab, story: &mut Story<'_>) -> Result<Vec<Row>> {
     let without = judge::baseline(lab, &cases)?;
     story.say("→ bulkhead run, bulkhead apply -f policies/")?;
     let agent = Agent::start(lab, &files)?;
-    agent.apply(&[])?.lines().try_for_each(|line| story.say(&format!("    {line}")))?;
+    story.quote(&agent.apply(&[])?)?;
     story.follow(Some(Tails::start(&agent)?));
     let mut rows = judge_all(lab, &cases, &without, story)?;
     rows.extend(push::push(lab, &agent, &files, story)?);

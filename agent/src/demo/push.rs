@@ -34,9 +34,9 @@ pub(crate) fn push(lab: &Lab, agent: &Agent<'_>, files: &Files, story: &mut Stor
     story.listen(SETTLE)?;
     let before = alive(&mut open)?;
     let change = files.move_firmware_port(OLD_PORT, NEW_PORT)?;
-    change.lines().try_for_each(|line| story.say(&format!("    {line}")))?;
+    story.quote(&change)?;
     let words = agent.apply(&[])?;
-    words.lines().try_for_each(|line| story.say(&format!("    {line}")))?;
+    story.quote(&words)?;
     let mark = story.mark();
     let after = alive(&mut open)?;
     let mut rows: Vec<Row> =

@@ -34,6 +34,11 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
+    /// Tells what a command or a file said, a little aside.
+    pub(crate) fn quote(&mut self, text: &str) -> Result<()> {
+        text.lines().try_for_each(|line| self.say(&format!("    {line}")))
+    }
+
     /// Listens to these tails from here on, and no longer to those before.
     pub(crate) fn follow(&mut self, tails: Option<Tails>) {
         self.tails = tails;

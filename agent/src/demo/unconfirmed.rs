@@ -33,7 +33,7 @@ pub(crate) fn unconfirmed(
     ))?;
     files.move_firmware_port(NEW_PORT, OLD_PORT)?;
     let words = agent.apply(&["--confirm-within", WITHIN])?;
-    words.lines().try_for_each(|line| story.say(&format!("    {line}")))?;
+    story.quote(&words)?;
     let at_once = downloads(lab, OLD_PORT)?;
     // As it is for whoever edits the folder again.
     files.move_firmware_port(OLD_PORT, NEW_PORT)?;

@@ -27,7 +27,7 @@ pub(crate) fn visit(lab: &Lab, agent: &Agent<'_>, story: &mut Story<'_>) -> Resu
     let visitor =
         ["grant", "create", "--who", "Kari Nordmann", "--organisation", "Vendor AS", "--from", &from];
     let what = ["--device", "charger-1", "--port", "tcp/22", "--for", &lasts, "--ticket", "CHG-4711"];
-    say(&agent.bulkhead(&[&visitor[..], &what].concat())?, story)?;
+    story.quote(&agent.bulkhead(&[&visitor[..], &what].concat())?)?;
     let granted = Instant::now();
     let mut session =
         connect(lab)?.map_err(|why| anyhow::anyhow!("connect the vendor to charger-1: {why}"))?;
@@ -35,7 +35,7 @@ pub(crate) fn visit(lab: &Lab, agent: &Agent<'_>, story: &mut Story<'_>) -> Resu
     story.listen((LASTS + CUT).saturating_sub(granted.elapsed()))?;
     let after = session.is_alive()?;
     let report = agent.bulkhead(&["grant", "show", "chg-4711"])?;
-    say(&report, story)?;
+    story.quote(&report)?;
     let told = report.contains("its time was over") && report.contains("1 flow");
     Ok(vec![
         row("nobody is let in before", "no answer", outside, !outside),
@@ -49,10 +49,6 @@ fn connect(lab: &Lab) -> Result<std::result::Result<LiveConnection, String>> {
     let client = Client::new(lab.namespace("outside")?).from(OUTSIDER.v4).timeout(PATIENCE);
     let connected = client.connect(SocketAddr::new(device.address.v4.into(), 22))?;
     Ok(connected.map_err(|outcome| format!("{outcome:?}")))
-}
-
-fn say(text: &str, story: &mut Story<'_>) -> Result<()> {
-    text.lines().try_for_each(|line| story.say(&format!("    {line}")))
 }
 
 fn row(what: &str, wanted: &str, open: bool, holds: bool) -> Row {

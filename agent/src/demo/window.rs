@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_millis(600);
 pub(crate) fn window(lab: &Lab, agent: &Agent<'_>, files: &Files, story: &mut Story<'_>) -> Result<Vec<Row>> {
     story.say(&format!("→ a rule for maintenance ends in {} seconds, by `notAfter`", OPEN.as_secs()))?;
     let end = Timestamp::from_second((Timestamp::now() + OPEN).as_second())?;
-    story.say(&format!("    {}", files.allow_maintenance(PORT, end)?))?;
-    agent.apply(&[])?.lines().try_for_each(|line| story.say(&format!("    {line}")))?;
+    story.quote(&files.allow_maintenance(PORT, end)?)?;
+    story.quote(&agent.apply(&[])?)?;
     let (mut inside, mut beside) = (connection(lab, PORT)?, connection(lab, 443)?);
     let before = [inside.is_alive()?, beside.is_alive()?];
     let mark = story.mark();
