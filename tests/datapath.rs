@@ -1,7 +1,5 @@
 //! `CAP_BPF`: the loaded XDP program and the engine on the host agree on every frame.
 
-#[path = "datapath/clock.rs"]
-mod clock;
 #[path = "datapath/counters.rs"]
 mod counters;
 #[path = "datapath/isolated.rs"]

@@ -1,4 +1,4 @@
-//! Runs the kernel tier under other kernels, each booted by QEMU with nothing but the tests in it.
+//! Runs the kernel and guest tiers under other kernels, each booted by QEMU with nothing but the tests in it.
 //!
 //! QEMU emulates the processor: test machines are often virtual ones without virtualisation of their own.
 
@@ -47,7 +47,7 @@ pub(crate) struct Options {
     only: Option<String>,
 }
 
-/// Builds the kernel tier's tests so that they run without a library, and runs them in every kernel asked for.
+/// Builds the tests of the kernel and guest tiers so that they run without a library, and runs them in every kernel asked for.
 pub(crate) fn exec(options: &Options) -> Result<ExitCode> {
     if cfg!(not(target_arch = "x86_64")) {
         bail!("cargo xtask vm boots x86_64 kernels only");
@@ -80,7 +80,7 @@ fn build_tests(step: &Step) -> Result<Vec<Target>> {
     let mut command = targets::command();
     command.args(["--target", HOST, "--package", "tests"]).env_remove("CARGO_ENCODED_RUSTFLAGS");
     command.env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=debuginfo");
-    for name in Tier::Kernel.required() {
+    for name in Tier::Kernel.required().iter().chain(Tier::Guest.required()) {
         if workspace::root().join("tests").join(name).with_extension("rs").exists() {
             command.args(["--test", name]);
         } else {

@@ -27,7 +27,7 @@ const TOLD: Duration = Duration::from_secs(10);
 #[test]
 fn a_step_of_the_clock_closes_what_is_over_and_a_step_back_reopens_nothing() -> Result<()> {
     if std::env::var_os("BULKHEAD_OWNS_CLOCK").is_none() {
-        eprintln!("left to `cargo xtask vm`: the clock of this machine is not ours to set");
+        eprintln!("skipped: sets the clock of the machine, which `cargo xtask vm` has guests for");
         return Ok(());
     }
     if !privilege::granted() {
