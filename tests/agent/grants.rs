@@ -23,17 +23,13 @@ struct Site {
 }
 
 impl Site {
-    /// A laboratory: nobody keeps the clock right.
     fn new(limits: &str) -> Result<Option<Self>> {
-        let settings = |settings: String| format!("{settings}  clock: trusted\n{limits}");
-        let Some(mut host) = Host::with_settings(settings)? else { return Ok(None) };
+        let Some(host) = Host::trusting_its_clock(limits)? else { return Ok(None) };
         let servers = Servers::new();
         for device in ["charger-1", "charger-2"] {
             let ports = [22, 502].map(|port| Endpoint::tcp(std::net::Ipv6Addr::UNSPECIFIED, port));
             servers.start(host.lab.namespace(device)?, &ports)?;
         }
-        host.start()?;
-        host.apply()?;
         Ok(Some(Self { host, _servers: servers }))
     }
 

@@ -83,10 +83,20 @@ impl Host {
 
     /// A host whose agent runs and has accepted the demo's policies.
     pub(crate) fn enforcing() -> Result<Option<Self>> {
-        let Some(mut host) = Self::new()? else { return Ok(None) };
-        host.start()?;
-        host.apply()?;
-        Ok(Some(host))
+        Self::new()?.map(Self::brought_up).transpose()
+    }
+
+    /// As [`Self::enforcing`], on a laboratory's host, whose clock is believed although nobody keeps it right; with
+    /// more settings.
+    pub(crate) fn trusting_its_clock(more: &str) -> Result<Option<Self>> {
+        let host = Self::with_settings(|settings| settings + "  clock: trusted\n" + more)?;
+        host.map(Self::brought_up).transpose()
+    }
+
+    fn brought_up(mut self) -> Result<Self> {
+        self.start()?;
+        self.apply()?;
+        Ok(self)
     }
 
     /// Starts the agent and waits until it answers.

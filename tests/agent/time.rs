@@ -23,23 +23,13 @@ const fn seconds(seconds: i64) -> SignedDuration {
     SignedDuration::from_secs(seconds)
 }
 
-/// The demo's host, whose clock nobody synchronises: a laboratory.
-fn host() -> Result<Option<Host>> {
-    let Some(mut host) = Host::with_settings(|settings| settings + "  clock: trusted\n")? else {
-        return Ok(None);
-    };
-    host.start()?;
-    host.apply()?;
-    Ok(Some(host))
-}
-
 fn is_open(host: &Host) -> Result<bool> {
     host.reaches("charger-1", tests::netns::SERVER.v4.into(), 8443)
 }
 
 #[test]
 fn a_window_opens_and_closes_on_time_and_cuts_what_is_live_with_the_agent_dead() -> Result<()> {
-    let Some(mut host) = host()? else { return Ok(()) };
+    let Some(mut host) = Host::trusting_its_clock("")? else { return Ok(()) };
     let applied = Instant::now();
     let said = host.apply_text(&window(seconds(8), seconds(24)))?;
     ensure!(said.status.success(), "{}", words(&said));
@@ -96,7 +86,7 @@ fn an_unsynchronised_clock_leaves_closed_what_depends_on_it_and_says_so() -> Res
 
 #[test]
 fn describe_and_explain_tell_when_a_rule_opens() -> Result<()> {
-    let Some(host) = host()? else { return Ok(()) };
+    let Some(host) = Host::trusting_its_clock("")? else { return Ok(()) };
     let said = host.apply_text(&window(seconds(3_600), seconds(7_200)))?;
     ensure!(said.status.success(), "{}", words(&said));
     let described = words(&host.bulkhead(&["describe", "device", "charger-1"])?);
