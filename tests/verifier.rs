@@ -13,6 +13,7 @@ use aya::programs::{Program, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
 use bulkhead::datapath::{
     EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PLAIN_PROGRAM, PROGRAM, has_frags, require_features,
+    require_tcx,
 };
 use bulkhead_common::abi::counter::{Counters, EventBudget, EventCounters};
 use bulkhead_common::abi::{
@@ -95,6 +96,23 @@ fn a_kernel_is_refused_by_the_name_of_what_it_lacks() -> Result<()> {
         eprintln!("{refusal}");
         ensure!(refusal.lines().count() == 1 && refusal.ends_with(": run Linux 6.1 or newer"), "{refusal}");
         ensure!(start_an_agent()? == refusal, "the agent does not say so");
+    }
+    Ok(())
+}
+
+/// What leaves is judged where the kernel has hooks for it; found by asking it, and not by its version.
+#[test]
+fn a_kernel_without_hooks_for_what_leaves_is_refused_by_name() -> Result<()> {
+    if !privilege::granted() {
+        return Ok(());
+    }
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("ask which kernel this is")?;
+    let refusal = require_tcx().err().map(|error| format!("{error:#}"));
+    ensure!(refusal.is_some() == (series(&release) < [6, 6]), "{release}: {refusal:?}");
+    if let Some(refusal) = refusal {
+        eprintln!("{refusal}");
+        let named = refusal.contains(release.trim()) && refusal.contains("(tcx, Linux 6.6)");
+        ensure!(named && refusal.lines().count() == 1, "{refusal}");
     }
     Ok(())
 }

@@ -3,11 +3,12 @@
 //! Only what came last is tried: who has it has what is older, such as BPF links for XDP (5.9), maps that are mapped
 //! into memory (5.5), and global subprograms.
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::LazyLock;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use aya::maps::MapType;
 use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported, is_map_supported};
@@ -73,6 +74,23 @@ pub fn require_features() -> Result<()> {
     bail!(refusal(&release(), &missing))
 }
 
+/// What only `downlink: egress` needs.
+const TCX: Feature = Feature {
+    name: "links for programs where packets leave (tcx, Linux 6.6), which `downlink: egress` needs",
+    remedy: "judge downlink on a core interface, or run Linux 6.6 or newer",
+    present: has_tcx,
+};
+
+/// Makes sure that this kernel has hooks for what leaves that outlive the agent.
+///
+/// # Errors
+/// As [`require_features`].
+pub fn require_tcx() -> Result<()> {
+    static FOUND: LazyLock<bool> = LazyLock::new(TCX.present);
+    ensure!(*FOUND, refusal(&release(), &[&TCX]));
+    Ok(())
+}
+
 /// True if XDP can be given frames of several buffers, and has the helpers that read them (Linux 5.18).
 ///
 /// They came with one series; a program for one buffer is loaded where they are missing.
@@ -112,18 +130,37 @@ fn has_exchange() -> bool {
         instruction(0xdb, 10 | 1 << 4, -8, 0xf1), // r0 = cmpxchg(r10 - 8, r0, r1)
         instruction(0x95, 0, 0, 0),               // exit
     ];
+    match load(XDP, &PROGRAM) {
+        Ok(_) => true,
+        Err(error) => error.raw_os_error() != Some(libc::EINVAL),
+    }
+}
+
+/// An interface that cannot be is looked for only by a kernel that has the hook: `ENODEV` (`tcx_link_attach`,
+/// kernel/bpf/tcx.c). The others do not know the type of attachment: `EINVAL`.
+fn has_tcx() -> bool {
+    const PROGRAM: [u64; 2] = [instruction(0xb7, 0, 0, 0), instruction(0x95, 0, 0, 0)]; // r0 = 0; exit
+    let attach = |program: OwnedFd| {
+        let program = program.as_raw_fd().cast_unsigned();
+        bpf(LINK_CREATE, &LinkCreate { program, ifindex: u32::MAX, kind: TCX_EGRESS, flags: 0 })
+    };
+    match load(SCHED_CLS, &PROGRAM).and_then(attach) {
+        Ok(_) => true,
+        Err(error) => error.raw_os_error() != Some(libc::EINVAL),
+    }
+}
+
+/// Loads a program that is there to be looked at by the verifier.
+fn load(kind: u32, program: &[u64]) -> io::Result<OwnedFd> {
     let attributes = ProgramLoad {
-        kind: XDP,
-        count: PROGRAM.len() as u32,
-        instructions: PROGRAM.as_ptr() as u64,
+        kind,
+        count: program.len() as u32,
+        instructions: program.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
     };
-    match bpf(PROGRAM_LOAD, &attributes) {
-        // SAFETY: the kernel has just made this descriptor for us; it fits, as all do.
-        Ok(program) => drop(unsafe { OwnedFd::from_raw_fd(program as i32) }),
-        Err(error) => return error.raw_os_error() != Some(libc::EINVAL),
-    }
-    true
+    let program = bpf(PROGRAM_LOAD, &attributes)?;
+    // SAFETY: the kernel has just made this descriptor for us; it fits, as all do.
+    Ok(unsafe { OwnedFd::from_raw_fd(program as i32) })
 }
 
 /// A global subprogram gets the context only from a verifier that knows the type's name (`btf_get_prog_ctx_type`,
@@ -150,9 +187,24 @@ const fn instruction(code: u8, registers: u8, offset: i16, immediate: u32) -> u6
 
 /// `BPF_PROG_TYPE_XDP` (include/uapi/linux/bpf.h).
 const XDP: u32 = 6;
+/// `BPF_PROG_TYPE_SCHED_CLS`.
+const SCHED_CLS: u32 = 3;
+/// `BPF_TCX_EGRESS`, of `enum bpf_attach_type`.
+const TCX_EGRESS: u32 = 47;
 
 /// `enum bpf_cmd` (include/uapi/linux/bpf.h).
 const PROGRAM_LOAD: libc::c_long = 5;
+/// As above.
+const LINK_CREATE: libc::c_long = 28;
+
+/// The start of `union bpf_attr` of [`LINK_CREATE`].
+#[repr(C)]
+struct LinkCreate {
+    program: u32,
+    ifindex: u32,
+    kind: u32,
+    flags: u32,
+}
 
 /// The start of `union bpf_attr` of [`PROGRAM_LOAD`].
 #[repr(C)]
@@ -186,6 +238,15 @@ mod tests {
             refusal("6.1.0", &all_but(&[true, true, true, true, true, true, false])),
             "the kernel 6.1.0 lacks membarrier for all processes (MEMBARRIER_CMD_GLOBAL, Linux 4.16): boot it \
              without nohz_full, and with CONFIG_MEMBARRIER"
+        );
+    }
+
+    #[test]
+    fn a_kernel_without_a_hook_for_what_leaves_is_told_what_to_do_instead() {
+        assert_eq!(
+            refusal("6.1.0-56-amd64", &[&TCX]),
+            "the kernel 6.1.0-56-amd64 lacks links for programs where packets leave (tcx, Linux 6.6), which `downlink: \
+             egress` needs: judge downlink on a core interface, or run Linux 6.6 or newer"
         );
     }
 

@@ -37,7 +37,7 @@ use bulkhead_common::case::LinkType;
 pub use capability::require_capabilities;
 pub use counters::PointCounters;
 use ended::Ended;
-pub use feature::{has_frags, require_features};
+pub use feature::{has_frags, require_features, require_tcx};
 pub use flows::{FlowRows, Row};
 pub use grace::wait_for_packets;
 pub use isolated::{Entry, Isolated, SHORTEST, SHOWN};

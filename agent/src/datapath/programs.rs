@@ -9,9 +9,9 @@ use aya::programs::links::FdLink;
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
-use aya::util::KernelVersion;
 use bulkhead_common::case::LinkType;
 
+use super::feature::require_tcx;
 use super::link::Mode;
 use super::load::{self, EGRESS_PROGRAM};
 use crate::tables::Capacities;
@@ -97,10 +97,7 @@ impl Programs {
             "`downlink: egress` works on devices without an Ethernet header (TUN, WireGuard): judge downlink of \
              {interface} on a core interface"
         );
-        ensure!(
-            KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0)),
-            "`downlink: egress` needs Linux 6.6 or newer, which has tcx: judge downlink on a core interface"
-        );
+        require_tcx()?;
         let program = classifier(self.copy(hook.variant())?)?;
         let options = TcAttachOptions::TcxOrder(LinkOrder::default());
         let id = program.attach_with_options(interface, TcAttachType::Egress, options)?;
