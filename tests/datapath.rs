@@ -2,6 +2,8 @@
 
 #[path = "datapath/counters.rs"]
 mod counters;
+#[path = "datapath/egress.rs"]
+mod egress;
 #[path = "datapath/isolated.rs"]
 mod isolated;
 #[path = "datapath/links.rs"]
@@ -169,7 +171,7 @@ impl Pair {
         frames: usize,
         tally: &mut Tally,
     ) -> Result<()> {
-        // Who sent what leaves, XDP cannot tell.
+        // Who sent what leaves, XDP cannot tell; the program for that is compared in egress.rs.
         let traffic =
             Traffic::new(world, seed).filter(|shot| shot.bytes.len() >= SHORTEST && !shot.from_host);
         for shot in traffic.take(frames) {

@@ -16,7 +16,7 @@ use tests::small;
 
 use super::{FRAMES, ROOM, geometry};
 
-const ETHERNET: usize = 14;
+pub(super) const ETHERNET: usize = 14;
 /// What fits into the first buffer of `BPF_PROG_TEST_RUN`.
 const FIRST_BUFFER: usize = 3520;
 
@@ -96,7 +96,7 @@ fn flows(image: &Image) -> BTreeMap<FlowKey, Flow> {
 }
 
 /// True for an untagged IP packet whose version is what the Ethernet header says.
-fn is_plain_ip(frame: &[u8]) -> bool {
+pub(super) fn is_plain_ip(frame: &[u8]) -> bool {
     let version = match frame.get(12..14) {
         Some([0x08, 0x00]) => 4,
         Some([0x86, 0xdd]) => 6,

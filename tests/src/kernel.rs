@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use bulkhead::datapath::{FRAGS, FlowRows, OBJECT, PointCounters, Row, has_frags, xdp_program};
+use bulkhead::datapath::{
+    EGRESS_PROGRAM, FRAGS, FlowRows, OBJECT, PointCounters, Row, has_frags, xdp_program,
+};
 use bulkhead::tables::Layout;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::event::Event;
@@ -35,6 +37,12 @@ pub use raw::Raw;
 pub const XDP_DROP: u32 = 1;
 /// As above.
 pub const XDP_PASS: u32 = 2;
+/// What tcx answers: the next program is asked (linux/bpf.h).
+const TCX_NEXT: u32 = u32::MAX;
+/// As above.
+const TCX_DROP: u32 = 2;
+/// Packets that leave by this interface are given to [`Kernel::leave`]: the loopback of every namespace.
+pub const LOOPBACK: u32 = 1;
 /// Shorter frames are refused by `BPF_PROG_TEST_RUN` itself (net/bpf/test_run.c).
 pub const SHORTEST: usize = 14;
 
@@ -210,6 +218,33 @@ impl Kernel {
         Ok(Runner(self.ebpf.program(xdp_program()).context("find the program")?.try_into()?))
     }
 
+    /// Loads the program for what leaves too, over the same maps.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn load_leaving(&mut self) -> Result<()> {
+        let program = self.ebpf.program_mut(EGRESS_PROGRAM).context("find the program for what leaves")?;
+        let program: &mut SchedClassifier = program.try_into()?;
+        program.load().context("load the program for what leaves")
+    }
+
+    /// Runs the program for what leaves on a packet of at least [`SHORTEST`] bytes; true if it goes on.
+    ///
+    /// # Errors
+    /// It is not loaded; the kernel's.
+    pub fn leave(&self, packet: &[u8], leaving: Leaving) -> Result<bool> {
+        let program = self.ebpf.program(EGRESS_PROGRAM).context("find the program for what leaves")?;
+        let program: &SchedClassifier = program.try_into()?;
+        let context = leaving.context();
+        let options =
+            TestRunOptions { data_in: Some(packet), ctx_in: Some(&context), ..TestRunOptions::new() };
+        match program.test_run(options).context("run the program for what leaves")?.return_value {
+            TCX_NEXT => Ok(true),
+            TCX_DROP => Ok(false),
+            answer => bail!("it answers {answer}"),
+        }
+    }
+
     /// This CPU's and all others' counters of an interface.
     ///
     /// # Errors
@@ -256,6 +291,27 @@ impl Kernel {
     /// The kernel's.
     pub fn addresses(&self) -> Result<HashMap<MapData, Raw<AddressKey>, u32>> {
         Ok(Map::HashMap(MapData::from_id(self.maps.addresses_id)?).try_into()?)
+    }
+}
+
+/// What the kernel knows of a packet that leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving {
+    /// Packets that the stack has put into one.
+    pub segments: u32,
+    /// The interface by which it entered, unless the host itself has sent it.
+    pub entered: Option<u32>,
+}
+
+impl Leaving {
+    /// `struct __sk_buff` (linux/bpf.h), in words.
+    fn context(self) -> [u8; 192] {
+        const INGRESS_IFINDEX: usize = 36;
+        const GSO_SEGMENTS: usize = 164;
+        let mut context = [0; 192];
+        context[INGRESS_IFINDEX..][..4].copy_from_slice(&self.entered.unwrap_or(0).to_ne_bytes());
+        context[GSO_SEGMENTS..][..4].copy_from_slice(&self.segments.to_ne_bytes());
+        context
     }
 }
 
