@@ -12,6 +12,8 @@ mod large;
 mod limits;
 #[path = "enforcement/links.rs"]
 mod links;
+#[path = "enforcement/merged.rs"]
+mod merged;
 #[path = "enforcement/networks.rs"]
 mod networks;
 #[path = "enforcement/telemetry.rs"]

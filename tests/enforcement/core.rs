@@ -123,8 +123,18 @@ impl Core {
 
     /// Sends a frame, and holds what became of it against the interface's counters.
     pub(crate) fn expect(&self, link: &str, from: &Injector, frame: &[u8], verdict: Verdict) -> Result<()> {
+        self.expect_of(link, || from.send(frame), verdict)
+    }
+
+    /// As [`Self::expect`], of whatever is sent.
+    pub(crate) fn expect_of(
+        &self,
+        link: &str,
+        send: impl FnOnce() -> Result<()>,
+        verdict: Verdict,
+    ) -> Result<()> {
         let before = self.counters(link)?;
-        from.send(frame)?;
+        send()?;
         for _ in 0..40 {
             if self.counters(link)?.of(verdict).packets > before.of(verdict).packets {
                 return Ok(());

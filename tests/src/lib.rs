@@ -9,6 +9,7 @@ pub mod generate;
 pub mod gtpu;
 pub mod kernel;
 pub mod lies;
+pub mod merged;
 pub mod nat;
 pub mod netns;
 pub mod oracle;

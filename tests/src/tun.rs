@@ -13,6 +13,7 @@ use crate::netns::Namespace;
 /// linux/if_tun.h: packets begin with the IP header, and nothing stands before them.
 const IFF_TUN: u16 = 0x0001;
 const IFF_NO_PI: u16 = 0x1000;
+const IFF_VNET_HDR: u16 = 0x4000;
 /// `sizeof(struct ifreq)` and where its flags lie behind the name.
 const IFREQ: usize = 40;
 const IFNAMSIZ: usize = 16;
@@ -31,10 +32,22 @@ impl Tun {
     /// # Errors
     /// The kernel's; a name that is too long.
     pub fn new(namespace: &Namespace, name: &str) -> Result<Self> {
+        Self::with(namespace, name, 0)
+    }
+
+    /// Makes one where each packet begins with what is left to do about it: see [`crate::merged`].
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn merging(namespace: &Namespace, name: &str) -> Result<Self> {
+        Self::with(namespace, name, IFF_VNET_HDR)
+    }
+
+    fn with(namespace: &Namespace, name: &str, flags: u16) -> Result<Self> {
         ensure!(name.len() < IFNAMSIZ, "{name} is no interface's name");
         let mut request = [0u8; IFREQ];
         request[..name.len()].copy_from_slice(name.as_bytes());
-        request[IFNAMSIZ..IFNAMSIZ + 2].copy_from_slice(&(IFF_TUN | IFF_NO_PI).to_ne_bytes());
+        request[IFNAMSIZ..IFNAMSIZ + 2].copy_from_slice(&(IFF_TUN | IFF_NO_PI | flags).to_ne_bytes());
         let made = namespace.run(|| -> Result<File> {
             let mut options = File::options();
             options.read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits());
