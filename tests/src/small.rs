@@ -1,6 +1,6 @@
 //! The smallest tables that judge something: one network, devices that may reach one UDP port each.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bulkhead::tables::{NetworkFacts, Owner, Place, PlaceFacts, Remote, Rules, Scoped, Tables, TunnelFacts};
@@ -12,6 +12,33 @@ use bulkhead_common::abi::{AddressKey, Device, DeviceId, NetworkId, PortRange, P
 pub const NETWORK: NetworkId = NetworkId(1);
 /// The one remote that devices may reach.
 pub const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+
+/// The same server's IPv6 address, in [`in_ipv6`].
+pub const REMOTE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xcafe, 0, 0, 0, 0, 0x10);
+
+/// The IPv6 address of a device, in [`in_ipv6`].
+pub const fn address_v6(device: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0x45, 0, 0, 0, 0, 0, device as u16)
+}
+
+/// Tables with an IPv6 address for each device, and one of the remote that all may reach.
+pub fn in_ipv6(mut tables: Tables) -> Tables {
+    for facts in tables.networks.values_mut() {
+        facts.scopes.push(pool("fd00:45::", "fd00:45::ffff"));
+    }
+    for device in tables.devices.values() {
+        let number = u8::try_from(device.device.0).unwrap_or_default();
+        let key = AddressKey::host(NETWORK, IpAddr::from(address_v6(number)).into());
+        tables.addresses.insert(key, Owner { device: device.device, behind: false, nested: false });
+    }
+    for rules in tables.profiles.values_mut() {
+        let remote = IpAddr::from(REMOTE_V6).into();
+        let rules = Arc::make_mut(rules);
+        let ports = rules.outbound.iter().flat_map(|remote| &remote.ports).copied().collect();
+        rules.outbound.push(Remote { first: remote, last: remote, ports });
+    }
+    tables
+}
 
 /// The address of a device.
 pub fn address(device: u8) -> IpAddr {

@@ -15,14 +15,18 @@ pub fn link_type(interface: &str) -> Result<LinkType> {
     let number = hardware_type(interface).with_context(|| format!("ask what {interface} is"))?;
     match number {
         libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Ok(LinkType::Ethernet),
-        libc::ARPHRD_NONE | ARPHRD_RAWIP | libc::ARPHRD_PPP | libc::ARPHRD_TUNNEL | libc::ARPHRD_TUNNEL6 => {
-            Ok(LinkType::RawIp)
-        }
-        // Their receive paths leave the MAC header at the outer IP header (skb_pop_mac_header, net/ipv4/ip_gre.c),
-        // so XDP sees the tunnel and not what is in it.
-        libc::ARPHRD_IPGRE | ARPHRD_IP6GRE | libc::ARPHRD_SIT => bail!(
-            "{interface} is a GRE or 6in4 tunnel (ARPHRD {number}), where the kernel shows a program the outer packet: \
-             use gretap or IPIP, or attach behind it"
+        libc::ARPHRD_NONE
+        | ARPHRD_RAWIP
+        | libc::ARPHRD_PPP
+        | libc::ARPHRD_TUNNEL
+        | libc::ARPHRD_TUNNEL6
+        | libc::ARPHRD_SIT => Ok(LinkType::RawIp),
+        libc::ARPHRD_IPGRE | ARPHRD_IP6GRE if has_one_peer(interface)? => Ok(LinkType::RawIp),
+        // Without one, packet sockets are shown who has sent the tunnel's packets: the MAC header stays at the outer IP
+        // header (`ipgre_header_ops`, net/ipv4/ip_gre.c), and XDP begins there. The others reset it, since Linux 5.14.
+        libc::ARPHRD_IPGRE | ARPHRD_IP6GRE => bail!(
+            "{interface} is a GRE tunnel without a remote end of its own (ARPHRD {number}), where the kernel shows a program \
+             the outer packet: make it anew with a remote, or use gretap or IPIP"
         ),
         _ => bail!(
             "{interface} is neither Ethernet nor raw IP (ARPHRD {number}), and its frames cannot be read"
@@ -36,11 +40,25 @@ const ARPHRD_RAWIP: u16 = 519;
 const ARPHRD_IP6GRE: u16 = 823;
 
 fn hardware_type(interface: &str) -> io::Result<u16> {
+    let asked = ask(interface, libc::SIOCGIFHWADDR)?;
+    // SAFETY: the kernel filled this variant of the union; all its bits are valid anyway.
+    Ok(unsafe { asked.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
+/// True for a tunnel to one other end, which is no group of them.
+fn has_one_peer(interface: &str) -> Result<bool> {
+    let asked = ask(interface, libc::SIOCGIFFLAGS);
+    let asked = asked.with_context(|| format!("ask for the other end of {interface}"))?;
+    // SAFETY: as above.
+    let flags = libc::c_int::from(unsafe { asked.ifr_ifru.ifru_flags });
+    Ok(flags & (libc::IFF_POINTOPOINT | libc::IFF_BROADCAST) == libc::IFF_POINTOPOINT)
+}
+
+fn ask(interface: &str, command: libc::Ioctl) -> io::Result<libc::ifreq> {
     let opened = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let mut request = request(interface);
-    ioctl(&opened, libc::SIOCGIFHWADDR, &mut request)?;
-    // SAFETY: the kernel filled this variant of the union; all its bits are valid anyway.
-    Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+    ioctl(&opened, command, &mut request)?;
+    Ok(request)
 }
 
 /// A request about an interface, with nothing else in it.

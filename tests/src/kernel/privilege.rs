@@ -17,9 +17,17 @@ pub fn granted() -> bool {
     if held & SYS_ADMIN != 0 || held & (BPF | NET_ADMIN) == BPF | NET_ADMIN {
         return true;
     }
-    assert!(std::env::var(REQUIRE).as_deref() != Ok("1"), "{REQUIRE}=1, but there is no CAP_BPF");
-    eprintln!("skipped: needs CAP_BPF");
+    skip("needs CAP_BPF");
     false
+}
+
+/// Says that a test cannot run, and why.
+///
+/// # Panics
+/// Where [`REQUIRE`] is `1`, because a skip would then hide a missing result.
+pub fn skip(why: &str) {
+    assert!(std::env::var(REQUIRE).as_deref() != Ok("1"), "{REQUIRE}=1, but: {why}");
+    eprintln!("skipped: {why}");
 }
 
 fn effective() -> u64 {

@@ -17,7 +17,8 @@ pub(crate) enum Tier {
     Cli,
     Kernel,
     Netns,
-    /// Run by `cargo xtask vm` alone: its guests may be done things to that no host is.
+    /// Run by `cargo xtask vm` alone: its guests may be done things to that no host is, and have drivers that few
+    /// hosts have.
     Guest,
 }
 
@@ -44,7 +45,7 @@ impl Tier {
             Self::Cli => &["cli"],
             Self::Kernel => &["verifier", "datapath"],
             Self::Netns => &["enforcement", "agent", "online", "demo", "replay"],
-            Self::Guest => &["clock"],
+            Self::Guest => &["clock", "tunnels"],
         }
     }
 

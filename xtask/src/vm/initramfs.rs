@@ -8,23 +8,36 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{cpio::Archive, package::Kernel};
+use super::{cpio::Archive, package::Kernel, programs};
 use crate::{test::targets::Target, workspace};
 
 /// What tests may read, at the same paths as on the host.
 const READ_BY_TESTS: [&str; 2] = ["tests/fixtures", "policies"];
+
+/// Where programs lie that are not busybox's own.
+pub(super) const PROGRAMS: &str = "/programs";
 
 /// Marks, on the console, the start of a test and its end with the exit code.
 pub(super) const BEGIN: &str = "@@ begin ";
 pub(super) const END: &str = "@@ end ";
 
 /// Writes the archive that the kernel will boot into.
-pub(super) fn write(image: &Path, busybox: &Path, kernel: &Kernel, tests: &[Target]) -> Result<()> {
+pub(super) fn write(
+    image: &Path,
+    busybox: &Path,
+    programs: &[programs::File],
+    kernel: &Kernel,
+    tests: &[Target],
+) -> Result<()> {
     let file = File::create(image).with_context(|| format!("create {}", image.display()))?;
     let mut archive = Archive::new(BufWriter::new(file));
     add(&mut archive, "/bin/busybox", busybox)?;
-    if let Some(veth) = &kernel.veth {
-        add(&mut archive, "/lib/veth.ko", veth)?;
+    for (to, from) in programs {
+        add(&mut archive, to, from)?;
+    }
+    // As many digits as the shell needs to find them in their order.
+    for (number, module) in kernel.modules.iter().enumerate() {
+        add(&mut archive, &format!("/modules/{number:03}.ko"), module)?;
     }
     for test in tests {
         add(&mut archive, &format!("/tests/{}", test.name), &test.executable)?;
@@ -68,18 +81,18 @@ const REFUSAL: (&str, &str) = ("verifier", "a_kernel_is_refused_by_the_name_of_w
 /// The first program. Every test is told that it must not skip, that its processor is an emulated one, and
 /// that it may set the clock.
 fn init(tests: &[Target], only: Option<(&str, &str)>) -> String {
-    let mut script = String::from(
+    let mut script = format!(
         "#!/bin/busybox sh\n\
          /bin/busybox mkdir -p /proc /sys /dev /tmp /run\n\
          /bin/busybox --install -s /bin\n\
-         export PATH=/bin HOME=/tmp RUST_BACKTRACE=1 BULKHEAD_REQUIRE_PRIVILEGE=1\n\
+         export PATH={PROGRAMS}:/bin HOME=/tmp RUST_BACKTRACE=1 BULKHEAD_REQUIRE_PRIVILEGE=1\n\
          export BULKHEAD_EMULATED=1 BULKHEAD_OWNS_CLOCK=1\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sysfs /sys\n\
          mount -t devtmpfs devtmpfs /dev\n\
          mount -t bpf bpffs /sys/fs/bpf\n\
          ip link set lo up\n\
-         test -e /lib/veth.ko && insmod /lib/veth.ko\n",
+         for module in /modules/*.ko; do test -e $module && insmod $module; done\n",
     );
     for test in tests.iter().filter(|test| only.is_none_or(|(target, _)| test.name == target)) {
         let (name, directory) = (&test.name, test.directory.display());

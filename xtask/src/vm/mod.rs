@@ -6,7 +6,9 @@ mod cpio;
 mod guest;
 mod initramfs;
 mod lists;
+mod modules;
 mod package;
+mod programs;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -105,7 +107,8 @@ fn run_kernel(
     let kernel = Kernel::fetch(step, series)?;
     let name = series.split('=').next().unwrap_or(series);
     let image = directory()?.join(format!("{name}.cpio"));
-    initramfs::write(&image, &busybox, &kernel, tests)?;
+    let programs = programs::fetch(step, initramfs::PROGRAMS)?;
+    initramfs::write(&image, &busybox, &programs, &kernel, tests)?;
     step.say(&format!("booting {} (about 10 s)", kernel.release));
     let report = guest::run(name, &kernel.image, &image, patience, tally)?;
     match report.end {

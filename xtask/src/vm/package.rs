@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{directory, lists::Lists};
+use super::{directory, lists::Lists, modules};
 use crate::progress::Step;
 
 /// A kernel to boot.
@@ -16,8 +16,8 @@ pub(super) struct Kernel {
     /// As `uname -r` says it.
     pub(super) release: String,
     pub(super) image: PathBuf,
-    /// The driver for pairs of interfaces, which Debian builds as a module.
-    pub(super) veth: Option<PathBuf>,
+    /// Drivers in the order in which they are loaded.
+    pub(super) modules: Vec<PathBuf>,
 }
 
 /// What `--kernels` calls the newest kernel that Debian has, whichever its release.
@@ -33,20 +33,21 @@ impl Kernel {
         if let Some((name, image)) = series.split_once('=') {
             let image = PathBuf::from(image);
             ensure!(image.is_file(), "there is no kernel image {}", image.display());
-            return Ok(Self { release: name.to_owned(), image, veth: None });
+            return Ok(Self { release: name.to_owned(), image, modules: Vec::new() });
         }
         let (lists, package) = find(step, series)?;
         let release = package.trim_start_matches(IMAGE).trim_start_matches(BINARY).to_owned();
         let image = image(&unpack(step, &lists, &package)?, &release)?;
         // Since Debian 14 the modules are a package of their own.
-        let modules = match package.starts_with(BINARY) {
+        let root = match package.starts_with(BINARY) {
             true => unpack(step, &lists, &format!("linux-modules-{release}"))?,
             false => unpack(step, &lists, &package)?,
         };
-        let drivers = format!("lib/modules/{release}/kernel/drivers/net");
-        let folders = [modules.join(&drivers), modules.join("usr").join(&drivers)];
-        let veth = folders.iter().find_map(|folder| module(folder).transpose()).transpose()?;
-        Ok(Self { release, image, veth })
+        let below = format!("lib/modules/{release}/kernel");
+        let folders = [root.join(&below), root.join("usr").join(&below)];
+        let folder = folders.iter().find(|folder| folder.is_dir());
+        let folder = folder.with_context(|| format!("there is no {below} in {}", root.display()))?;
+        Ok(Self { release, image, modules: modules::below(folder)? })
     }
 
     /// True if the program has to be refused here.
@@ -90,17 +91,6 @@ fn newest(lists: &Lists, series: &str) -> Result<Option<String>> {
     let plain = names.into_iter().filter(|name| !name.contains("-rt-") && !name.contains("-cloud-"));
     // Where both are there, the binary is what the image depends on.
     Ok(plain.max_by_key(|name| (numbers(name), name.starts_with(BINARY))))
-}
-
-/// The driver in a folder, unpacked if it is compressed.
-fn module(folder: &Path) -> Result<Option<PathBuf>> {
-    let plain = folder.join("veth.ko");
-    let packed = folder.join("veth.ko.xz");
-    if !plain.exists() && packed.exists() {
-        let status = Command::new("xz").args(["-dk"]).arg(&packed).status().context("start xz")?;
-        anyhow::ensure!(status.success(), "xz could not unpack {}", packed.display());
-    }
-    Ok(plain.exists().then_some(plain))
 }
 
 /// The numbers in a name, which order `6.1.0-9` before `6.1.0-10`.
@@ -162,8 +152,11 @@ mod tests {
 
     #[test]
     fn an_old_kernel_is_told_by_its_release() {
-        let kernel =
-            |release: &str| Kernel { release: release.to_owned(), image: PathBuf::new(), veth: None };
+        let kernel = |release: &str| Kernel {
+            release: release.to_owned(),
+            image: PathBuf::new(),
+            modules: Vec::new(),
+        };
         assert!(["5.10.0-32-amd64", "4.19.0-27-amd64", "5.4"].iter().all(|old| kernel(old).is_too_old()));
         assert!(
             !["5.15.40", "6.1.0-56-amd64", "7.2.12+deb14-amd64"].iter().any(|new| kernel(new).is_too_old())
