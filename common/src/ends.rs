@@ -4,6 +4,7 @@ use crate::abi::key::{ECHO_BY_LOCAL, ECHO_BY_REMOTE};
 use crate::abi::{Addr, DeviceId, FlowKey, NetworkId};
 use crate::parse::{Kind, Packet};
 use crate::wire::embedded::Embedded;
+use crate::wire::l4::Ports;
 
 /// Who says what to whom.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,13 @@ impl<'a> Ends<'a> {
             protocol: packet.protocol,
             kind: packet.kind,
         }
+    }
+
+    /// The ends of a packet with ports.
+    #[inline(always)]
+    pub const fn plain(source: &'a Addr, destination: &'a Addr, ports: Ports, protocol: u8) -> Self {
+        let Ports { source: source_port, destination: destination_port } = ports;
+        Self { source, destination, source_port, destination_port, protocol, kind: Kind::Ports }
     }
 
     /// The ends of a packet inside an ICMP error.

@@ -35,6 +35,7 @@ pub mod identify;
 pub mod limits;
 pub mod neighbour;
 pub mod parse;
+pub mod plain;
 pub mod search;
 pub mod timeouts;
 pub mod tunnel;

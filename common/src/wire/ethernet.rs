@@ -60,8 +60,9 @@ impl Ethernet {
     }
 }
 
+/// True if a VLAN tag follows.
 #[inline(always)]
-const fn is_tag(ether_type: u16) -> bool {
+pub(crate) const fn is_tag(ether_type: u16) -> bool {
     ether_type == ether_type::VLAN || ether_type == ether_type::SERVICE_VLAN
 }
 

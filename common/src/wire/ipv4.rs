@@ -72,17 +72,23 @@ impl Ipv4 {
     /// Which part of its datagram the packet is; [`Piece::WHOLE`] if it is all of it.
     #[inline(always)]
     pub const fn piece(&self) -> Result<Piece, DropReason> {
-        let field = u16::from_be_bytes([self.0[6], self.0[7]]);
-        // More fragments, or an offset; "don't fragment" is neither.
-        if field & 0x3fff == 0 {
+        if !self.is_fragment() {
             return Ok(Piece::WHOLE);
         }
+        let field = u16::from_be_bytes([self.0[6], self.0[7]]);
         let id = u16::from_be_bytes([self.0[4], self.0[5]]) as u32;
         let len = self.total_len() - self.header_len();
         match Piece::new(id, (field & 0x1fff) * 8, len, field & 0x2000 != 0, self.protocol()) {
             Ok(piece) => piece.behind(self.header_len()),
             Err(reason) => Err(reason),
         }
+    }
+
+    /// True if it is a part of its datagram.
+    #[inline(always)]
+    pub const fn is_fragment(&self) -> bool {
+        // More fragments, or an offset; "don't fragment" is neither.
+        u16::from_be_bytes([self.0[6], self.0[7]]) & 0x3fff != 0
     }
 
     /// True if there are options.
