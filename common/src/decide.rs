@@ -90,6 +90,8 @@ pub trait Tables {
 pub struct FlowWords {
     /// As [`Flow::decision`].
     pub decision: u64,
+    /// True if its packets may take the short way in the generation of its stamp: see [`crate::express`].
+    pub vouched: bool,
     /// As [`Flow::deadline`].
     pub deadline: u64,
     /// As [`Flow::access`].
@@ -125,13 +127,19 @@ impl FlowWords {
         self.deadline > now
     }
 
+    /// True if what allows it may end or change by the clock alone.
+    #[inline(always)]
+    pub const fn is_timed(&self) -> bool {
+        self.state & STATE_TIMED != 0
+    }
+
     /// True if its rule holds without asking the policy: nothing about either end is newer than its stamp, the
     /// packet's generation is not older, and nothing in it ends by the clock alone. Without a rule nothing holds.
     #[inline(always)]
     pub const fn holds(&self, case: &Case) -> bool {
         let stamp = self.stamp();
         let known = stamp >= case.identity.latest.0 && stamp <= case.epoch.generation.0;
-        known && self.state & STATE_TIMED == 0 && !self.rule().is_none()
+        known && !self.is_timed() && !self.rule().is_none()
     }
 }
 

@@ -81,8 +81,8 @@ pub const PEER_CAPACITY: u32 = 262_144;
 pub const PORT_CAPACITY: u32 = 262_144;
 /// Windows over all rule sets.
 pub const WINDOW_CAPACITY: u32 = 131_072;
-/// Numbers of rules: a flow has 24 bits for its own.
-pub const RULE_CAPACITY: u32 = 1 << 24;
+/// Numbers of rules: a flow has 23 bits for its own.
+pub const RULE_CAPACITY: u32 = 1 << 23;
 /// Flows, where nobody says otherwise: a power of two.
 pub const FLOW_CAPACITY: u32 = 262_144;
 /// Slots that one tick of the sweep looks at: few, because it runs where packets wait.

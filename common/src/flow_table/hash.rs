@@ -20,10 +20,13 @@ pub(super) struct Probe {
 pub(super) const WINDOW: u32 = 2 * BUCKET;
 
 impl Probe {
-    /// The slots of a key's words.
+    /// The slots of a key's words, whatever the device: it follows from the rest, and is not known at first.
     #[inline(always)]
     pub(super) fn of(geometry: &FlowGeometry, words: &[u64; 6]) -> Self {
-        let sum = stirred(sum(&geometry.secret, words));
+        let [owner, local_high, local_low, remote_high, remote_low, ports] = *words;
+        let network = owner & 0xffff_ffff;
+        let words = [network, local_high, local_low, remote_high, remote_low, ports];
+        let sum = stirred(sum(&geometry.secret, &words));
         let hash = (sum >> 32) as u32;
         let mask = geometry.buckets.wrapping_sub(1);
         let bucket = hash & mask;

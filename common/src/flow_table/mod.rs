@@ -1,7 +1,7 @@
 //! The table of flows: slots of sixteen words in an array, shared by every CPU without a lock.
 //!
 //! ```text
-//! line one   tag        1–6 key                         7 stamp, rule
+//! line one   tag        1–6 key                         7 stamp, vouched, rule
 //! line two   8–9 access   10 state, idle, peer   11 opened   12–13 sent   14–15 received
 //! ```
 //!
@@ -32,7 +32,7 @@ mod tag;
 #[cfg(test)]
 mod model;
 
-use crate::abi::{DeviceId, Flow, FlowGeometry, FlowKey};
+use crate::abi::{DeviceId, Flow, FlowGeometry, FlowKey, Generation};
 use crate::decide::{FlowStart, FlowUpdate, FlowWords};
 
 use hash::{Probe, WINDOW};
@@ -112,15 +112,47 @@ pub fn find<M: Memory>(memory: &M, key: &FlowKey, now: u64) -> Option<(Handle<M:
     if found == NONE {
         return None;
     }
-    let row = memory.slot(found as u32)?;
+    taken(memory, memory.slot(found as u32)?, found >> 32)
+}
+
+/// Finds the live flow that is vouched for in a generation, whose key is this one but for the device.
+///
+/// Looks where most flows lie: in the first of a key's buckets.
+#[inline(always)]
+pub fn find_vouched<M: Memory>(
+    memory: &M,
+    key: &FlowKey,
+    generation: Generation,
+    now: u64,
+) -> Option<(Handle<M::Row>, FlowWords)> {
+    let words = key.words();
+    let probe = Probe::of(memory.geometry()?, &words);
+    for step in 0..BUCKET {
+        let row = memory.slot(probe.slot(step)?)?;
+        let tag = Tag(memory.load(row, word::TAG));
+        if tag.is_unused() {
+            return None;
+        }
+        if tag.is_live_at(now) && slot::is_of_anybody(memory, row, &words) {
+            let (handle, words) = taken(memory, row, tag.life())?;
+            return (words.vouched && words.stamp() == generation.0).then_some((handle, words));
+        }
+    }
+    None
+}
+
+/// Takes the words of a slot, if it is in this life of its still.
+#[inline(always)]
+fn taken<M: Memory>(memory: &M, row: M::Row, life: u64) -> Option<(Handle<M::Row>, FlowWords)> {
     let entry = Entry::load(memory, row);
     let tag = Tag(memory.load(row, word::TAG));
-    if tag.life() != found >> 32 {
+    if tag.life() != life {
         // Another flow has the slot by now.
         return None;
     }
     let words = FlowWords {
         decision: entry.decision(),
+        vouched: entry.vouched(),
         deadline: tag.deadline(),
         access: entry.access(),
         state: entry.state(),
@@ -155,7 +187,7 @@ pub fn locate<M: Memory + ?Sized>(memory: &M, key: &FlowKey, now: u64) -> Found 
 pub fn update<M: Memory>(memory: &M, handle: Handle<M::Row>, update: &FlowUpdate) {
     let Handle { row, tag, .. } = handle;
     slot::amend_state(memory, handle, update.state);
-    slot::amend(memory, row, word::DECISION, tag, slot::decision(update.decision));
+    slot::decide(memory, row, tag, update.decision);
     if update.access != 0 {
         let unknown = tag.guarded(0);
         memory.exchange(row, word::ACCESS + (update.side & 1), unknown, tag.guarded(update.access));
@@ -163,6 +195,12 @@ pub fn update<M: Memory>(memory: &M, handle: Handle<M::Row>, update: &FlowUpdate
     if redate(memory, row, tag, update.deadline) {
         slot::count(memory, row, update);
     }
+}
+
+/// Vouches for a flow as it was found, in a generation; whatever has been decided since stands.
+#[inline(always)]
+pub fn vouch<M: Memory>(memory: &M, handle: Handle<M::Row>, flow: &FlowWords, generation: Generation) {
+    slot::vouch(memory, handle.row, handle.tag, flow, generation);
 }
 
 /// Makes a flow dead at once.

@@ -249,6 +249,82 @@ fn what_is_read_is_of_one_flow() {
     });
 }
 
+/// A packet that went the whole way in a generation, and vouches for its flow.
+fn vouched(table: &Table, key: &FlowKey, generation: u32) {
+    if let Some((flow, words)) = find(table, key, 2 * SECOND)
+        && words.stamp() <= generation
+    {
+        vouch(table, flow, &words, Generation(generation));
+    }
+}
+
+#[test]
+fn who_vouches_does_so_for_one_generation() {
+    explore(|| {
+        let table = Arc::new(Table::with_free(1));
+        assert!(table.opened(&key(1), SECOND));
+        both(
+            &table,
+            |table| vouched(table, &key(1), 1),
+            // Judged again under the next policy, by a packet that may not vouch.
+            |table| {
+                if let Some((flow, _)) = find(table, &key(1), 2 * SECOND) {
+                    let decision = Flow::decision_word(Generation(2), RuleId(1));
+                    update(table, flow, &FlowUpdate { decision, ..change(&key(1), SECOND) });
+                }
+            },
+        );
+        assert!(find_vouched(&*table, &key(1), Generation(2), 2 * SECOND).is_none());
+    });
+}
+
+#[test]
+fn nobody_vouches_for_the_next_owner() {
+    explore(|| {
+        let table = Arc::new(Table::with_free(1));
+        assert!(table.opened(&key(1), SECOND));
+        both(
+            &table,
+            |table| vouched(table, &key(1), 2),
+            |table| {
+                if let Some((flow, _)) = find(table, &key(1), 2 * SECOND) {
+                    end(table, flow);
+                }
+                table.opened(&key(2), 2 * SECOND);
+            },
+        );
+        assert!(find_vouched(&*table, &key(2), Generation(2), 2 * SECOND).is_none());
+    });
+}
+
+#[test]
+fn what_is_vouched_for_is_read_of_one_flow() {
+    explore(|| {
+        let table = Arc::new(Table::with_free(1));
+        assert!(table.opened(&key(1), SECOND));
+        vouched(&table, &key(1), 2);
+        both(
+            &table,
+            |table| {
+                if let Some((flow, _)) = find(table, &key(1), 2 * SECOND) {
+                    end(table, flow);
+                }
+                table.opened(&key(2), 2 * SECOND);
+                vouched(table, &key(2), 2);
+            },
+            |table| {
+                for device in [1, 2] {
+                    // The short way does not know the device.
+                    let asked = FlowKey { device: DeviceId::NONE, ..key(device) };
+                    if let Some((_, words)) = find_vouched(table, &asked, Generation(2), 2 * SECOND) {
+                        assert_eq!((words.rule(), words.access[0]), (RuleId(device), u64::from(device)));
+                    }
+                }
+            },
+        );
+    });
+}
+
 #[test]
 fn a_place_is_given_back_once() {
     explore(|| {

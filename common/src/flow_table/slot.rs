@@ -3,8 +3,8 @@
 use super::tag::{GUARD, Tag};
 use super::{Handle, Memory, TRIES};
 use crate::abi::value::{FLOWS_BY_DEVICE, FLOWS_BY_OTHERS, INITIATOR_LOCAL, INITIATOR_REMOTE};
-use crate::abi::{DeviceId, Flow, FlowKey};
-use crate::decide::{FlowStart, FlowUpdate};
+use crate::abi::{DeviceId, Flow, FlowKey, Generation};
+use crate::decide::{FlowStart, FlowUpdate, FlowWords};
 
 /// Which word is what.
 pub(super) mod word {
@@ -18,9 +18,11 @@ pub(super) mod word {
     pub(crate) const RECEIVED: usize = 14;
 }
 
-/// `guard | stamp << 24 | rule`.
-const RULE_BITS: u32 = 24;
-const RULE: u64 = (1 << RULE_BITS) - 1;
+/// `guard | stamp << 24 | vouched << 23 | rule`.
+const STAMP_SHIFT: u32 = 24;
+const RULE: u64 = VOUCHED - 1;
+/// The flow is vouched for in the generation of its stamp: one word with it, so that no stamp gets another's.
+const VOUCHED: u64 = 1 << 23;
 
 /// `guard | flags << 49 | idle << 32 | peer`.
 const IDLE_SHIFT: u32 = 32;
@@ -51,7 +53,13 @@ impl Entry {
     #[inline(always)]
     pub(super) const fn decision(&self) -> u64 {
         let value = self.decision & !GUARD;
-        (value >> RULE_BITS) << 32 | value & RULE
+        (value >> STAMP_SHIFT) << 32 | value & RULE
+    }
+
+    /// As [`FlowWords::vouched`].
+    #[inline(always)]
+    pub(super) const fn vouched(&self) -> bool {
+        self.decision & VOUCHED != 0
     }
 
     /// As [`Flow::access`].
@@ -75,8 +83,8 @@ impl Entry {
 
 /// A decision as a slot holds it, without the guard.
 #[inline(always)]
-pub(super) const fn decision(decision: u64) -> u64 {
-    (decision >> 32) << RULE_BITS | decision & RULE
+const fn decision(decision: u64) -> u64 {
+    (decision >> 32) << STAMP_SHIFT | decision & RULE
 }
 
 /// Idle time and flags as a slot holds them.
@@ -88,8 +96,14 @@ const fn state(state: u64) -> u64 {
 /// True if the slot's key is this one.
 #[inline(always)]
 pub(super) fn holds<M: Memory + ?Sized>(memory: &M, row: M::Row, words: &[u64; 6]) -> bool {
-    let mut difference = 0;
-    let mut at = 0;
+    is_of_anybody(memory, row, words) && memory.load(row, word::KEY) == words[0]
+}
+
+/// True if the slot's key is this one but for the device.
+#[inline(always)]
+pub(super) fn is_of_anybody<M: Memory + ?Sized>(memory: &M, row: M::Row, words: &[u64; 6]) -> bool {
+    let mut difference = u64::from((memory.load(row, word::KEY) ^ words[0]) as u32);
+    let mut at = 1;
     while at < words.len() {
         difference |= memory.load(row, word::KEY + at) ^ words[at];
         at += 1;
@@ -133,14 +147,28 @@ pub(super) fn add_counts<M: Memory + ?Sized>(memory: &M, to: M::Row, from: M::Ro
     }
 }
 
-/// Changes a word of one life to `value`.
+/// Changes the decision of one life; another one than before is vouched for by nobody.
 #[inline(always)]
-pub(super) fn amend<M: Memory + ?Sized>(memory: &M, row: M::Row, word: usize, life: Tag, value: u64) {
-    let current = memory.load(row, word);
-    let wanted = life.guarded(value);
-    if current != wanted && life.guards(current) {
-        memory.exchange(row, word, current, wanted);
+pub(super) fn decide<M: Memory + ?Sized>(memory: &M, row: M::Row, life: Tag, wanted: u64) {
+    let current = memory.load(row, word::DECISION);
+    let wanted = life.guarded(decision(wanted));
+    if current & !VOUCHED != wanted && life.guards(current) {
+        memory.exchange(row, word::DECISION, current, wanted);
     }
+}
+
+/// Vouches for a decision in a generation, if it still is the one that was found.
+#[inline(always)]
+pub(super) fn vouch<M: Memory + ?Sized>(
+    memory: &M,
+    row: M::Row,
+    life: Tag,
+    flow: &FlowWords,
+    stamp: Generation,
+) {
+    let found = life.guarded(decision(flow.decision) | if flow.vouched { VOUCHED } else { 0 });
+    let vouched = life.guarded(decision(Flow::decision_word(stamp, flow.rule())) | VOUCHED);
+    memory.exchange(row, word::DECISION, found, vouched);
 }
 
 /// Changes what differs between the state as it was found and as it shall be; what another CPU
