@@ -49,13 +49,16 @@ impl Oracle<'_> {
             "never" => self.has(Flaw::ObservesNever),
             _ => false,
         };
-        let (device, peer) = ends;
-        // A limit is the device's own: whoever is at the other end refuses nothing.
-        let refuser = peer.filter(|_| !is_limit(reason));
+        let (device, refuser) = match ends {
+            // A limit is its sender's own: whoever is at the other end refuses nothing.
+            (_, Some(peer)) if is_limit(reason) && !outward => (peer, None),
+            (device, _) if is_limit(reason) => (device, None),
+            ends => ends,
+        };
         let asked = refuser.filter(|_| !self.has(Flaw::AsksOneEnd));
         let watching = [Some(device), asked].into_iter().flatten().all(|end| self.intent.watches(end));
         let shut = self.is_shut(device, refuser, subject.now) && !self.has(Flaw::ObservesQuarantine);
-        let abroad = outward && peer.is_none() && self.is_abroad(device, subject.frame.to);
+        let abroad = outward && ends.1.is_none() && self.is_abroad(device, subject.frame.to);
         of_policy && watching && !shut && !abroad
     }
 
