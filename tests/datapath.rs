@@ -4,6 +4,8 @@
 mod counters;
 #[path = "datapath/egress.rs"]
 mod egress;
+#[path = "datapath/express.rs"]
+mod express;
 #[path = "datapath/isolated.rs"]
 mod isolated;
 #[path = "datapath/links.rs"]

@@ -4,6 +4,8 @@
 mod ageing;
 #[path = "model/ended.rs"]
 mod ended;
+#[path = "model/express.rs"]
+mod express;
 #[path = "model/handover.rs"]
 mod handover;
 #[path = "model/impact.rs"]

@@ -158,6 +158,8 @@ pub struct Party {
     pub confined: Confined,
     /// Not 0 if its policy is tried out only: what it refuses passes.
     pub observes: u32,
+    /// Not 0 if of all that the policy says of the device itself nothing depends on a clock or a MAC address.
+    pub steady: u32,
 }
 
 /// What quarantine leaves of a device's rules.
@@ -208,6 +210,7 @@ impl Party {
         behind: 0,
         confined: Confined::No,
         observes: 0,
+        steady: 0,
     };
 
     /// True while it is in quarantine.

@@ -5,7 +5,8 @@
 //! checks once by itself, so that the paths of one stage do not multiply with those of the next.
 
 use crate::case::Case;
-use crate::decide::{self, Flows, Tables};
+use crate::decide::{self, Tables};
+use crate::express::{self, Vouched};
 use crate::fragment::{self, Fragments};
 use crate::frame::Frame;
 use crate::icmp_error::{self, ErrorBudgets};
@@ -19,9 +20,9 @@ use crate::witness;
 pub type Step = Result<Option<Pass>, DropReason>;
 
 /// All that is known beside the frame: policy, flows and tunnels.
-pub trait State: Tables + Flows + Tunnels + Fragments + ErrorBudgets {}
+pub trait State: Tables + Vouched + Tunnels + Fragments + ErrorBudgets {}
 
-impl<T: Tables + Flows + Tunnels + Fragments + ErrorBudgets> State for T {}
+impl<T: Tables + Vouched + Tunnels + Fragments + ErrorBudgets> State for T {}
 
 /// A frame, the tables it is judged by, and how the stages are called.
 pub trait Engine {
@@ -95,6 +96,12 @@ pub trait Engine {
     #[inline(always)]
     fn hold(&self, case: &mut Case) -> Step {
         decide::hold(self.tables(), case)
+    }
+    /// As [`express::vouch`].
+    #[inline(always)]
+    fn vouch(&self, case: &mut Case) -> Step {
+        express::vouch(self.tables(), case);
+        Ok(None)
     }
     /// As [`decide::open`].
     #[inline(always)]
@@ -175,10 +182,11 @@ fn device_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
 
 #[inline(always)]
 fn flow_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
-    match engine.hold(case)? {
-        Some(pass) => Ok(Some(pass)),
-        None => engine.open(case),
+    let Some(pass) = engine.hold(case)? else { return engine.open(case) };
+    if express::may_vouch(case) {
+        engine.vouch(case)?;
     }
+    Ok(Some(pass))
 }
 
 #[inline(always)]

@@ -398,8 +398,20 @@ fn host_scope<T: Tables>(tables: &T, epoch: Epoch, own: u32, address: Addr) -> R
 /// The row of a network in the packet's bank.
 #[inline(always)]
 pub fn network_row<T: Tables>(tables: &T, epoch: Epoch, network: NetworkId) -> Result<Network, DropReason> {
-    let index = (epoch.bank & 1) * NETWORK_CAPACITY + network.0;
-    tables.network(index).copied().ok_or(DropReason::InternalTable)
+    tables.network(network_index(epoch, network)).copied().ok_or(DropReason::InternalTable)
+}
+
+/// The index of that row.
+#[inline(always)]
+pub const fn network_index(epoch: Epoch, network: NetworkId) -> u32 {
+    (epoch.bank & 1) * NETWORK_CAPACITY + network.0
+}
+
+/// True if an answer from an address that the packet's device may reach would not be refused for where it comes from.
+#[inline(always)]
+pub fn may_answer<T: Tables>(tables: &T, case: &Case, address: Addr) -> Result<bool, DropReason> {
+    let own = search::scope(tables, case.place.network.scopes, address)?;
+    Ok(own != SCOPE_POOL && host_scope(tables, case.epoch, own, address)? != SCOPE_POOL)
 }
 
 /// The device that holds an address, with its row and the address's slot; notes how new what it read is.
@@ -421,7 +433,10 @@ pub fn party<'t, T: Tables>(
     case.identity.latest = newest(case.identity.latest, since);
     let confined = confined(tables, device);
     let observes = (device.flags & DEVICE_OBSERVES) as u32;
-    Ok(Some((Party { device: device.device, profile, rule_set, behind, confined, observes }, device, slot)))
+    let steady = device.flags & DEVICE_MAC_BOUND == 0 && device.aged_at == 0 && device.quarantine == 0;
+    let party =
+        Party { device: device.device, profile, rule_set, behind, confined, observes, steady: steady as u32 };
+    Ok(Some((party, device, slot)))
 }
 
 /// What applies to a device now; the clock is read for those only of which something known gets too old.

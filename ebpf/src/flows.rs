@@ -1,8 +1,9 @@
 //! The flow table behind the engine's trait: slots are rows of an array, words are single
 //! instructions, and the protocol is `bulkhead_common::flow_table`.
 
-use bulkhead_common::abi::{DeviceId, FlowGeometry, FlowKey, Limits};
+use bulkhead_common::abi::{DeviceId, FlowGeometry, FlowKey, Generation, Limits};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
+use bulkhead_common::express::Vouched;
 use bulkhead_common::flow_table::{self, Found, Handle, Memory};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::verdict::DropReason;
@@ -71,6 +72,18 @@ impl Memory for Maps {
     #[inline(always)]
     fn settle(&self, key: &FlowKey, own: u32, now: u64) {
         subprogram::settle_flow(key, own, now);
+    }
+}
+
+impl Vouched for Maps {
+    #[inline(always)]
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)> {
+        flow_table::find_vouched(self, key, generation, now)
+    }
+
+    #[inline(always)]
+    fn vouch(&self, flow: Self::Handle, _key: &FlowKey, words: &FlowWords, generation: Generation) {
+        flow_table::vouch(self, flow, words, generation);
     }
 }
 

@@ -22,6 +22,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::case::{Arrival, LinkType};
 use bulkhead_common::engine;
+use bulkhead_common::verdict::{Pass, Verdict};
 
 use frame::Context;
 use program::{Program, Stages};
@@ -72,6 +73,10 @@ fn bulkhead_egress(context: TcContext) -> i32 {
 #[inline(always)]
 fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> bool {
     let counters = account::Counters::received(&arrival);
+    if context.express(&arrival) {
+        counters.judged(Verdict::Pass(Pass::Established), &arrival);
+        return true;
+    }
     // Absent is impossible for an array of one; nothing may pass without having been judged.
     let Some(case) = maps::case() else { return false };
     subprogram::begin(case, arrival);

@@ -1,7 +1,7 @@
 //! The engine in the kernel: each stage is a global subprogram.
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
-use bulkhead_common::case::Case;
+use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::engine::{Engine, Step, step_from_number};
 
 use crate::frame::{Context, Packet};
@@ -23,6 +23,8 @@ impl<C: Context> Program<C> {
 
 /// Stages that read the packet; the verifier takes a context as an argument only under its own type.
 pub(crate) trait Stages: Copy {
+    /// As [`bulkhead_common::express::express`]; true if the packet passes.
+    fn express(self, arrival: &Arrival) -> bool;
     /// As [`bulkhead_common::parse::link`].
     fn parse_link(self, case: &mut Case) -> u32;
     /// As [`bulkhead_common::parse::network`].
@@ -34,6 +36,11 @@ pub(crate) trait Stages: Copy {
 }
 
 impl Stages for *mut xdp_md {
+    #[inline(always)]
+    fn express(self, arrival: &Arrival) -> bool {
+        subprogram::express(self, arrival.ifindex, arrival.length) != 0
+    }
+
     #[inline(always)]
     fn parse_link(self, case: &mut Case) -> u32 {
         subprogram::parse_link(self, case)
@@ -56,6 +63,12 @@ impl Stages for *mut xdp_md {
 }
 
 impl Stages for *mut __sk_buff {
+    /// What leaves has no short way.
+    #[inline(always)]
+    fn express(self, _arrival: &Arrival) -> bool {
+        false
+    }
+
     #[inline(always)]
     fn parse_link(self, case: &mut Case) -> u32 {
         subprogram::leaving_link(self, case)
@@ -150,6 +163,11 @@ impl<C: Context + Stages> Engine for Program<C> {
     #[inline(always)]
     fn hold(&self, case: &mut Case) -> Step {
         step_from_number(subprogram::hold(case))
+    }
+
+    #[inline(always)]
+    fn vouch(&self, case: &mut Case) -> Step {
+        step_from_number(subprogram::vouch(case))
     }
 
     #[inline(always)]

@@ -10,11 +10,13 @@ use bulkhead_common::engine::{Step, step_from_number, step_to_number};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::verdict::{DropReason, Verdict};
-use bulkhead_common::{decide, flow_table, fragment, icmp_error, identify, limits, parse, tunnel, witness};
+use bulkhead_common::{
+    decide, express, flow_table, fragment, icmp_error, identify, limits, parse, tunnel, witness,
+};
 
 use crate::account;
 use crate::frame::Packet;
-use crate::maps::Maps;
+use crate::maps::{self, Maps};
 
 /// Makes the case one of a new packet.
 #[inline(always)]
@@ -73,6 +75,27 @@ pub(crate) extern "C" fn leaving_network(context: *mut __sk_buff, case: *mut Cas
 #[inline(never)]
 pub(crate) extern "C" fn witness(case: *mut Case) -> u32 {
     stage(case, |case| witness::look(&Maps, case).map(Some))
+}
+
+/// [`bulkhead_common::express::express`] for a frame that enters; 1 if it passes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn express(context: *mut xdp_md, ifindex: u32, length: u32) -> u32 {
+    // Who wants to be told of every packet must let it go the whole way. The verifier knows who does, and looks no further.
+    if maps::tells_all() {
+        return 0;
+    }
+    let arrival = Arrival::of(ifindex, maps::link_type(), length);
+    express::express(&Packet::new(context, length), &Maps, Maps.epoch(), &arrival).is_some() as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn vouch(case: *mut Case) -> u32 {
+    stage(case, |case| {
+        express::vouch(&Maps, case);
+        Ok(None)
+    })
 }
 
 #[unsafe(no_mangle)]

@@ -108,6 +108,14 @@ pub(crate) struct Sample {
     pub(crate) ports_at: i16,
 }
 
+impl Sample {
+    /// Writes the last four bytes of the source address.
+    pub(crate) fn starts_from(&mut self, number: u32) {
+        let at = usize::from(self.source_at.cast_unsigned());
+        self.frame[at..at + 4].copy_from_slice(&number.to_be_bytes());
+    }
+}
+
 const PAYLOAD: [u8; 18] = [0; 18];
 
 pub(crate) fn v4(port: u16) -> Sample {

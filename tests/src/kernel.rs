@@ -21,7 +21,7 @@ use bulkhead_common::abi::{
     AddressKey, DeviceId, DeviceState, Epoch, Flow, FlowGeometry, FlowKey, FlowSlot, Generation, ReplayInput,
     Subinterface, SubinterfaceKey, SubinterfaceRow, map,
 };
-use bulkhead_common::case::LinkType;
+use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::flow_table::{BUCKET, Memory as _};
 use bulkhead_common::fragment::{FragmentPlace, PLACES};
 
@@ -273,6 +273,16 @@ impl Kernel {
             events.push(bytemuck::pod_read_unaligned(&bytes));
         }
         events
+    }
+
+    /// What the last packet of each CPU has left that went the whole way, as it lies in memory.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn cases(&self) -> Result<Vec<Vec<u8>>> {
+        let map = self.ebpf.map("CASES").context("find the case at hand")?;
+        let cases = PerCpuArray::<_, Raw<[u8; size_of::<Case>()]>>::try_from(map)?.get(&0, 0)?;
+        Ok(cases.iter().map(|case| case.0.to_vec()).collect())
     }
 
     /// Every flow by its key.

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use bulkhead_common::abi::map::{NETWORK_CAPACITY, SCOPE_CAPACITY};
 use bulkhead_common::abi::{
-    AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Limits, Network, Peer, PortRange, Range, RuleSet,
-    ScopeRange, Subinterface, SubinterfaceKey, Versioned, Window,
+    AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Generation, Limits, Network, Peer, PortRange, Range,
+    RuleSet, ScopeRange, Subinterface, SubinterfaceKey, Versioned, Window,
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
+use bulkhead_common::express::Vouched;
 use bulkhead_common::limits::Toll;
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -271,6 +272,16 @@ impl Tunnels for Memory {
 
     fn bind(&self, slot: u32, seen: u64, word: u64) -> bool {
         self.tunnels.bind(slot, seen, word)
+    }
+}
+
+impl Vouched for Memory {
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)> {
+        self.flows.vouched(key, generation, now)
+    }
+
+    fn vouch(&self, flow: Self::Handle, key: &FlowKey, words: &FlowWords, generation: Generation) {
+        self.flows.vouch(flow, key, words, generation);
     }
 }
 

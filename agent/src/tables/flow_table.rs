@@ -3,8 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use bulkhead_common::abi::{DeviceId, DeviceState, Flow, FlowGeometry, FlowKey, FlowSlot, Limits};
+use bulkhead_common::abi::{
+    DeviceId, DeviceState, Flow, FlowGeometry, FlowKey, FlowSlot, Generation, Limits,
+};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
+use bulkhead_common::express::Vouched;
 use bulkhead_common::flow_table::{self, BUCKET, Handle, Memory};
 use bulkhead_common::limits::{self, Toll};
 use bulkhead_common::verdict::DropReason;
@@ -172,5 +175,15 @@ impl Flows for FlowTable {
 
     fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {
         flow_table::open(self, key, start)
+    }
+}
+
+impl Vouched for FlowTable {
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)> {
+        flow_table::find_vouched(self, key, generation, now)
+    }
+
+    fn vouch(&self, flow: Self::Handle, _key: &FlowKey, words: &FlowWords, generation: Generation) {
+        flow_table::vouch(self, flow, words, generation);
     }
 }

@@ -13,6 +13,7 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
+use bulkhead_common::express::Vouched;
 use bulkhead_common::limits::Toll;
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -325,6 +326,16 @@ impl Tunnels for Image {
 
     fn bind(&self, slot: u32, seen: u64, word: u64) -> bool {
         self.tunnels.bind(slot, seen, word)
+    }
+}
+
+impl Vouched for Image {
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)> {
+        self.flows.vouched(key, generation, now)
+    }
+
+    fn vouch(&self, flow: Self::Handle, key: &FlowKey, words: &FlowWords, generation: Generation) {
+        self.flows.vouch(flow, key, words, generation);
     }
 }
 

@@ -4,11 +4,12 @@
 use bulkhead::tables::Image;
 use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::abi::{
-    Addr, AddressKey, Device, DeviceId, Epoch, FlowKey, Limits, Network, Peer, PortRange, ProfileId, Range,
-    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, Window,
+    Addr, AddressKey, Device, DeviceId, Epoch, FlowKey, Generation, Limits, Network, Peer, PortRange,
+    ProfileId, Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, Window,
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
+use bulkhead_common::express::Vouched;
 use bulkhead_common::fragment::{Datagram, Fragments};
 use bulkhead_common::icmp_error::ErrorBudgets;
 use bulkhead_common::limits::Toll;
@@ -261,6 +262,16 @@ impl ErrorBudgets for LyingEngine<'_> {
 
     fn spend_error(&self, device: DeviceId, seen: u64, next: u64) -> bool {
         self.image.spend_error(device, seen, next)
+    }
+}
+
+impl Vouched for LyingEngine<'_> {
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)> {
+        self.image.vouched(key, generation, now)
+    }
+
+    fn vouch(&self, flow: Self::Handle, key: &FlowKey, words: &FlowWords, generation: Generation) {
+        self.image.vouch(flow, key, words, generation);
     }
 }
 

@@ -1,0 +1,131 @@
+//! The loaded program takes the short way where it may: the stages of the whole one leave their case as it was.
+
+use anyhow::{Result, ensure};
+use bulkhead::tables::Image;
+use tests::frame::{ACK, FIN, Frame, SYN, eth};
+use tests::generate::World;
+use tests::kernel::{Kernel, XDP_DROP, XDP_PASS, privilege};
+
+use super::{ROOM, geometry};
+
+const ACC0: u32 = 11;
+const CORE0: u32 = 21;
+const DEVICE: [u8; 4] = [10, 45, 0, 17];
+const SERVER: [u8; 4] = [203, 0, 113, 10];
+const SECOND: u64 = 1_000_000_000;
+
+const POLICY: &str = r#"
+apiVersion: bulkhead/v1
+kind: Network
+metadata: {name: acme}
+spec: {seenOn: [{interface: acc0}, {interface: core0}], pools: [10.45.0.0/16]}
+---
+kind: Device
+metadata: {name: charger}
+spec: {network: acme, addresses: [10.45.0.17]}
+---
+kind: Policy
+metadata: {name: ev}
+spec:
+  subject: {device: charger}
+  allow:
+    - {name: always, to: {cidrs: [203.0.113.10]}, ports: [udp/514, tcp/443]}
+    - {name: once, to: {cidrs: [203.0.113.10]}, ports: [udp/515], notAfter: "2026-11-27T22:40:00Z"}
+"#;
+
+/// What a packet came to, and whether it took the short way.
+#[derive(Debug, Eq, PartialEq)]
+enum Way {
+    Whole,
+    Short,
+    Dropped,
+}
+
+struct Host {
+    kernel: Kernel,
+    image: Image,
+}
+
+impl Host {
+    fn load() -> Result<Self> {
+        let mut kernel = Kernel::load(ROOM)?;
+        let image = Image::new(&World::written(POLICY).compiled.tables).with_flows(geometry(ROOM));
+        kernel.fill(image.layout())?;
+        Ok(Self { kernel, image })
+    }
+
+    /// Lets a packet enter behind one that is never plain, so that no case is left from one like it.
+    fn way(&mut self, ifindex: u32, frame: Frame) -> Result<Way> {
+        self.enters(ACC0, eth().ip(DEVICE, SERVER).echo_request(1, 1))?;
+        let before = self.kernel.cases()?;
+        let passes = self.enters(ifindex, frame)?;
+        Ok(match (passes, before == self.kernel.cases()?) {
+            (false, _) => Way::Dropped,
+            (true, true) => Way::Short,
+            (true, false) => Way::Whole,
+        })
+    }
+
+    /// Lets a packet enter here and in the image, where it goes the whole way; true if it passes.
+    fn enters(&mut self, ifindex: u32, frame: Frame) -> Result<bool> {
+        let bytes = frame.payload(b"?").build();
+        self.image.set_now(SECOND, SECOND);
+        self.kernel.enter(ifindex, SECOND, SECOND)?;
+        let passes = self.image.judge(&bytes, ifindex).0.passes();
+        let answer = self.kernel.runner()?.run(&bytes)?;
+        ensure!(answer == if passes { XDP_PASS } else { XDP_DROP }, "XDP answers {answer}");
+        Ok(passes)
+    }
+
+    fn sent(&mut self, frame: impl FnOnce(Frame) -> Frame) -> Result<Way> {
+        self.way(ACC0, frame(eth().ip(DEVICE, SERVER)))
+    }
+
+    fn received(&mut self, frame: impl FnOnce(Frame) -> Frame) -> Result<Way> {
+        self.way(CORE0, frame(eth().ip(SERVER, DEVICE)))
+    }
+
+    /// Both ways must have left the same in the flows.
+    fn leaves_the_same(&self) -> Result<()> {
+        let wanted = self.image.flows().into_iter().map(|flow| (flow.key, flow)).collect();
+        ensure!(self.kernel.flows() == wanted, "flows differ: {:#?}\nand {wanted:#?}", self.kernel.flows());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_flow_comes_to_the_short_way_and_leaves_it_when_something_is_to_be_decided() -> Result<()> {
+    if !privilege::granted() {
+        return Ok(());
+    }
+    let mut host = Host::load()?;
+    let question = |frame: Frame| frame.udp(50_000, 514);
+    let answer = |frame: Frame| frame.udp(514, 50_000);
+    for wanted in [Way::Whole, Way::Whole, Way::Short, Way::Short] {
+        ensure!(host.sent(question)? == wanted, "not {wanted:?}");
+    }
+    for wanted in [Way::Whole, Way::Short] {
+        ensure!(host.received(answer)? == wanted, "not {wanted:?}");
+    }
+    let tcp = |flags| move |frame: Frame| frame.tcp(50_001, 443).flags(flags);
+    for flags in [SYN, SYN] {
+        ensure!(host.sent(tcp(flags))? == Way::Whole, "a SYN may change its flow");
+    }
+    ensure!(host.received(|frame| frame.tcp(443, 50_001).flags(SYN | ACK))? == Way::Whole);
+    ensure!(host.sent(tcp(ACK))? == Way::Short, "an acknowledgement decides nothing");
+    ensure!(host.way(CORE0, tcp(ACK)(eth().ip(DEVICE, SERVER)))? == Way::Dropped);
+    ensure!(host.sent(tcp(FIN | ACK))? == Way::Whole, "a FIN changes its flow");
+    host.leaves_the_same()
+}
+
+#[test]
+fn a_flow_that_a_clock_ends_stays_on_the_whole_way() -> Result<()> {
+    if !privilege::granted() {
+        return Ok(());
+    }
+    let mut host = Host::load()?;
+    for _ in 0..4 {
+        ensure!(host.sent(|frame| frame.udp(50_000, 515))? == Way::Whole, "a window was not looked at");
+    }
+    host.leaves_the_same()
+}

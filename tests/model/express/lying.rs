@@ -1,0 +1,188 @@
+//! Short ways that are wrong in one thing each.
+
+use bulkhead::reconcile::Memory;
+use bulkhead_common::abi::value::{STATE_TIMED, STATE_WINDOW};
+use bulkhead_common::abi::{
+    AddressKey, Device, DeviceId, Epoch, FlowKey, Generation, Limits, Network, Peer, PortRange, Range,
+    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, Window,
+};
+use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
+use bulkhead_common::express::Vouched;
+use bulkhead_common::limits::Toll;
+use bulkhead_common::verdict::DropReason;
+
+/// What a short way could get wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Lie {
+    /// Any generation is as good as today's.
+    Generation,
+    /// It does not matter where a packet enters.
+    Access,
+    /// The called side is taken for the caller.
+    Initiator,
+    /// FIN, RST and SYN are not seen.
+    Flags,
+    /// The clock stands still.
+    Clock,
+    /// A MAC address or a clock has no say in who a device is.
+    Steady,
+    /// Nobody pays.
+    Limits,
+    /// No rule ends by a clock.
+    Timed,
+    /// Packets are not counted.
+    NoUpdate,
+}
+
+pub(super) const LIES: [Lie; 9] = [
+    Lie::Generation,
+    Lie::Access,
+    Lie::Initiator,
+    Lie::Flags,
+    Lie::Clock,
+    Lie::Steady,
+    Lie::Limits,
+    Lie::Timed,
+    Lie::NoUpdate,
+];
+
+/// Rules without a limit.
+static FREE: RuleSet = RuleSet {
+    outbound: Span::EMPTY,
+    inbound: Span::EMPTY,
+    behind: Span::EMPTY,
+    peers: Span::EMPTY,
+    never: Span::EMPTY,
+    repair: Span::EMPTY,
+    windows: Span::EMPTY,
+    limits: Limits { packet_ns: 0, flow_ns: 0, flows: 0, _pad: 0, byte_cost: 0 },
+};
+
+/// Tables as a wrong short way sees them.
+pub(super) struct Lying<'m> {
+    pub(super) memory: &'m Memory,
+    pub(super) lie: Option<Lie>,
+    /// The word of the place that the frame enters by.
+    pub(super) place: u64,
+}
+
+impl Lying<'_> {
+    /// What it takes a flow for.
+    fn taken_for(&self, mut flow: FlowWords) -> FlowWords {
+        match self.lie {
+            Some(Lie::Access) => flow.access[0] = self.place,
+            Some(Lie::Initiator) => flow.initiator ^= 1,
+            Some(Lie::Timed) => flow.state &= !(STATE_TIMED | STATE_WINDOW),
+            _ => {}
+        }
+        flow
+    }
+}
+
+impl Vouched for Lying<'_> {
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)> {
+        let oldest = if self.lie == Some(Lie::Generation) { 1 } else { generation.0 };
+        let any = (oldest..=generation.0).find_map(|stamp| self.memory.vouched(key, Generation(stamp), now));
+        any.map(|(handle, flow)| (handle, self.taken_for(flow)))
+    }
+
+    fn vouch(&self, handle: Self::Handle, key: &FlowKey, flow: &FlowWords, generation: Generation) {
+        self.memory.vouch(handle, key, flow, generation);
+    }
+}
+
+impl Flows for Lying<'_> {
+    type Handle = <Memory as Flows>::Handle;
+
+    fn flow(&self, key: &FlowKey) -> Option<(Self::Handle, FlowWords)> {
+        let found = self.memory.flow(key);
+        if self.lie == Some(Lie::Timed) {
+            return found.map(|(handle, flow)| (handle, self.taken_for(flow)));
+        }
+        found
+    }
+
+    fn update(&self, handle: Self::Handle, key: &FlowKey, update: &FlowUpdate) {
+        if self.lie != Some(Lie::NoUpdate) {
+            self.memory.update(handle, key, update);
+        }
+    }
+
+    fn charge(&self, device: DeviceId, limits: &Limits, toll: Toll, now: u64) -> Result<(), DropReason> {
+        self.memory.charge(device, limits, toll, now)
+    }
+
+    fn refund(&self, device: DeviceId, limits: &Limits, toll: Toll) {
+        self.memory.refund(device, limits, toll);
+    }
+
+    fn end(&self, handle: Self::Handle, key: &FlowKey) {
+        self.memory.end(handle, key);
+    }
+
+    fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {
+        self.memory.open(key, start)
+    }
+}
+
+impl Tables for Lying<'_> {
+    fn epoch(&self) -> Epoch {
+        Tables::epoch(self.memory)
+    }
+
+    fn now(&self) -> u64 {
+        if self.lie == Some(Lie::Clock) { 1_000_000_000 } else { self.memory.now() }
+    }
+
+    fn boot_now(&self) -> u64 {
+        self.memory.boot_now()
+    }
+
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
+        self.memory.subinterface(key)
+    }
+
+    fn network(&self, index: u32) -> Option<&Network> {
+        Tables::network(self.memory, index)
+    }
+
+    fn scope(&self, index: u32) -> Option<&ScopeRange> {
+        Tables::scope(self.memory, index)
+    }
+
+    fn address(&self, key: &AddressKey) -> Option<u32> {
+        self.memory.address(key)
+    }
+
+    fn identity(&self, slot: u32) -> Option<Versioned> {
+        Tables::identity(self.memory, slot)
+    }
+
+    fn device(&self, index: u32) -> Option<&Device> {
+        Tables::device(self.memory, index)
+    }
+
+    fn profile(&self, index: u32) -> Option<Versioned> {
+        Tables::profile(self.memory, index)
+    }
+
+    fn rule_set(&self, index: u32) -> Option<&RuleSet> {
+        if self.lie == Some(Lie::Limits) { Some(&FREE) } else { Tables::rule_set(self.memory, index) }
+    }
+
+    fn range(&self, index: u32) -> Option<&Range> {
+        Tables::range(self.memory, index)
+    }
+
+    fn peer(&self, index: u32) -> Option<&Peer> {
+        Tables::peer(self.memory, index)
+    }
+
+    fn port(&self, index: u32) -> Option<&PortRange> {
+        Tables::port(self.memory, index)
+    }
+
+    fn window(&self, index: u32) -> Option<&Window> {
+        Tables::window(self.memory, index)
+    }
+}
