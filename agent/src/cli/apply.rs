@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::progress::{Progress, amount};
 use super::settings::Settings;
 use super::terms::{TermsArgs, applied, list, refused};
 use super::{Format, REFUSED};
@@ -63,6 +64,8 @@ pub(super) fn diff(args: &DiffArgs, settings: &Settings, out: &mut dyn Write) ->
 /// The agent's answer; a refusal is one.
 fn ask(change: &ChangeArgs, terms: Terms, settings: &Settings) -> Result<Result<ApplyReply, Refusal>> {
     let files = policy::read(&change.file)?;
+    let _shown =
+        Progress::of(format!("{} {}", if terms.dry_run { "compare" } else { "apply" }, amount(&files)));
     let named = |file: &SourceFile| NamedText { name: file.name().to_owned(), text: file.text().to_owned() };
     let request = ApplyRequest {
         files: files.iter().map(named).collect(),

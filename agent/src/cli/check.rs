@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::census::Census;
+use super::progress::{Progress, amount};
 use super::settings::Settings;
 use super::{COULD_NOT_RUN, Format, REFUSED, draw, sarif};
 use crate::policy::{self, AgentConfig, Diagnostics, Ids, Severity, SourceFile, Timeline};
@@ -76,6 +77,7 @@ fn judge(args: &Args, settings: &Settings) -> Result<(usize, InForce), Diagnosti
     let agent = settings.agent_if_any()?;
     let files = policy::read(&args.file)?;
     let count = files.len();
+    let _shown = Progress::of(format!("check {}", amount(&files)));
     candidate(files, agent).map(|(candidate, _)| (count, candidate))
 }
 

@@ -20,6 +20,7 @@ mod guard;
 mod identity;
 mod lines;
 mod out;
+mod progress;
 mod quarantine;
 mod replay;
 mod revisions;
