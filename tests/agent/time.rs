@@ -63,6 +63,24 @@ fn a_window_opens_and_closes_on_time_and_cuts_what_is_live_with_the_agent_dead()
 }
 
 #[test]
+fn what_is_said_of_a_device_leaves_open_what_its_hour_opens() -> Result<()> {
+    let Some(host) = Host::trusting_its_clock("")? else { return Ok(()) };
+    let said = host.apply_text(&window(seconds(-60), seconds(3_600)))?;
+    ensure!(said.status.success(), "{}", words(&said));
+    let mut live = host.connection("charger-1", 8443)?;
+    let closes = |host: &Host| Ok::<_, anyhow::Error>(host.status()?.json["clock"]["windows"].clone());
+    let windows = closes(&host)?;
+    // The first makes the device one of its own kind, the second changes its row alone.
+    for firmware in ["firmware=2.3", "firmware=2.4"] {
+        let said = host.bulkhead(&["device", "set", "charger-1", firmware])?;
+        ensure!(said.status.success(), "{}", words(&said));
+        assert!(live.is_alive()? && is_open(&host)?, "{firmware} is no matter of time");
+        assert_eq!(closes(&host)?, windows);
+    }
+    Ok(())
+}
+
+#[test]
 fn an_unsynchronised_clock_leaves_closed_what_depends_on_it_and_says_so() -> Result<()> {
     let Some(host) = Host::enforcing()? else { return Ok(()) };
     let said = host.apply_text(&window(seconds(-60), seconds(3_600)))?;

@@ -14,7 +14,7 @@ use super::engine::Engine;
 use super::in_force::InForce;
 use crate::api::types::{AttributeReport, AttributesReply, AttributesRequest};
 use crate::datapath::Datapath;
-use crate::policy::{self, AttributeKey, Attributes, Device, Name, Source, Unmet};
+use crate::policy::{AttributeKey, Attributes, Device, Name, Source, Unmet};
 use crate::state::{Moment, Saying, Sayings, known};
 
 /// Most attributes that are kept of one device.
@@ -161,8 +161,7 @@ impl Engine {
             return Ok(());
         }
         let mut next = InForce::clone(&in_force);
-        next.policy.observe(self.known());
-        next.compiled = policy::compile(&next.policy, &self.agent, &next.host, &mut next.ids)
+        next.observe(&self.agent, self.known(), self.keeper.timeline())
             .map_err(|problems| anyhow!(problems.render(false)))?;
         self.confine(&mut next);
         let generation = self.enforce(&next.compiled.tables, Some(&next.policy))?;

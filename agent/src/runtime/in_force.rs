@@ -97,6 +97,23 @@ impl InForce {
         })
     }
 
+    /// Takes up what is known of devices and of the clock now.
+    ///
+    /// # Errors
+    /// What does not compile any more.
+    pub fn observe(
+        &mut self,
+        agent: &AgentConfig,
+        devices: BTreeMap<Name, Attributes>,
+        timeline: Timeline,
+    ) -> Result<(), Diagnostics> {
+        self.policy.observe(devices);
+        self.compiled = policy::compile_at(&self.policy, agent, &self.host, &mut self.ids, &timeline)?;
+        self.edges = edges(&self.compiled.tables);
+        self.timeline = timeline;
+        Ok(())
+    }
+
     /// True if it would be the same on this host and by this clock.
     pub fn fits(&self, host: &Host, timeline: &Timeline) -> bool {
         self.host == *host && (self.timeline == *timeline || !self.policy.is_timed())
