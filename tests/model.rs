@@ -120,6 +120,24 @@ fn engine_and_oracle_agree() {
     assert_eq!(kinds, all.collect(), "kinds of packets that were seen, and that there are");
 }
 
+#[test]
+fn engine_and_oracle_agree_on_crowds_and_their_visitors() {
+    let mut random = Random::new(seed(53));
+    let (mut visited, mut opened) = (0, 0);
+    for _ in 0..30 {
+        let world = World::draw(&mut random).crowded(&mut random);
+        let image = Image::new(&world.compiled.tables);
+        let oracle = Oracle::new(&world.policy, &world.agent, &world.host).with_quarantine(&world.shut);
+        let run = run(&world, &image, oracle, random.next(), &honest);
+        if let Some(difference) = run.difference {
+            panic!("they differ {difference}\n{}", world.text);
+        }
+        visited += u32::from(!world.policy.grants().is_empty());
+        opened += run.reasons.get(Pass::Opened.as_str()).copied().unwrap_or_default();
+    }
+    assert!(visited > 5 && opened > 100, "{visited} worlds with grants, {opened} flows opened");
+}
+
 /// A new reason is either brought about by the frames, or it is said here what brings it about.
 #[test]
 fn no_reason_is_forgotten() {

@@ -84,6 +84,16 @@ const PREFIXES: [&str; 19] = [
     "192.0.2.0/24",
 ];
 
+/// Where visitors come from.
+const VISITORS: [&str; 6] = [
+    "203.0.113.10",
+    "203.0.113.0/24",
+    "198.51.100.7",
+    "198.51.100.0/25",
+    "\"2001:db8:cafe::10\"",
+    "\"2001:db8:cafe::/64\"",
+];
+
 /// Hosts of a pool, behind its first two octets.
 const HOSTS: [&str; 6] = ["0.17", "0.18", "0.19", "1.0", "127.255", "254.254"];
 
@@ -137,6 +147,42 @@ pub(super) fn draw(random: &mut Random) -> String {
     text
 }
 
+/// The same with devices that differ in nothing but what is known of them, rules that ask for that, and grants.
+pub(super) fn crowd(random: &mut Random, text: &str, policy: &Policy) -> String {
+    let mut text = text.trim_end().to_owned() + "\n";
+    let mut names = Names::of(policy);
+    for number in 1..=CROWD {
+        let name = format!("twin-{number}");
+        document(
+            &mut text,
+            &format!(
+                "kind: Device\nmetadata: {{name: {name}, labels: {{crowd: \"1\"}}}}\nspec:\n  network: acme\n  \
+                 addresses: [10.45.77.{number}]"
+            ),
+        );
+        names.devices.push(name);
+    }
+    let mut rules =
+        "kind: Policy\nmetadata: {name: crowd}\nspec:\n  subject: {matchLabels: {crowd: \"1\"}}\n  allow:\n"
+            .to_owned();
+    for number in 0..2 {
+        let _ = write!(
+            rules,
+            "    - {{name: rule-{number}, to: {{cidrs: [203.0.113.{number}]}}, ports: [tcp/443]"
+        );
+        let schedule = schedule(random).map(|schedule| format!(", {schedule}")).unwrap_or_default();
+        let _ = writeln!(rules, ", when: {{{}{schedule}}}}}", known::when(random));
+    }
+    document(&mut text, rules.trim_end());
+    for number in 0..random.below(3) {
+        document(&mut text, &grant_text(random, &names, number));
+    }
+    text
+}
+
+/// Devices of a crowd.
+const CROWD: u32 = 8;
+
 /// Draws some of the policies anew, for the same networks and devices.
 pub(super) fn redraw(random: &mut Random, text: &str, policy: &Policy) -> String {
     let names = Names::of(policy);
@@ -167,6 +213,22 @@ fn turn(network: &str) -> String {
 fn policy_text(random: &mut Random, names: &Names, number: usize) -> String {
     let spec = if random.chance(40) { between_text(random, names) } else { rules_text(random, names) };
     format!("kind: Policy\nmetadata: {{name: policy-{number}}}\nspec:\n{spec}")
+}
+
+/// Somebody from outside, for some time around that of the traffic.
+fn grant_text(random: &mut Random, names: &Names, number: usize) -> String {
+    let from = random.some(&VISITORS, 1, 3).into_iter().copied().collect::<Vec<_>>().join(", ");
+    let mut to = format!("device: {}", random.pick(&names.devices));
+    behind(random, &mut to, 40);
+    let named: Vec<&str> = PORTS.into_iter().filter(|port| *port != "any").collect();
+    let ports = random.some(&named, 1, 4).into_iter().copied().collect::<Vec<_>>().join(", ");
+    let minutes = 22 * 60 + 30 + 5 * random.below(60);
+    let (start, end) = (moment(minutes), moment(minutes + 5 + 5 * random.below(60)));
+    format!(
+        "kind: Grant\nmetadata: {{name: visit-{number}}}\nspec:\n  who: {{person: Berg}}\n  \
+         from: {{cidrs: [{from}]}}\n  to: {{{to}}}\n  ports: [{ports}]\n  \
+         window: {{start: \"{start}\", end: \"{end}\"}}"
+    )
 }
 
 struct Names {
@@ -578,9 +640,14 @@ fn oslo(random: &mut Random, after: usize) -> String {
 fn edges(random: &mut Random, text: &mut String) {
     for (edge, percent) in [("notBefore", 4), ("notAfter", 10)] {
         if random.chance(percent) {
-            let minutes = 22 * 60 + 30 + 5 * random.below(80);
-            let (day, hour, minute) = (27 + minutes / 1440, minutes / 60 % 24, minutes % 60);
-            let _ = write!(text, ", {edge}: \"2026-11-{day}T{hour:02}:{minute:02}:00Z\"");
+            let at = moment(22 * 60 + 30 + 5 * random.below(80));
+            let _ = write!(text, ", {edge}: \"{at}\"");
         }
     }
+}
+
+/// Minutes after the midnight before the traffic, in UTC.
+fn moment(minutes: usize) -> String {
+    let (day, hour, minute) = (27 + minutes / 1440, minutes / 60 % 24, minutes % 60);
+    format!("2026-11-{day}T{hour:02}:{minute:02}:00Z")
 }

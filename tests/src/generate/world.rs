@@ -1,5 +1,6 @@
 //! A host, its settings, and a policy that is valid for it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bulkhead::policy::{
@@ -131,6 +132,38 @@ impl World {
             }
         }
         panic!("every other policy was refused");
+    }
+
+    /// The same with a crowd of devices alike, and with somebody from outside who is let in; some of it is closed again.
+    ///
+    /// # Panics
+    /// If twenty policies in a row are refused.
+    pub fn crowded(&self, random: &mut Random) -> Self {
+        for _ in 0..20 {
+            let text = text::crowd(random, &self.text, &self.policy);
+            let mut ids = self.ids.clone();
+            if let Ok((mut policy, _)) = read(&text, &self.agent, &self.host, &mut ids, Some(random)) {
+                let ended: BTreeSet<Name> =
+                    policy.grants().keys().filter(|_| random.chance(20)).cloned().collect();
+                policy.close_grants(|grant| ended.contains(&grant.name));
+                return self.recompiled(text, policy);
+            }
+        }
+        panic!("every crowd was refused");
+    }
+
+    /// The same host, and whoever is in quarantine, with another policy of the same devices.
+    fn recompiled(&self, text: String, policy: Policy) -> Self {
+        let mut ids = self.ids.clone();
+        let compiled = compile_at(&policy, &self.agent, &self.host, &mut ids, &timeline());
+        let mut compiled = compiled.unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        for (number, device) in &mut compiled.tables.devices {
+            if let Some(before) = self.compiled.tables.devices.get(number) {
+                (device.quarantine, device.flags) = (before.quarantine, before.flags);
+            }
+        }
+        let (agent, host, shut) = (self.agent.clone(), self.host.clone(), self.shut.clone());
+        Self { text, policy, agent, host, compiled, shut, ids }
     }
 }
 
