@@ -1,5 +1,7 @@
 //! `CAP_BPF`: the loaded XDP program and the engine on the host agree on every frame.
 
+#[path = "datapath/batch.rs"]
+mod batch;
 #[path = "datapath/counters.rs"]
 mod counters;
 #[path = "datapath/egress.rs"]

@@ -1,5 +1,7 @@
 //! The engine on the host against the oracle, over random policies and frames; and wrong ones of both, which must be noticed.
 
+#[path = "model/again.rs"]
+mod again;
 #[path = "model/ageing.rs"]
 mod ageing;
 #[path = "model/ended.rs"]

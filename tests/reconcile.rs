@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bulkhead::reconcile::{Capacity, Memory, Op, Reconciler, Rows, plan};
-use bulkhead::tables::{NetworkFacts, Owner, Scoped, Tables};
+use bulkhead::tables::{NetworkFacts, Owner, Scoped, Tables, Touched};
 use bulkhead_common::abi::value::{ROLE_ACCESS, ROLE_CORE};
 use bulkhead_common::abi::{AddressKey, DeviceId, PortRange, ProfileId};
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
@@ -89,6 +89,29 @@ fn stop_everywhere(before: &Tables, after: &Tables) -> usize {
         assert_eq!(kernel.everything(), old, "and back after {stop} writes");
     }
     ops.len() + 1
+}
+
+#[test]
+fn rows_of_devices_alone_are_written_only_over_the_generation_that_they_differ_from() {
+    let (before, between) = (tables(&[(1, 443), (2, 502)]), tables(&[(1, 444), (2, 503)]));
+    let mut after = before.clone();
+    after.devices.get_mut(&DeviceId(1)).unwrap().profile = ProfileId(2);
+    let keys = vec![AddressKey::host(NETWORK, address(1).into())];
+    let touched = Touched([(DeviceId(1), keys)].into());
+    for interrupted in [false, true] {
+        let mut kernel = Kernel::with(&before);
+        let since = kernel.reconciler.state().epoch.generation;
+        if interrupted {
+            kernel.apply(&between);
+        }
+        let applied = kernel.reconciler.apply_touched(&mut kernel.memory, &after, &touched, since);
+        assert_eq!(
+            applied.unwrap().changed > 4,
+            interrupted,
+            "a row, a word, a flip and a wait, or everything"
+        );
+        assert_eq!((kernel.open_ports(1), kernel.open_ports(2)), (vec![502], vec![502]));
+    }
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //!
 //! Each size and form has a process of its own, so that its peak memory is its own.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -10,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead::datapath::Isolated;
-use bulkhead::policy::{self, AgentConfig, Attribute, AttributeKey, Attributes, Compiled, Ids, Name, Policy};
-use bulkhead::reconcile::{Op, Reconciler, Rows, State, plan};
-use bulkhead::tables::Host;
+use bulkhead::policy::{self, AgentConfig, Attribute, AttributeKey, Attributes, Compiled, Ids, Name};
+use bulkhead::reconcile::{Next, Op, Reconciler, Rows, State, plan, plan_touched};
+use bulkhead::tables::Touched;
 use serde_json::{Value, json};
 
 use super::options::{Options, Size};
@@ -121,42 +120,25 @@ fn steps(devices: u32, form: Form) -> Result<Steps> {
     let compiled = clock.time("compile", || policy::compile(&policy, &agent, &host, &mut ids))?;
     let mut kernel = Kernel::open(&agent)?;
     kernel.apply("all", &compiled, &mut clock)?;
-    let whole: f64 = ["read", "parse and validate", "compile", "all: plan", "all: write"]
+    let whole: f64 = ["read", "parse and validate", "compile", "all: plan", "all: write", "all: take over"]
         .iter()
         .map(|step| clock.of(step))
         .sum();
     clock.note("end to end", whole);
 
-    let mut on = On { agent: &agent, host: &host, ids: &mut ids };
-    for (what, changed) in [("one", 1), ("10k", 10_000.min(devices))] {
-        let known = (0..changed).map(|n| (name(n * (devices / changed)), firmware("1.0"))).collect();
-        change(what, &mut policy, known, &mut on, &mut kernel, &mut clock)?;
+    policy.observe_one(&name(0), firmware("1.0"));
+    let compile = || policy::compile(&policy, &agent, &host, &mut ids);
+    let mut compiled = clock.time("new kind: compile", compile)?;
+    kernel.apply("new kind", &compiled, &mut clock)?;
+    for (what, changed) in [("one", 1), ("10k", 10_000.min(devices / 2))] {
+        let names: Vec<Name> = (0..changed).map(|n| name(1 + n * ((devices - 1) / changed))).collect();
+        names.iter().for_each(|name| policy.observe_one(name, firmware("1.0")));
+        let taken = clock.time(&format!("{what}: compile"), || compiled.observe(&policy, &ids, &names));
+        kernel.apply_touched(what, &compiled, &taken.context("it was compiled again")?, &mut clock)?;
     }
     clock.note("memory at most, MiB", peak()?);
     clock.note("text, bytes a device", bytes as f64 / f64::from(devices));
     Ok(clock.steps)
-}
-
-/// What a policy is compiled on.
-struct On<'a> {
-    agent: &'a AgentConfig,
-    host: &'a Host,
-    ids: &'a mut Ids,
-}
-
-/// Devices turn out to have old firmware: a rule closes to them.
-fn change(
-    what: &str,
-    policy: &mut Policy,
-    known: BTreeMap<Name, Attributes>,
-    on: &mut On<'_>,
-    kernel: &mut Kernel,
-    clock: &mut Clock,
-) -> Result<()> {
-    policy.observe(known);
-    let compile = || policy::compile(policy, on.agent, on.host, on.ids);
-    let compiled = clock.time(&format!("{what}: compile"), compile)?;
-    kernel.apply(what, &compiled, clock)
 }
 
 /// Maps of the kernel that nothing else uses, and what is known of them.
@@ -173,15 +155,31 @@ impl Kernel {
     }
 
     fn apply(&mut self, what: &str, compiled: &Compiled, clock: &mut Clock) -> Result<()> {
-        let (ops, next) = clock.time(&format!("{what}: plan"), || plan(&self.state, &compiled.tables))?;
-        let (waits, writes): (Vec<&Op>, Vec<&Op>) = ops.iter().partition(|op| **op == Op::Wait);
+        let planned = clock.time(&format!("{what}: plan"), || plan(&self.state, &compiled.tables))?;
+        self.carry_out(what, planned, clock)
+    }
+
+    fn apply_touched(
+        &mut self,
+        what: &str,
+        compiled: &Compiled,
+        touched: &Touched,
+        clock: &mut Clock,
+    ) -> Result<()> {
+        let plan = || plan_touched(&self.state, &compiled.tables, touched);
+        let planned = clock.time(&format!("{what}: plan"), plan)?;
+        self.carry_out(what, planned, clock)
+    }
+
+    fn carry_out(&mut self, what: &str, (ops, next): (Vec<Op>, Next), clock: &mut Clock) -> Result<()> {
+        let (waits, writes): (Vec<Op>, Vec<Op>) = ops.into_iter().partition(|op| *op == Op::Wait);
         let rows = self.isolated.rows();
-        clock.time(&format!("{what}: write"), || writes.iter().try_for_each(|op| rows.perform(op)))?;
+        clock.time(&format!("{what}: write"), || rows.perform_all(&writes))?;
         clock.note(&format!("{what}: writes"), writes.len() as f64);
         let started = Instant::now();
         waits.iter().try_for_each(|op| rows.perform(op))?;
         clock.note(&format!("{what}: grace periods"), milliseconds(started.elapsed()));
-        self.state = next;
+        clock.time(&format!("{what}: take over"), || self.state.advance(next));
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use bulkhead_common::abi::{
 };
 use bytemuck::Pod;
 
+use super::batch;
 use super::counters::PointCounters;
 use super::flows::FlowRows;
 use super::mmap::Mmap;
@@ -31,6 +32,7 @@ pub struct Maps {
     pub(super) networks: Mmap<Network>,
     pub(super) scopes: Mmap<ScopeRange>,
     pub(super) addresses: HashMap<MapData, Abi<AddressKey>, u32>,
+    pub(super) address_batch: batch::Addresses,
     pub(super) address_capacity: u32,
     pub(super) identities: Mmap<Versioned>,
     pub(super) tunnels: Mmap<u64>,
@@ -51,12 +53,14 @@ impl Maps {
     pub(super) fn open(source: &mut impl Source) -> Result<Self> {
         let addresses = source.open(map::ADDRESSES)?;
         let address_capacity = entries(&addresses, map::ADDRESSES)?;
+        let address_batch = batch::Addresses::of(addresses.fd()).with_context(|| opening(map::ADDRESSES))?;
         Ok(Self {
             generation: array(source, map::GENERATION)?,
             subinterfaces: array(source, map::SUBINTERFACES)?,
             networks: array(source, map::NETWORKS)?,
             scopes: array(source, map::SCOPES)?,
             addresses: hash(addresses, map::ADDRESSES)?,
+            address_batch,
             address_capacity,
             identities: array(source, map::IDENTITIES)?,
             tunnels: array(source, map::TUNNELS)?,

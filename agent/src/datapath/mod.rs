@@ -4,6 +4,7 @@
 //! adopts what lies there only if it fits; attaching adopts a pinned link by swapping its program;
 //! dropping a [`Datapath`] leaves everything enforcing.
 
+mod batch;
 mod capability;
 mod counters;
 mod ended;

@@ -149,12 +149,25 @@ impl Policy {
         }
     }
 
-    /// Replaces what is known of devices beside their documents; what is said of devices that it does not have is
-    /// not used.
-    pub fn observe(&mut self, mut known: BTreeMap<Name, Attributes>) {
-        for (name, device) in &mut self.devices {
-            device.observed = known.remove(name).unwrap_or_default();
+    /// Replaces what is known of one device.
+    pub fn observe_one(&mut self, name: &Name, known: Attributes) {
+        if let Some(device) = self.devices.get_mut(name) {
+            device.observed = known;
         }
+    }
+
+    /// Replaces what is known of devices beside their documents, and names those of which it differs; what is said of
+    /// devices that it does not have is not used.
+    pub fn observe(&mut self, mut known: BTreeMap<Name, Attributes>) -> Vec<Name> {
+        let mut differ = Vec::new();
+        for (name, device) in &mut self.devices {
+            let known = known.remove(name).unwrap_or_default();
+            if known != device.observed {
+                device.observed = known;
+                differ.push(name.clone());
+            }
+        }
+        differ
     }
 }
 

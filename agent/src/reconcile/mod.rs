@@ -6,6 +6,7 @@
 
 mod allocate;
 mod memory;
+mod next;
 mod observe;
 mod op;
 mod plan;
@@ -17,11 +18,14 @@ use anyhow::{Context, Result};
 use bulkhead_common::abi::Generation;
 
 pub use memory::Memory;
+pub use next::Next;
 pub use op::{Capacity, Op, Rows};
-pub use plan::{Full, plan};
+pub use plan::{Full, plan, plan_touched};
 pub use state::State;
 
-use crate::tables::Tables;
+use crate::tables::{Tables, Touched};
+
+const DO_NOT_FIT: &str = "the tables do not fit into the kernel's";
 
 /// What an apply did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,15 +65,43 @@ impl Reconciler {
     /// in force before the call is in force still, or what was asked for is, whole.
     pub fn apply(&mut self, rows: &mut impl Rows, tables: &Tables) -> Result<Applied> {
         let started = Instant::now();
-        let (ops, next) = plan(&self.state, tables).context("the tables do not fit into the kernel's")?;
-        let written = ops.iter().try_for_each(|op| rows.perform(op));
-        if let Err(error) = written {
+        let planned = plan(&self.state, tables).context(DO_NOT_FIT)?;
+        self.carry_out(rows, planned, started)
+    }
+
+    /// As [`Self::apply`], for tables in which nothing differs from those that generation `since` brought but the rows
+    /// of some devices. If another generation is in force, everything is looked at.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn apply_touched(
+        &mut self,
+        rows: &mut impl Rows,
+        tables: &Tables,
+        touched: &Touched,
+        since: Generation,
+    ) -> Result<Applied> {
+        if self.state.epoch.generation != since {
+            return self.apply(rows, tables);
+        }
+        let started = Instant::now();
+        let planned = plan_touched(&self.state, tables, touched).context(DO_NOT_FIT)?;
+        self.carry_out(rows, planned, started)
+    }
+
+    fn carry_out(
+        &mut self,
+        rows: &mut impl Rows,
+        (ops, next): (Vec<Op>, Next),
+        started: Instant,
+    ) -> Result<Applied> {
+        if let Err(error) = rows.perform_all(&ops) {
             // What is known of the kernel is no longer true: look again before the next apply.
             self.state =
                 observe::recover(rows).context("look at the kernel's tables after a failed apply")?;
             return Err(error).context("write the kernel's tables");
         }
-        self.state = next;
+        self.state.advance(next);
         Ok(Applied {
             generation: self.state.epoch.generation,
             changed: ops.len(),

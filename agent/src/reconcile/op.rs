@@ -121,4 +121,12 @@ pub trait Rows {
     /// # Errors
     /// The write was refused; it was not done in part.
     fn perform(&mut self, op: &Op) -> Result<()>;
+
+    /// Performs writes in their order.
+    ///
+    /// # Errors
+    /// A write was refused; those before it were done.
+    fn perform_all(&mut self, ops: &[Op]) -> Result<()> {
+        ops.iter().try_for_each(|op| self.perform(op))
+    }
 }

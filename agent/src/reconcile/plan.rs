@@ -9,15 +9,16 @@ use std::sync::Arc;
 
 use bulkhead_common::abi::map::{NETWORK_CAPACITY, SCOPE_CAPACITY, SUBINTERFACE_CAPACITY};
 use bulkhead_common::abi::{
-    AddressKey, DeviceId, Epoch, Generation, Network, Peer, PortRange, ProfileId, Range, RuleSet, ScopeRange,
-    Span, SubinterfaceKey, Versioned,
+    AddressKey, Device, DeviceId, Epoch, Generation, Network, NetworkId, Peer, PortRange, ProfileId, Range,
+    RuleSet, ScopeRange, Span, SubinterfaceKey, Versioned,
 };
 
 use super::allocate::Free;
+use super::next::{Bank, Next, side_by_side};
 use super::observe::{bank_row, other_bank};
 use super::op::Op;
 use super::state::{State, Stored};
-use crate::tables::{Behind, Remote, Rules, Scoped, Tables};
+use crate::tables::{Behind, NetworkFacts, Place, PlaceFacts, Remote, Rules, Scoped, Tables, Touched};
 
 /// A table that is too small for what it should hold.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,13 +44,13 @@ impl fmt::Display for Full {
 
 impl std::error::Error for Full {}
 
-/// Plans the writes that make the kernel hold `tables`, and the state that will then be.
+/// Plans the writes that make the kernel hold `tables`, and what they change of the state.
 ///
 /// No writes are planned if nothing differs.
 ///
 /// # Errors
 /// [`Full`], if anything does not fit.
-pub fn plan(state: &State, tables: &Tables) -> Result<(Vec<Op>, State), Full> {
+pub fn plan(state: &State, tables: &Tables) -> Result<(Vec<Op>, Next), Full> {
     let mut plan = Plan::new(state);
     plan.profiles(tables)?;
     plan.addresses(tables)?;
@@ -57,34 +58,57 @@ pub fn plan(state: &State, tables: &Tables) -> Result<(Vec<Op>, State), Full> {
     Ok(plan.finish())
 }
 
+/// Plans the writes for tables in which nothing differs but the rows of these devices: looks at nothing else.
+///
+/// # Errors
+/// [`Full`], if anything does not fit.
+pub fn plan_touched(state: &State, tables: &Tables, touched: &Touched) -> Result<(Vec<Op>, Next), Full> {
+    let mut plan = Plan::new(state);
+    for (id, keys) in &touched.0 {
+        let row = plan.device(*id, state.devices.get(id), tables.devices.get(id));
+        for key in keys {
+            let Some((owner, (slot, versioned))) = tables.addresses.get(key).zip(state.addresses.get(key))
+            else {
+                // It is not as it was: the whole has to be looked at.
+                return self::plan(state, tables);
+            };
+            plan.stage_address(*key, *slot, *versioned, owner.identity(row));
+        }
+    }
+    Ok(plan.finish())
+}
+
 struct Plan<'s> {
     state: &'s State,
-    next: State,
+    next: Next,
     /// The generation that the flip publishes.
     since: Generation,
     staging: Vec<Op>,
+    /// After all else that is staged: nothing leads to what is not written yet.
+    inserts: Vec<Op>,
     sweep: Vec<Op>,
-    bank_changed: bool,
 }
 
 impl<'s> Plan<'s> {
     fn new(state: &'s State) -> Self {
         Self {
             state,
-            next: state.clone(),
+            next: Next { epoch: state.epoch, ..Next::default() },
             since: Generation(state.epoch.generation.0 + 1),
             staging: Vec::new(),
+            inserts: Vec::new(),
             sweep: Vec::new(),
-            bank_changed: false,
         }
     }
 
-    fn finish(mut self) -> (Vec<Op>, State) {
-        if self.staging.is_empty() && self.sweep.is_empty() {
+    fn finish(mut self) -> (Vec<Op>, Next) {
+        if self.staging.is_empty() && self.inserts.is_empty() && self.sweep.is_empty() {
             return (Vec::new(), self.next);
         }
         let mut ops = self.staging;
-        let bank = if self.bank_changed { other_bank(self.state.epoch).bank } else { self.state.epoch.bank };
+        ops.append(&mut self.inserts);
+        let bank =
+            if self.next.bank.is_some() { other_bank(self.state.epoch).bank } else { self.state.epoch.bank };
         self.next.epoch = Epoch { generation: self.since, bank };
         // A free element may be taken by the next apply's inserts: wait after the sweep too.
         ops.extend([Op::Flip(self.next.epoch), Op::Wait]);
@@ -116,7 +140,7 @@ impl<'s> Plan<'s> {
         }
         let (word, value) = self.word(versioned, row);
         self.staging.push(Op::Profile { profile: profile.0, word, value });
-        self.next.profiles.insert(profile, with_word(versioned, word, value));
+        self.next.profiles.push((profile, with_word(versioned, word, value)));
     }
 
     fn rule_sets<'t>(&mut self, tables: &'t Tables) -> Result<BTreeMap<&'t Arc<Rules>, u32>, Full> {
@@ -125,20 +149,30 @@ impl<'s> Plan<'s> {
             self.state.rule_sets.iter().map(|(row, s)| (&s.rules, *row)).collect();
         let mut rows = BTreeMap::new();
         let mut free = FreeRows::new(self.state);
+        let mut kept = BTreeMap::new();
         for rules in &wanted {
             let row = match stored.get(*rules) {
                 Some(row) => *row,
-                None => self.store(rules, &mut free)?,
+                None => self.store(rules, &mut free, &mut kept)?,
             };
             rows.insert(*rules, row);
         }
         let used: BTreeSet<u32> = rows.values().copied().collect();
-        self.next.rule_sets.retain(|row, _| used.contains(row));
+        if !kept.is_empty() || used.len() != self.state.rule_sets.len() {
+            let stay = self.state.rule_sets.iter().filter(|(row, _)| used.contains(row));
+            kept.extend(stay.map(|(row, stored)| (*row, stored.clone())));
+            self.next.rule_sets = Some(kept);
+        }
         Ok(rows)
     }
 
     /// Writes a rule set into free rows; they were freed a grace period ago or never used.
-    fn store(&mut self, rules: &Arc<Rules>, free: &mut FreeRows) -> Result<u32, Full> {
+    fn store(
+        &mut self,
+        rules: &Arc<Rules>,
+        free: &mut FreeRows,
+        kept: &mut BTreeMap<u32, Stored>,
+    ) -> Result<u32, Full> {
         let row = free.rule_sets.take(1).ok_or(free.full("rule sets", 1))?.start;
         let lists = PortLists::of(rules);
         let ports = free.ports.take(lists.len()).ok_or(free.full("ports", lists.len()))?;
@@ -167,7 +201,7 @@ impl<'s> Plan<'s> {
         let limits = rules.limits;
         let set = RuleSet { outbound, inbound, behind, peers, never, repair, limits, windows };
         self.staging.push(Op::RuleSet(row, set));
-        self.next.rule_sets.insert(row, Stored { rules: Arc::clone(rules), ranges, peers, ports, windows });
+        kept.insert(row, Stored { rules: Arc::clone(rules), ranges, peers, ports, windows });
         Ok(row)
     }
 
@@ -194,75 +228,97 @@ impl<'s> Plan<'s> {
         let highest = tables.devices.keys().next_back().map_or(0, |device| device.0);
         fits("devices", u64::from(highest) + 1, u64::from(self.state.capacity.device_rows / 2))?;
         let rows = self.devices(tables);
-        let used = self.state.addresses.values().map(|(slot, _)| Span { start: *slot, len: 1 });
-        let mut slots = Free::new(0, self.state.capacity.addresses, used);
-        let fresh = tables.addresses.keys().filter(|key| !self.state.addresses.contains_key(key)).count();
-        fits("addresses", fresh as u64, slots.len())?;
-        for (key, owner) in &tables.addresses {
-            let identity = owner.identity(rows.get(&owner.device).copied().unwrap_or_default());
-            match self.state.addresses.get(key) {
-                Some((slot, versioned)) => self.stage_address(*key, *slot, *versioned, identity),
-                None => self.insert_address(*key, &mut slots, identity),
+        let mut slots = None;
+        for (key, held, owner) in side_by_side(&self.state.addresses, &tables.addresses) {
+            let row =
+                owner.map(|owner| owner.identity(rows.get(owner.device.0 as usize).copied().unwrap_or(0)));
+            match (held, row) {
+                (Some((slot, versioned)), Some(row)) => self.stage_address(*key, *slot, *versioned, row),
+                (Some((slot, versioned)), None) => self.remove_address(*key, *slot, *versioned),
+                (None, Some(row)) => {
+                    let slots = slots.get_or_insert_with(|| Slots::of(self.state));
+                    let slot = slots.take().ok_or_else(|| self.more_addresses(tables))?;
+                    self.insert_address(*key, slot, row);
+                }
+                (None, None) => {}
             }
         }
-        self.remove_addresses(tables);
         Ok(())
     }
 
-    fn devices(&mut self, tables: &Tables) -> BTreeMap<DeviceId, u32> {
-        let mut rows = BTreeMap::new();
-        self.next.devices.retain(|id, _| tables.devices.contains_key(id));
-        for (id, device) in &tables.devices {
-            let row = match self.state.devices.get(id) {
-                Some((row, same)) if same == device => *row,
-                // Each device has two rows; packets look at this one, so the other is written.
-                Some((row, _)) => row ^ 1,
-                None => id.0 * 2,
-            };
-            if self.state.devices.get(id).is_none_or(|(held, _)| *held != row) {
-                self.staging.push(Op::Device(row, *device));
-                self.next.devices.insert(*id, (row, *device));
+    fn more_addresses(&self, tables: &Tables) -> Full {
+        let fresh = tables.addresses.keys().filter(|key| !self.state.addresses.contains_key(key)).count();
+        let free = u64::from(self.state.capacity.addresses) - self.state.addresses.len() as u64;
+        Full { table: "addresses", needed: fresh as u64, capacity: free }
+    }
+
+    /// The rows of all devices, by their numbers.
+    fn devices(&mut self, tables: &Tables) -> Vec<u32> {
+        let highest = tables.devices.keys().next_back().map_or(0, |id| id.0 as usize);
+        let mut rows = vec![0; highest + 1];
+        for (id, held, device) in side_by_side(&self.state.devices, &tables.devices) {
+            let row = self.device(*id, held, device);
+            if let Some(place) = rows.get_mut(id.0 as usize) {
+                *place = row;
             }
-            rows.insert(*id, row);
         }
         rows
     }
 
+    /// Writes a device if it differs; returns its row.
+    fn device(&mut self, id: DeviceId, held: Option<&(u32, Device)>, device: Option<&Device>) -> u32 {
+        let Some(device) = device else {
+            self.next.devices.extend(held.map(|_| (id, None)));
+            return 0;
+        };
+        let row = match held {
+            Some((row, same)) if same == device => return *row,
+            // Each device has two rows; packets look at this one, so the other is written.
+            Some((row, _)) => row ^ 1,
+            None => id.0 * 2,
+        };
+        self.staging.push(Op::Device(row, *device));
+        self.next.devices.push((id, Some((row, *device))));
+        row
+    }
+
     fn stage_address(&mut self, key: AddressKey, slot: u32, versioned: Versioned, row: u32) {
-        if versioned.at(self.state.epoch.generation).1 == row {
-            return;
+        if let Some(staged) = self.stage_word(slot, versioned, row) {
+            self.next.addresses.push((key, Some((slot, staged))));
         }
+    }
+
+    /// Stages the word of a slot that leads elsewhere, and returns its words.
+    fn stage_word(&mut self, slot: u32, versioned: Versioned, row: u32) -> Option<Versioned> {
         let before = versioned.at(self.state.epoch.generation).1;
+        if before == row {
+            return None;
+        }
         if before / 2 != row / 2 {
             // Another device has the address: its tunnel is not the old one's.
             self.sweep.push(Op::ForgetTunnel(slot));
         }
         let (word, value) = self.word(versioned, row);
         self.staging.push(Op::Identity { slot, word, value });
-        self.next.addresses.insert(key, (slot, with_word(versioned, word, value)));
+        Some(with_word(versioned, word, value))
     }
 
-    fn insert_address(&mut self, key: AddressKey, slots: &mut Free, row: u32) {
-        let Some(Span { start: slot, .. }) = slots.take(1) else { return };
+    fn insert_address(&mut self, key: AddressKey, slot: u32, row: u32) {
         let value = Versioned::word(self.since, row);
         // The slot may hold an old owner's words: they go before anything leads there.
         self.staging.extend([
             Op::Identity { slot, word: 1, value: 0 },
             Op::Identity { slot, word: 0, value },
             Op::ForgetTunnel(slot),
-            Op::InsertAddress(key, slot),
         ]);
-        self.next.addresses.insert(key, (slot, Versioned::from_words([value, 0])));
+        self.inserts.push(Op::InsertAddress(key, slot));
+        self.next.addresses.push((key, Some((slot, Versioned::from_words([value, 0])))));
     }
 
-    fn remove_addresses(&mut self, tables: &Tables) {
-        let gone: Vec<_> =
-            self.state.addresses.iter().filter(|(key, _)| !tables.addresses.contains_key(key)).collect();
-        for (key, (slot, versioned)) in gone {
-            self.stage_address(*key, *slot, *versioned, 0);
-            self.sweep.push(Op::RemoveAddress(*key));
-            self.next.addresses.remove(key);
-        }
+    fn remove_address(&mut self, key: AddressKey, slot: u32, versioned: Versioned) {
+        self.stage_word(slot, versioned, 0);
+        self.sweep.push(Op::RemoveAddress(key));
+        self.next.addresses.push((key, None));
     }
 
     /// Writes the small tables whole into the other bank if any of them differs.
@@ -276,30 +332,36 @@ impl<'s> Plan<'s> {
         fits("subinterfaces", tables.subinterfaces.len() as u64, u64::from(SUBINTERFACE_CAPACITY))?;
         let highest = tables.networks.keys().next_back().map_or(0, |network| network.0);
         fits("networks", u64::from(highest) + 1, u64::from(NETWORK_CAPACITY))?;
-        self.bank_changed = true;
         self.clear_bank();
         let bank = other_bank(self.state.epoch);
         let mut scopes = Free::new(bank.bank * SCOPE_CAPACITY, (bank.bank + 1) * SCOPE_CAPACITY, []);
-        self.write_places(tables, bank, &mut scopes)?;
-        self.write_networks(tables, bank, &mut scopes)
+        let mut next = self.stale();
+        next.places = self.write_places(tables, bank, &mut scopes)?;
+        next.networks = self.write_networks(tables, bank, &mut scopes)?;
+        self.next.bank = Some(next);
+        Ok(())
     }
 
     fn clear_bank(&mut self) {
         self.staging.extend(self.state.stale_places.iter().map(|key| Op::RemovePlace(*key)));
         self.staging
             .extend(self.state.stale_networks.iter().map(|row| Op::Network(*row, Network::default())));
-        // What is in force now is what the next change of bank must clear.
-        let bank = self.state.epoch.bank;
-        let key = |place: &crate::tables::Place| {
-            SubinterfaceKey::new(bank, place.ifindex, place.outer_vlan, place.inner_vlan)
-        };
-        self.next.stale_places = self.state.places.keys().map(key).collect();
-        self.next.stale_networks =
-            self.state.networks.keys().map(|n| bank_row(self.state.epoch, n.0)).collect();
     }
 
-    fn write_places(&mut self, tables: &Tables, bank: Epoch, scopes: &mut Free) -> Result<(), Full> {
-        self.next.places.clear();
+    /// What is in force now is what the next change of bank must clear.
+    fn stale(&self) -> Bank {
+        let bank = self.state.epoch.bank;
+        let key =
+            |place: &Place| SubinterfaceKey::new(bank, place.ifindex, place.outer_vlan, place.inner_vlan);
+        Bank {
+            stale_places: self.state.places.keys().map(key).collect(),
+            stale_networks: self.state.networks.keys().map(|n| bank_row(self.state.epoch, n.0)).collect(),
+            ..Bank::default()
+        }
+    }
+
+    fn write_places(&mut self, tables: &Tables, bank: Epoch, scopes: &mut Free) -> Result<Places, Full> {
+        let mut places = Places::new();
         let mut taken = BTreeSet::new();
         for (place, facts) in &tables.subinterfaces {
             let since = match self.state.places.get(place) {
@@ -310,13 +372,13 @@ impl<'s> Plan<'s> {
             let key = SubinterfaceKey::new(bank.bank, place.ifindex, place.outer_vlan, place.inner_vlan);
             take_row(&mut taken, key)?;
             self.staging.push(Op::InsertPlace(key, row));
-            self.next.places.insert(*place, (since, facts.clone()));
+            places.insert(*place, (since, facts.clone()));
         }
-        Ok(())
+        Ok(places)
     }
 
-    fn write_networks(&mut self, tables: &Tables, bank: Epoch, scopes: &mut Free) -> Result<(), Full> {
-        self.next.networks.clear();
+    fn write_networks(&mut self, tables: &Tables, bank: Epoch, scopes: &mut Free) -> Result<Networks, Full> {
+        let mut networks = Networks::new();
         for (network, facts) in &tables.networks {
             let since = match self.state.networks.get(network) {
                 Some((since, same)) if same == facts => *since,
@@ -330,9 +392,9 @@ impl<'s> Plan<'s> {
                 timeouts: facts.timeouts,
             };
             self.staging.push(Op::Network(bank_row(bank, network.0), row));
-            self.next.networks.insert(*network, (since, facts.clone()));
+            networks.insert(*network, (since, facts.clone()));
         }
-        Ok(())
+        Ok(networks)
     }
 
     fn write_scopes(&mut self, content: &[Scoped], free: &mut Free) -> Result<Span, Full> {
@@ -351,6 +413,33 @@ impl<'s> Plan<'s> {
     /// Which word may be overwritten, and with what.
     const fn word(&self, versioned: Versioned, value: u32) -> (usize, u64) {
         (versioned.spare(self.state.epoch.generation), Versioned::word(self.since, value))
+    }
+}
+
+type Places = BTreeMap<Place, (Generation, PlaceFacts)>;
+type Networks = BTreeMap<NetworkId, (Generation, NetworkFacts)>;
+
+/// Slots that no address uses, the lowest first.
+struct Slots {
+    used: Vec<bool>,
+    next: usize,
+}
+
+impl Slots {
+    fn of(state: &State) -> Self {
+        let mut used = vec![false; state.capacity.addresses as usize];
+        for (slot, _) in state.addresses.values() {
+            if let Some(place) = used.get_mut(*slot as usize) {
+                *place = true;
+            }
+        }
+        Self { used, next: 0 }
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        let free = self.used.get(self.next..)?.iter().position(|used| !used)? + self.next;
+        self.next = free + 1;
+        u32::try_from(free).ok()
     }
 }
 

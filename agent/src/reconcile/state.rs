@@ -11,7 +11,7 @@ use super::op::Capacity;
 use crate::tables::{NetworkFacts, Place, PlaceFacts, Rules};
 
 /// The published tables and where they lie.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct State {
     /// The epoch in force.
     pub epoch: Epoch,

@@ -259,7 +259,7 @@ impl Engine {
         self.attach(&in_force.host)?;
         self.excuse();
         let host = in_force.host.clone();
-        self.adopt(in_force);
+        self.adopt(in_force, applied.generation.0);
         self.settle(&host);
         self.look_at_folder();
         Ok(())

@@ -161,15 +161,19 @@ impl Engine {
             return Ok(());
         }
         let mut next = InForce::clone(&in_force);
-        next.observe(&self.agent, self.known(), self.keeper.timeline())
-            .map_err(|problems| anyhow!(problems.render(false)))?;
-        self.confine(&mut next);
-        let generation = self.enforce(&next.compiled.tables, Some(&next.policy))?;
+        let touched = next.observe(&self.agent, self.known(), self.keeper.timeline());
+        let generation = match touched.map_err(|problems| anyhow!(problems.render(false)))? {
+            Some(touched) => self.enforce_touched(&next, &touched)?,
+            None => {
+                self.confine(&mut next);
+                self.enforce(&next.compiled.tables, Some(&next.policy))?
+            }
+        };
         state.published(generation);
         state.ids = next.ids.clone();
         self.accepted = Some(state);
         let host = next.host.clone();
-        self.adopt(next);
+        self.adopt(next, generation);
         self.settle(&host);
         Ok(())
     }

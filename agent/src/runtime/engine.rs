@@ -32,8 +32,9 @@ use crate::api::types::{Accepted, AcceptedInterface, NamedText, Pending};
 use crate::datapath::Datapath;
 use crate::impact::Activity;
 use crate::policy::{self, AgentConfig, Diagnostics, Ids, Policy};
+use crate::reconcile::Applied;
 use crate::state::{Found, Grants, Moment, Quarantines, Sayings, State, Store};
-use crate::tables::{Host, Tables};
+use crate::tables::{Host, Tables, Touched};
 use crate::telemetry::{Clock, NameTable, Telemetry, View};
 
 /// Every how many ticks the kernel's tables are read back: once a minute.
@@ -46,6 +47,8 @@ pub struct Engine {
     pub(super) store: Arc<Store>,
     pub(super) accepted: Option<State>,
     pub(super) in_force: Option<Arc<InForce>>,
+    /// The generation that brought it into the kernel.
+    in_force_since: Generation,
     pub(super) kernel: Option<Kernel>,
     telemetry: Arc<Telemetry>,
     /// Names of everything that records may still refer to.
@@ -112,6 +115,7 @@ impl Engine {
             store,
             accepted: None,
             in_force: None,
+            in_force_since: Generation::default(),
             kernel: None,
             telemetry: Telemetry::new(Arc::new(NameTable::default()), clock),
             names: NameTable::default(),
@@ -233,7 +237,7 @@ impl Engine {
         self.accepted = Some(state);
         self.held = None;
         self.closed = None;
-        self.adopt(in_force);
+        self.adopt(in_force, generation);
         self.settle(&host);
         Ok(())
     }
@@ -277,12 +281,27 @@ impl Engine {
     ///
     /// The second guard is closed for `policy` before anything else; whoever calls lets it settle behind.
     pub(super) fn enforce(&mut self, tables: &Tables, policy: Option<&Policy>) -> Result<u32> {
+        self.enforce_by(policy, |kernel| kernel.apply(tables))
+    }
+
+    /// As [`Self::enforce`], where nothing differs from what is in force but the rows of some devices.
+    pub(super) fn enforce_touched(&mut self, next: &InForce, touched: &Touched) -> Result<u32> {
+        let since = self.in_force_since;
+        let apply = |kernel: &mut Kernel| kernel.apply_touched(&next.compiled.tables, touched, since);
+        self.enforce_by(Some(&next.policy), apply)
+    }
+
+    fn enforce_by(
+        &mut self,
+        policy: Option<&Policy>,
+        apply: impl FnOnce(&mut Kernel) -> Result<Applied>,
+    ) -> Result<u32> {
         self.open_kernel()?;
         let host = host::observe()?;
         self.shut(policy, &host);
         let kernel = self.kernel.as_mut().context("the datapath is not open")?;
         kernel.release_others(&self.agent, &host)?;
-        let applied = kernel.apply(tables)?;
+        let applied = apply(kernel)?;
         self.attach(&host)?;
         self.excuse();
         Ok(applied.generation.0)
@@ -323,7 +342,9 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn adopt(&mut self, in_force: InForce) {
+    /// Takes over what the kernel holds since `generation`.
+    pub(super) fn adopt(&mut self, in_force: InForce, generation: u32) {
+        self.in_force_since = Generation(generation);
         let mut names = NameTable::of(&in_force.compiled, &in_force.host);
         let generations = self.accepted.iter().flat_map(|state| &state.generations);
         names.revisions =

@@ -7,7 +7,7 @@ use crate::policy::{
     self, AgentConfig, Attributes, Compiled, Diagnostics, Ids, Name, Policy, SourceFile, Timeline,
 };
 use crate::state::Grants;
-use crate::tables::{Host, Tables};
+use crate::tables::{Host, Tables, Touched};
 
 /// What is true at the moment, beside the documents.
 #[derive(Clone, Debug)]
@@ -97,7 +97,8 @@ impl InForce {
         })
     }
 
-    /// Takes up what is known of devices and of the clock now.
+    /// Takes up what is known of devices and of the clock now. What differs, if that is rows of devices alone; nothing if
+    /// it was compiled again.
     ///
     /// # Errors
     /// What does not compile any more.
@@ -106,12 +107,17 @@ impl InForce {
         agent: &AgentConfig,
         devices: BTreeMap<Name, Attributes>,
         timeline: Timeline,
-    ) -> Result<(), Diagnostics> {
-        self.policy.observe(devices);
+    ) -> Result<Option<Touched>, Diagnostics> {
+        let differ = self.policy.observe(devices);
+        if self.fits(&self.host, &timeline)
+            && let Some(touched) = self.compiled.observe(&self.policy, &self.ids, &differ)
+        {
+            return Ok(Some(touched));
+        }
         self.compiled = policy::compile_at(&self.policy, agent, &self.host, &mut self.ids, &timeline)?;
         self.edges = edges(&self.compiled.tables);
         self.timeline = timeline;
-        Ok(())
+        Ok(None)
     }
 
     /// True if it would be the same on this host and by this clock.

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
+use bulkhead_common::abi::Generation;
 use bulkhead_common::case::LinkType;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::datapath::{self, Attachment, Datapath, EventRing, Hook, Mode};
 use crate::policy::{AgentConfig, AttachMode, Downlink, Interface};
 use crate::reconcile::{Applied, Reconciler};
-use crate::tables::{Host, Tables};
+use crate::tables::{Host, Tables, Touched};
 
 /// The kernel side while an agent runs. Telemetry shares the datapath.
 pub(super) struct Kernel {
@@ -71,6 +72,17 @@ impl Kernel {
     pub(super) fn apply(&mut self, tables: &Tables) -> Result<Applied> {
         let mut datapath = self.datapath.lock().unwrap_or_else(PoisonError::into_inner);
         self.reconciler.apply(datapath.rows(), tables)
+    }
+
+    /// Makes the kernel hold `tables`, in which nothing differs from those of a generation but the rows of some devices.
+    pub(super) fn apply_touched(
+        &mut self,
+        tables: &Tables,
+        touched: &Touched,
+        since: Generation,
+    ) -> Result<Applied> {
+        let mut datapath = self.datapath.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reconciler.apply_touched(datapath.rows(), tables, touched, since)
     }
 
     /// Lets go of interfaces that the configuration does not name any more; before their rows go, or they would drop

@@ -8,6 +8,7 @@ mod flow_table;
 mod host;
 mod image;
 mod passing;
+mod touched;
 mod tunnel_table;
 
 pub use capacities::Capacities;
@@ -16,6 +17,7 @@ pub use host::{Host, HostInterface};
 pub use image::{Image, Layout};
 pub use passing::Passing;
 pub(crate) use passing::passes_on;
+pub use touched::Touched;
 pub use tunnel_table::TunnelTable;
 
 use std::collections::BTreeMap;

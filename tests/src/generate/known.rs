@@ -58,7 +58,8 @@ pub(super) fn draw(random: &mut Random, policy: &Policy) -> BTreeMap<Name, Attri
     policy.devices().keys().map(|name| (name.clone(), of_one(random))).collect()
 }
 
-fn of_one(random: &mut Random) -> Attributes {
+/// Draws what is known of one device.
+pub(super) fn of_one(random: &mut Random) -> Attributes {
     let mut known = Attributes::new();
     for (key, values) in OBSERVED {
         if random.chance(65) {

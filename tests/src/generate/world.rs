@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bulkhead::policy::{
-    self, AgentConfig, Anchor, Compiled, Confinement, Diagnostics, Ids, Name, Pair, Policy, SourceFile,
-    Timeline, compile_at,
+    self, AgentConfig, Anchor, Compiled, Confinement, Device, Diagnostics, Ids, Name, Pair, Policy,
+    SourceFile, Timeline, compile_at,
 };
 use bulkhead::tables::{Host, HostInterface};
 use bulkhead_common::abi::Limits;
@@ -152,6 +152,27 @@ impl World {
         panic!("every crowd was refused");
     }
 
+    /// The same, but that something else is known of one or two devices, compiled again whole; and which they are.
+    ///
+    /// # Panics
+    /// If what is known makes a policy that was accepted one that is not.
+    pub fn known_anew(&self, random: &mut Random) -> (Self, Vec<Name>) {
+        let names: Vec<Name> = self.policy.devices().keys().cloned().collect();
+        let chosen = (0..1 + random.below(2)).map(|_| random.pick(&names).clone()).collect::<BTreeSet<_>>();
+        let mut policy = self.policy.clone();
+        for device in &chosen {
+            // Often what is known of another, which may have the same rules then.
+            let of = &self.policy.devices()[device];
+            let kind = |device: &Device| (device.network.value.clone(), device.segment.clone());
+            let alike = |other: &&Device| kind(other) == kind(of);
+            let alike: Vec<&Device> = self.policy.devices().values().filter(alike).collect();
+            let other = random.pick(&alike).observed.clone();
+            let known = if random.chance(80) { other } else { known::of_one(random) };
+            policy.observe_one(device, known);
+        }
+        (self.recompiled(self.text.clone(), policy), chosen.into_iter().collect())
+    }
+
     /// The same host, and whoever is in quarantine, with another policy of the same devices.
     fn recompiled(&self, text: String, policy: Policy) -> Self {
         let mut ids = self.ids.clone();
@@ -164,6 +185,11 @@ impl World {
         }
         let (agent, host, shut) = (self.agent.clone(), self.host.clone(), self.shut.clone());
         Self { text, policy, agent, host, compiled, shut, ids }
+    }
+
+    /// The book of numbers that it was compiled by.
+    pub const fn ids(&self) -> &Ids {
+        &self.ids
     }
 }
 

@@ -6,9 +6,12 @@
 //! absent from the last two compilations.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bulkhead_common::abi::map::{DEVICE_CAPACITY, NETWORK_CAPACITY, PROFILE_CAPACITY, RULE_CAPACITY};
 use serde::{Deserialize, Serialize};
+
+use crate::policy::name::Name;
 
 /// The book of numbers; kept in the agent's state between runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +58,9 @@ impl Ids {
 pub(super) struct Book {
     capacity: u32,
     next: u32,
-    names: BTreeMap<String, Number>,
+    names: BTreeMap<Arc<str>, Number>,
     compilation: u64,
-    reusable: Option<VecDeque<String>>,
+    reusable: Option<VecDeque<Arc<str>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,8 +87,10 @@ impl Book {
     /// Takes back the numbers that a smaller table has no row for.
     fn bound(&mut self, capacity: u32) {
         self.capacity = capacity.max(1);
-        self.next = self.next.min(self.capacity);
-        self.names.retain(|_, known| known.number < self.next);
+        if self.next > self.capacity {
+            self.next = self.capacity;
+            self.names.retain(|_, known| known.number < self.next);
+        }
     }
 
     /// The number of a name: its old one, a fresh one, or the longest unused.
@@ -100,8 +105,46 @@ impl Book {
         } else {
             self.reuse()?
         };
-        self.names.insert(name.to_owned(), Number { number, used: self.compilation });
+        self.names.insert(name.into(), Number { number, used: self.compilation });
         Ok(number)
+    }
+
+    /// The numbers of names that are in order: those that have one are found in one walk.
+    pub(super) fn numbers<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n Name> + Clone,
+    ) -> Vec<Result<u32, Full>> {
+        let mut book = self.names.iter_mut().peekable();
+        let old = names.clone().map(|name| {
+            while book.next_if(|(known, _)| ***known < *name.as_str()).is_some() {}
+            let (_, known) = book.next_if(|(known, _)| ***known == *name.as_str())?;
+            known.used = self.compilation;
+            Some(known.number)
+        });
+        let old: Vec<Option<u32>> = old.collect();
+        let fresh = old.iter().filter(|number| number.is_none()).count();
+        let numbered = names.zip(old);
+        if fresh > (self.capacity - self.next) as usize {
+            return numbered.map(|(name, old)| old.map_or_else(|| self.number(name.as_str()), Ok)).collect();
+        }
+        let mut added = Vec::with_capacity(fresh);
+        let mut take = |name: &Name| {
+            let number = self.next;
+            self.next += 1;
+            added.push((Arc::from(name.as_str()), Number { number, used: self.compilation }));
+            number
+        };
+        let numbers = numbered.map(|(name, old)| Ok(old.unwrap_or_else(|| take(name)))).collect();
+        match self.names.is_empty() {
+            true => self.names = added.into_iter().collect(),
+            false => self.names.extend(added),
+        }
+        numbers
+    }
+
+    /// The number that a name has, if it has one.
+    pub(super) fn known(&self, name: &str) -> Option<u32> {
+        self.names.get(name).map(|known| known.number)
     }
 
     fn reuse(&mut self) -> Result<u32, Full> {
@@ -120,15 +163,15 @@ impl Book {
     }
 
     /// Names that neither this compilation nor the one before asked for, longest unused first.
-    fn unused(&self) -> VecDeque<String> {
-        let mut old: Vec<(u64, &String)> = self
+    fn unused(&self) -> VecDeque<Arc<str>> {
+        let mut old: Vec<(u64, &Arc<str>)> = self
             .names
             .iter()
             .filter(|(_, known)| known.used + 1 < self.compilation)
             .map(|(name, known)| (known.used, name))
             .collect();
         old.sort();
-        old.into_iter().map(|(_, name)| name.clone()).collect()
+        old.into_iter().map(|(_, name)| Arc::clone(name)).collect()
     }
 }
 
@@ -142,7 +185,8 @@ struct Stored {
 
 impl From<Book> for Stored {
     fn from(book: Book) -> Self {
-        Self { capacity: book.capacity, next: book.next, names: book.names }
+        let names = book.names.into_iter().map(|(name, number)| (name.to_string(), number));
+        Self { capacity: book.capacity, next: book.next, names: names.collect() }
     }
 }
 
@@ -157,6 +201,7 @@ impl TryFrom<Stored> for Book {
         if numbers.len() != names.len() || !in_range || next > capacity {
             return Err("the book of numbers contradicts itself".to_owned());
         }
+        let names = names.into_iter().map(|(name, number)| (name.into(), number)).collect();
         Ok(Self { capacity, next, names, compilation: 0, reusable: None })
     }
 }
@@ -168,7 +213,7 @@ mod tests {
     /// Every name that has a number.
     fn holders(book: &Book, number: u32) -> Vec<&str> {
         let held = book.names.iter().filter(|(_, known)| known.number == number);
-        held.map(|(name, _)| name.as_str()).collect()
+        held.map(|(name, _)| &**name).collect()
     }
 
     #[test]
@@ -193,6 +238,26 @@ mod tests {
         book.begin(3);
         assert_eq!((book.number("c"), holders(&book, 1)), (Ok(1), vec!["c"]));
         assert_eq!(book.number("a"), Err(Full));
+    }
+
+    #[test]
+    fn many_at_once_are_numbered_as_one_after_the_other() {
+        let names = |texts: &[&str]| texts.iter().filter_map(|text| Name::new(text)).collect::<Vec<_>>();
+        let (mut one, mut all) = (Book::new(7), Book::new(7));
+        for (compilation, texts) in (1..).zip([
+            &["b", "d"][..],
+            &["a", "b", "c", "e"],
+            &["a", "f"],
+            &["c", "g"],
+            &["a", "c", "g", "h", "i"],
+        ]) {
+            one.begin(compilation);
+            all.begin(compilation);
+            let names = names(texts);
+            let each: Vec<_> = names.iter().map(|name| one.number(name.as_str())).collect();
+            assert_eq!(all.numbers(names.iter()), each, "{texts:?}");
+            assert_eq!(all.names, one.names, "{texts:?}");
+        }
     }
 
     #[test]

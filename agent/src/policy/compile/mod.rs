@@ -11,6 +11,7 @@
 //! calendar   when they are open, in boot time              ↗
 //! ```
 
+mod again;
 mod behind;
 mod calendar;
 mod capacity;
@@ -73,6 +74,8 @@ pub struct Compiled {
     pub catalogue: Catalogue,
     /// Warnings and notes: what was cut from destinations, interfaces that do not exist.
     pub notes: Diagnostics,
+    /// How many devices have each profile, now or when what is known of them is too old.
+    uses: BTreeMap<ProfileId, u32>,
 }
 
 /// Compiles a policy for a host whose clock is not known: rules that depend on time are closed.
@@ -131,30 +134,44 @@ pub fn compile_at(
         return Err(notes);
     }
     *ids = book;
-    Ok(Compiled { tables, catalogue, notes })
+    let uses = uses(&tables);
+    Ok(Compiled { tables, catalogue, notes, uses })
+}
+
+fn uses(tables: &Tables) -> BTreeMap<ProfileId, u32> {
+    let mut uses = BTreeMap::new();
+    let profiles = tables.devices.values().flat_map(again::profiles);
+    profiles.for_each(|profile| *uses.entry(profile).or_default() += 1);
+    uses
 }
 
 /// Devices by profile.
 struct Grouped<'a> {
     profiles: BTreeMap<ProfileId, Signature<'a>>,
-    members: BTreeMap<&'a super::Name, ProfileId>,
-    /// What applies to a device when what is known of it is too old, and from when.
-    aged: BTreeMap<&'a super::Name, (ProfileId, u64)>,
+    /// What applies to each device, in the order of their names.
+    members: Vec<Member>,
+}
+
+/// What applies to a device.
+#[derive(Clone, Copy)]
+struct Member {
+    profile: ProfileId,
+    /// What applies to it when what is known of it is too old, and from when.
+    aged: (ProfileId, u64),
 }
 
 impl<'a> Grouped<'a> {
     fn of(policy: &'a Policy, roles: &Roles<'a>, ids: &mut Ids, problems: &mut Diagnostics) -> Self {
         let mut profiles = Profiles { known: BTreeMap::new(), ids, problems };
-        let (mut members, mut aged) = (BTreeMap::new(), BTreeMap::new());
-        for device in policy.devices.values() {
-            members.insert(&device.name, profiles.number(roles.signature(device, Knowledge::Fresh)));
-            if let Some(at) = policy.aged_at(device) {
-                let profile = profiles.number(roles.signature(device, Knowledge::Aged));
-                aged.insert(&device.name, (profile, at));
-            }
-        }
+        let member = |device| {
+            let profile = profiles.number(roles.signature(device, Knowledge::Fresh));
+            let aged = policy.aged_at(device).map(|at| (roles.signature(device, Knowledge::Aged), at));
+            let aged = aged.map(|(signature, at)| (profiles.number(signature), at)).unwrap_or_default();
+            Member { profile, aged }
+        };
+        let members = policy.devices.values().map(member).collect();
         let profiles = profiles.known.into_iter().map(|(signature, id)| (id, signature)).collect();
-        Self { profiles, members, aged }
+        Self { profiles, members }
     }
 }
 
@@ -241,24 +258,27 @@ fn add_devices(
     catalogue: &Catalogue,
     grouped: &Grouped<'_>,
 ) {
-    for device in policy.devices.values() {
-        let number = catalogue.device(&device.name);
+    let (mut rows, mut addresses) = (Vec::with_capacity(grouped.members.len()), Vec::new());
+    let numbers = catalogue.device_numbers().zip(&grouped.members);
+    for (device, (number, member)) in policy.devices.values().zip(numbers) {
         let network = catalogue.network(&device.network.value);
-        let profile = grouped.members.get(&device.name).copied().unwrap_or_default();
         let teid = device.teid.as_ref().map_or(0, |teid| teid.value);
-        let (aged, aged_at) = grouped.aged.get(&device.name).copied().unwrap_or_default();
-        let row = Row { teid, aged, aged_at, ..Row::unbound(number, network, profile) };
+        let (aged, aged_at) = member.aged;
+        let row = Row { teid, aged, aged_at, ..Row::unbound(number, network, member.profile) };
         let mut row = device.binding.as_ref().map_or(row, |binding| bound(row, binding, host));
         if policy.mode_of(device) == Mode::Observe {
             row.flags |= DEVICE_OBSERVES;
         }
-        tables.devices.insert(number, row);
+        rows.push((number, row));
         // Own addresses last: a device's own word about an address counts.
         for (prefixes, behind) in [(&device.framed_routes, true), (&device.addresses, false)] {
             let owner = Owner { device: number, behind, nested: false };
-            tables.addresses.extend(prefixes.iter().map(|net| (key(row.network, net.value), owner)));
+            addresses.extend(prefixes.iter().map(|net| (key(row.network, net.value), owner)));
         }
     }
+    // Whole maps are built faster than grown.
+    tables.devices = rows.into_iter().collect();
+    tables.addresses = addresses.into_iter().collect();
     prefixes::add(tables);
 }
 

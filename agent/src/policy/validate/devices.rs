@@ -1,18 +1,12 @@
 //! Devices: identifiers used once, bindings that can ever match.
 
-use std::collections::BTreeMap;
-
 use crate::policy::diagnostic::Diagnostics;
-use crate::policy::location::{Located, Location};
+use crate::policy::location::Located;
 use crate::policy::model::{Binding, Device, Network, Policy};
 
 pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
-    let mut seen = Identifiers::default();
+    refuse_shared(policy, problems);
     for device in policy.devices.values() {
-        for profile in &device.profiles {
-            seen.refuse_again("IMSI", profile.imsi.as_ref(), device, problems);
-            seen.refuse_again("ICCID", profile.iccid.as_ref(), device, problems);
-        }
         if let (Some(binding), Some(network)) = (&device.binding, policy.networks.get(&device.network.value))
         {
             refuse_impossible(device, binding, network, problems);
@@ -20,29 +14,36 @@ pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
     }
 }
 
-/// Identifiers by kind and digits, with the device that had them first.
-#[derive(Default)]
-struct Identifiers<'a>(BTreeMap<(&'static str, &'a str), (&'a Device, &'a Location)>);
-
-impl<'a> Identifiers<'a> {
-    fn refuse_again(
-        &mut self,
-        kind: &'static str,
-        digits: Option<&'a Located<String>>,
-        device: &'a Device,
-        problems: &mut Diagnostics,
-    ) {
-        let Some(Located { value: digits, at }) = digits else {
-            return;
-        };
-        let Some((first, earlier)) = self.0.get(&(kind, digits.as_str())) else {
-            self.0.insert((kind, digits), (device, at));
-            return;
-        };
-        let problem =
-            format!("{kind} of device {} is that of device {} ({earlier})", device.name, first.name);
-        problems.error(at, problem, "an identifier belongs to one SIM; correct one of them");
+/// Refuses identifiers that a SIM before had, in the order of devices.
+fn refuse_shared(policy: &Policy, problems: &mut Diagnostics) {
+    let mut all: Vec<Identifier<'_>> = policy.devices.values().flat_map(identifiers).collect();
+    // Equal ones stay in order.
+    all.sort_by_key(|identifier| (identifier.kind, &*identifier.number.value));
+    for same in all.chunk_by(|a, b| (a.kind, &a.number.value) == (b.kind, &b.number.value)) {
+        let Some((first, others)) = same.split_first() else { continue };
+        for Identifier { kind, number, device } in others {
+            let earlier = &first.number.at;
+            let problem = format!(
+                "{kind} of device {} is that of device {} ({earlier})",
+                device.name, first.device.name
+            );
+            let help = "an identifier belongs to one SIM; correct one of them";
+            problems.error(&number.at, problem, help);
+        }
     }
+}
+
+/// An identifier and the device that has it.
+struct Identifier<'a> {
+    kind: &'static str,
+    number: &'a Located<String>,
+    device: &'a Device,
+}
+
+fn identifiers(device: &Device) -> impl Iterator<Item = Identifier<'_>> {
+    let kinds =
+        device.profiles.iter().flat_map(|profile| [("IMSI", &profile.imsi), ("ICCID", &profile.iccid)]);
+    kinds.filter_map(move |(kind, number)| Some(Identifier { kind, number: number.as_ref()?, device }))
 }
 
 /// A binding to a place where the device's network is never seen would block the device.

@@ -66,6 +66,10 @@ fn by_name<T>(
     problems: &mut Diagnostics,
     head: impl Fn(&T) -> (&Name, &Location),
 ) -> BTreeMap<Name, T> {
+    // An export is in order mostly, and a whole map is built faster than grown.
+    if items.is_sorted_by(|a, b| head(a).0 < head(b).0) {
+        return items.into_iter().map(|item| (head(&item).0.clone(), item)).collect();
+    }
     let mut kept: BTreeMap<Name, T> = BTreeMap::new();
     for item in items {
         let (name, at) = head(&item);

@@ -1,0 +1,115 @@
+//! What a plan changes of a [`State`]: only what differs, so that a small change of large tables is small.
+
+use std::collections::BTreeMap;
+
+use bulkhead_common::abi::{
+    AddressKey, Device, DeviceId, Epoch, Generation, NetworkId, ProfileId, SubinterfaceKey, Versioned,
+};
+
+use super::state::{State, Stored};
+use crate::tables::{NetworkFacts, Place, PlaceFacts};
+
+/// A change of a [`State`], to be taken over when its writes are done.
+#[derive(Clone, Debug, Default)]
+pub struct Next {
+    pub(super) epoch: Epoch,
+    /// The small tables, if they are written anew.
+    pub(super) bank: Option<Bank>,
+    /// All rule sets, if there are others.
+    pub(super) rule_sets: Option<BTreeMap<u32, Stored>>,
+    pub(super) profiles: Vec<(ProfileId, Versioned)>,
+    /// Devices with their rows, and those that are gone; by number.
+    pub(super) devices: Vec<(DeviceId, Option<(u32, Device)>)>,
+    /// Addresses with slots and words, and those that are gone.
+    pub(super) addresses: Vec<(AddressKey, Option<(u32, Versioned)>)>,
+}
+
+/// The tables that are double-buffered whole.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bank {
+    pub(super) places: BTreeMap<Place, (Generation, PlaceFacts)>,
+    pub(super) networks: BTreeMap<NetworkId, (Generation, NetworkFacts)>,
+    pub(super) stale_places: Vec<SubinterfaceKey>,
+    pub(super) stale_networks: Vec<u32>,
+}
+
+impl State {
+    /// Takes over what was written.
+    pub fn advance(&mut self, next: Next) {
+        let Next { epoch, bank, rule_sets, profiles, devices, addresses } = next;
+        self.epoch = epoch;
+        if let Some(Bank { places, networks, stale_places, stale_networks }) = bank {
+            (self.places, self.networks) = (places, networks);
+            (self.stale_places, self.stale_networks) = (stale_places, stale_networks);
+        }
+        if let Some(rule_sets) = rule_sets {
+            self.rule_sets = rule_sets;
+        }
+        self.profiles.extend(profiles);
+        take_over(&mut self.devices, devices);
+        take_over(&mut self.addresses, addresses);
+    }
+}
+
+fn take_over<K: Ord, V>(map: &mut BTreeMap<K, V>, changes: Vec<(K, Option<V>)>) {
+    if map.is_empty() {
+        // All at once, which needs no search for each.
+        *map = changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        return;
+    }
+    for (key, value) in changes {
+        match value {
+            Some(value) => drop(map.insert(key, value)),
+            None => drop(map.remove(&key)),
+        }
+    }
+}
+
+/// Two ordered maps side by side, each key once.
+pub(super) fn side_by_side<'m, K: Ord, A, B>(
+    left: &'m BTreeMap<K, A>,
+    right: &'m BTreeMap<K, B>,
+) -> impl Iterator<Item = (&'m K, Option<&'m A>, Option<&'m B>)> {
+    let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (left.peek(), right.peek()) {
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (None, None) => return None,
+        };
+        let a = if order.is_le() { left.next() } else { None };
+        let b = if order.is_ge() { right.next() } else { None };
+        let key = a.map(|(key, _)| key).or(b.map(|(key, _)| key))?;
+        Some((key, a.map(|(_, value)| value), b.map(|(_, value)| value)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_maps_are_walked_together() {
+        let left = BTreeMap::from([(1, 'a'), (2, 'b'), (5, 'e')]);
+        let right = BTreeMap::from([(2, 'B'), (3, 'C'), (5, 'E'), (6, 'F')]);
+        let seen: Vec<_> =
+            side_by_side(&left, &right).map(|(k, a, b)| (*k, a.copied(), b.copied())).collect();
+        let expected = [
+            (1, Some('a'), None),
+            (2, Some('b'), Some('B')),
+            (3, None, Some('C')),
+            (5, Some('e'), Some('E')),
+            (6, None, Some('F')),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn changes_are_taken_over() {
+        let mut map = BTreeMap::new();
+        take_over(&mut map, vec![(1, Some('a')), (2, Some('b')), (3, None)]);
+        take_over(&mut map, vec![(1, None), (2, Some('c')), (4, Some('d'))]);
+        assert_eq!(map, BTreeMap::from([(2, 'c'), (4, 'd')]));
+    }
+}
