@@ -11,7 +11,7 @@ use super::crash::firmware;
 use super::host::{ENFORCING, Host, POLICIES_OF_THE_DEMO};
 
 /// A change is looked at when it has settled.
-const SOON: Duration = Duration::from_secs(3);
+const SOON: Duration = Duration::from_secs(20);
 
 /// Puts the demo's policies into the folder.
 pub(crate) fn fill(folder: &Path) -> Result<()> {
