@@ -46,7 +46,7 @@ fn bare(size: Size, rounds: u32, table: &mut Table) -> Result<()> {
 }
 
 fn scenarios(size: Size, rounds: u32, table: &mut Table) -> Result<()> {
-    let devices = 1 << size.bits;
+    let devices = size.devices();
     let mut kernel = Kernel::load_attached(devices)?;
     kernel.count_on(LOOPBACK)?;
     kernel.fill(Image::new(&fleet::tables(devices, LOOPBACK)).layout())?;

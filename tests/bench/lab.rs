@@ -8,6 +8,8 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use nix::unistd::Pid;
 
 /// What frames are sent to: forwarding takes only what is for the host itself.
@@ -95,6 +97,13 @@ pub(crate) fn softirq_time() -> Result<f64> {
     let Some(path) = THREAD.get_or_init(softirq_thread) else { return Ok(0.0) };
     let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
     Ok(text.split(' ').next().context("an empty schedstat")?.parse()?)
+}
+
+/// Nanoseconds of processor time of all commands that have ended, their system calls with them.
+pub(crate) fn children_time() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let all = [usage.user_time(), usage.system_time()];
+    Ok(all.iter().map(|time| time.num_microseconds() as f64 * 1e3).sum())
 }
 
 fn softirq_thread() -> Option<String> {

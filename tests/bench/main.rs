@@ -3,8 +3,10 @@
 
 mod alone;
 mod bytecode;
+mod chart;
 mod control;
 mod fleet;
+mod growth;
 mod lab;
 mod options;
 mod path;
@@ -16,7 +18,7 @@ use anyhow::Result;
 use tests::kernel::privilege;
 
 use options::Options;
-use table::Table;
+use table::{A_PACKET, Table};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,19 +31,27 @@ fn main() -> Result<()> {
     if !privilege::granted() {
         return Ok(());
     }
+    if let Some(chart) = &options.growth {
+        print(&options, growth::measure(&options, chart)?);
+        return Ok(());
+    }
     if options.wants(control::WORD) {
         println!("{}", control::measure(&options)?);
     }
-    let mut alone = Table::new("The program alone", "bare XDP_DROP", options.only.clone());
-    let mut drop = Table::new("Dropped, over veth", "bare XDP_DROP", options.only.clone());
-    let mut forward = Table::new("Forwarded, over veth", "no firewall", options.only.clone());
+    let mut alone = Table::new("The program alone", A_PACKET, "bare XDP_DROP", options.only.clone());
+    let mut drop = Table::new("Dropped, over veth", A_PACKET, "bare XDP_DROP", options.only.clone());
+    let mut forward = Table::new("Forwarded, over veth", A_PACKET, "no firewall", options.only.clone());
     alone::measure(&options, &mut alone)?;
     lab::within(|lab| {
         path::dropped(lab, &options, &mut drop)?;
         path::forwarded(lab, &options, &mut forward)
     })?;
-    for table in [alone, drop, forward] {
+    print(&options, [alone, drop, forward]);
+    Ok(())
+}
+
+fn print(options: &Options, tables: [Table; 3]) {
+    for table in tables {
         if options.json { print!("{}", table.json()) } else { println!("{}", table.text()) }
     }
-    Ok(())
 }

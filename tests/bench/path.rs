@@ -31,7 +31,7 @@ impl Generator {
         let sample = fleet::routed(base);
         let shuffle = Shuffle { bits: size.bits, at: sample.source_at, base, lap: None };
         let program = Program::sending(shuffle, &sample.frame, lab.out)?;
-        Ok(Self { lab, program, sample, frames: FRAMES.max(1 << size.bits) })
+        Ok(Self { lab, program, sample, frames: FRAMES.max(size.devices()) })
     }
 
     /// Nanoseconds a frame; `counted` is the interface that must have received them all.
@@ -94,7 +94,7 @@ pub(crate) fn forwarded(lab: Lab, options: &Options, table: &mut Table) -> Resul
 
 /// The product's program and tables for so many devices.
 fn bulkhead(lab: Lab, size: Size) -> Result<(Kernel, OwnedFd)> {
-    let devices = 1u32 << size.bits;
+    let devices = size.devices();
     let mut kernel = Kernel::load_attached(devices)?;
     kernel.count_on(lab.into)?;
     kernel.fill(Image::new(&fleet::tables(devices, lab.into)).layout())?;
@@ -106,7 +106,7 @@ fn bulkhead(lab: Lab, size: Size) -> Result<(Kernel, OwnedFd)> {
 fn prepare(peers: &[Peer], size: Size, table: &Table) -> Vec<Peer> {
     let wanted = peers.iter().copied().filter(|peer| table.wants(peer.name()));
     wanted
-        .filter(|peer| match peer.prepare(1 << size.bits) {
+        .filter(|peer| match peer.prepare(size.devices()) {
             Ok(()) => true,
             Err(error) => {
                 eprintln!("{} is not measured with {} devices: {error:#}", peer.name(), size.name);
@@ -119,7 +119,7 @@ fn prepare(peers: &[Peer], size: Size, table: &Table) -> Vec<Peer> {
 fn against(peers: &[Peer], size: Size, table: &mut Table, send: impl Fn() -> Result<f64>) -> Result<()> {
     peers.iter().try_for_each(|peer| {
         // Twice: connections are made by the first time.
-        let took = peer.while_hooked(1 << size.bits, || send().and_then(|_| send()));
+        let took = peer.while_hooked(size.devices(), || send().and_then(|_| send()));
         table.add(peer.name(), size, took.with_context(|| peer.name())?);
         Ok(())
     })

@@ -7,10 +7,12 @@ use anyhow::Result;
 
 use super::options::Size;
 
-/// Nanoseconds a packet by row, in the order in which they were measured first.
+/// Nanoseconds by row, in the order in which they were measured first.
 #[derive(Debug)]
 pub(crate) struct Table {
     title: &'static str,
+    /// What the nanoseconds are for.
+    each: &'static str,
     /// The row that others are compared with, at the same size or else at the only one it has.
     reference: &'static str,
     only: Vec<String>,
@@ -18,12 +20,20 @@ pub(crate) struct Table {
     samples: BTreeMap<Row, Vec<f64>>,
 }
 
+/// What most tables are about.
+pub(crate) const A_PACKET: &str = "a packet";
+
 /// What and with how many devices.
-type Row = (String, &'static str);
+type Row = (String, Size);
 
 impl Table {
-    pub(crate) const fn new(title: &'static str, reference: &'static str, only: Vec<String>) -> Self {
-        Self { title, reference, only, order: Vec::new(), samples: BTreeMap::new() }
+    pub(crate) const fn new(
+        title: &'static str,
+        each: &'static str,
+        reference: &'static str,
+        only: Vec<String>,
+    ) -> Self {
+        Self { title, each, reference, only, order: Vec::new(), samples: BTreeMap::new() }
     }
 
     /// True if somebody wants to see this row; the reference always is.
@@ -45,7 +55,7 @@ impl Table {
     }
 
     pub(crate) fn add(&mut self, what: &str, size: Size, nanoseconds: f64) {
-        let row = (what.to_owned(), size.name);
+        let row = (what.to_owned(), size);
         if !self.samples.contains_key(&row) {
             self.order.push(row.clone());
         }
@@ -55,13 +65,14 @@ impl Table {
     /// The rows as text.
     pub(crate) fn text(&self) -> String {
         let mut out = format!(
-            "{}, ns a packet; ratio of medians to {}\n{:<34} {:>8} {:>9} {:>9} {:>8}\n",
-            self.title, self.reference, "", "devices", "min", "median", "ratio"
+            "{}, ns {}; ratio of medians to {}\n{:<34} {:>8} {:>12} {:>12} {:>8}\n",
+            self.title, self.each, self.reference, "", "devices", "min", "median", "ratio"
         );
         for row in &self.order {
             let (minimum, median) = self.figures(row);
             let ratio = self.ratio(row).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-            let _ = writeln!(out, "{:<34} {:>8} {minimum:>9.1} {median:>9.1} {ratio:>8}", row.0, row.1);
+            let _ =
+                writeln!(out, "{:<34} {:>8} {minimum:>12.1} {median:>12.1} {ratio:>8}", row.0, row.1.name);
         }
         out
     }
@@ -72,12 +83,17 @@ impl Table {
         for row in &self.order {
             let (minimum, median) = self.figures(row);
             let line = serde_json::json!({
-                "table": self.title, "what": row.0, "devices": row.1, "min_ns": minimum, "median_ns": median,
+                "table": self.title, "what": row.0, "devices": row.1.name, "min_ns": minimum, "median_ns": median,
                 "samples": self.samples.get(row), "reference": self.reference, "ratio": self.ratio(row),
             });
             let _ = writeln!(out, "{line}");
         }
         out
+    }
+
+    /// The median of each row, in the order in which they were measured first.
+    pub(crate) fn medians(&self) -> impl Iterator<Item = (&str, Size, f64)> {
+        self.order.iter().map(|row| (row.0.as_str(), row.1, self.figures(row).1))
     }
 
     fn ratio(&self, row: &Row) -> Option<f64> {

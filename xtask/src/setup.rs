@@ -18,9 +18,9 @@ use crate::{
     workspace,
 };
 
-/// Programs that the demo and the tests run, and Debian's package of each.
-const TOOLS: [(&str, &str); 4] =
-    [("ip", "iproute2"), ("curl", "curl"), ("iperf3", "iperf3"), ("nft", "nftables")];
+/// Programs that the demo, the tests and the benchmark run, and Debian's package of each.
+const TOOLS: [(&str, &str); 5] =
+    [("ip", "iproute2"), ("curl", "curl"), ("iperf3", "iperf3"), ("nft", "nftables"), ("ethtool", "ethtool")];
 
 /// Debian's packages of a compiler with its source; `-web` is the release kept current for browsers.
 const COMPILER_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
