@@ -1,4 +1,4 @@
-//! A policy that nobody confirms: it is in force at once, and gone again by itself.
+//! A policy that nobody confirms: it is in force at once, and gone again by itself; what it cut works again.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,12 +11,15 @@ use super::report::Row;
 use super::story::Story;
 use crate::lab::Lab;
 use crate::lab::client::Client;
+use crate::lab::live::LiveConnection;
 use crate::lab::topology::SERVER;
 
 /// What the operator is given.
 const WITHIN: &str = "3s";
 /// Until it must have gone back on a busy machine.
 const BACK: Duration = Duration::from_secs(10);
+/// Until a cut connection is heard again: its kernel waits twice as long each time before it sends again.
+const RESENT: Duration = Duration::from_secs(30);
 /// Between two lines of what the agent tells meanwhile.
 const POLL: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_millis(600);
@@ -31,9 +34,12 @@ pub(crate) fn unconfirmed(
     story.say(&format!(
         "→ bulkhead apply --confirm-within {WITHIN}: the port is moved back, and nobody confirms"
     ))?;
+    let mut download = live(lab)?;
+    let before = download.is_alive()?;
     files.move_firmware_port(NEW_PORT, OLD_PORT)?;
     let words = agent.apply(&["--confirm-within", WITHIN])?;
     story.quote(&words)?;
+    let cut = !download.is_alive()?;
     let at_once = downloads(lab, OLD_PORT)?;
     // As it is for whoever edits the folder again.
     files.move_firmware_port(OLD_PORT, NEW_PORT)?;
@@ -42,14 +48,21 @@ pub(crate) fn unconfirmed(
         story.listen(POLL)?;
     }
     let gone = !downloads(lab, OLD_PORT)?;
+    let back = downloads(lab, NEW_PORT)?;
+    let again = download.is_alive_again(RESENT)?;
     let row = |case: &str, holds: bool| Row::new(case, "yes", if holds { "yes" } else { "no" }, holds);
     Ok(vec![
         row("unconfirmed apply: in force at once", at_once),
-        row(
-            "unconfirmed apply: gone again, and the policy before it is back",
-            gone && downloads(lab, NEW_PORT)?,
-        ),
+        row("unconfirmed apply: gone again, and the policy before it is back", gone && back),
+        row("unconfirmed apply: charger-1's live download is cut, and goes on", before && cut && again),
     ])
+}
+
+/// A download by the policy that is to come back.
+fn live(lab: &Lab) -> Result<LiveConnection> {
+    let client = Client::new(lab.namespace("charger-1")?).timeout(PATIENCE);
+    let connected = client.connect(SocketAddr::new(SERVER.v4.into(), NEW_PORT))?;
+    connected.map_err(|outcome| anyhow::anyhow!("connect charger-1 to port {NEW_PORT}: {outcome:?}"))
 }
 
 fn downloads(lab: &Lab, port: u16) -> Result<bool> {

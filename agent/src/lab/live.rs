@@ -9,6 +9,9 @@ use anyhow::{Context, Result, anyhow};
 
 use super::client::Outcome;
 
+/// What shows that a connection carries payload.
+const PROBE: &[u8] = b"still there?";
+
 /// An open connection to an echo server.
 #[derive(Debug)]
 pub struct LiveConnection {
@@ -46,8 +49,16 @@ impl LiveConnection {
 
     /// Says whether the connection still carries a payload both ways.
     pub fn is_alive(&mut self) -> Result<bool> {
-        const PROBE: &[u8] = b"still there?";
         Ok(self.exchange(PROBE)?.echoed(PROBE))
+    }
+
+    /// After one [`Self::is_alive`] that got no answer: waits for the answer to what the kernel goes on retransmitting.
+    ///
+    /// # Errors
+    /// The timeout cannot be set.
+    pub fn is_alive_again(&mut self, within: Duration) -> Result<bool> {
+        self.stream.set_read_timeout(Some(within)).context("set a connection's timeout")?;
+        Ok(self.read_reply(PROBE.len()).is_ok_and(|reply| reply == PROBE))
     }
 
     /// Exchanges small payloads until told to stop, and returns how many came back; ends at the first that did not.
