@@ -17,7 +17,7 @@ use tests::small;
 
 use super::core::{Core, DEVICE, LINKS, OPEN};
 
-const ALL: Work = Work { account: true, sweep: true };
+const ALL: Work = Work { account: true, ends: true };
 
 #[test]
 fn a_flow_begins_and_is_cut_and_a_drop_is_explained() -> Result<()> {

@@ -31,6 +31,8 @@ pub struct InForce {
     pub host: Host,
     /// The clock it was compiled for.
     pub timeline: Timeline,
+    /// A rule of it depends on time.
+    pub timed: bool,
     /// When windows close, in boot time: sorted.
     pub edges: Vec<u64>,
     /// The book of numbers after it was compiled.
@@ -84,11 +86,13 @@ impl InForce {
         let mut notes = loaded.warnings;
         notes.append(compiled.notes.clone());
         let edges = edges(&compiled.tables);
+        let timed = loaded.policy.is_timed();
         Ok(Self {
             policy: loaded.policy,
             compiled,
             host: host.clone(),
             timeline: facts.timeline,
+            timed,
             edges,
             ids,
             tests,
@@ -122,7 +126,7 @@ impl InForce {
 
     /// True if it would be the same on this host and by this clock.
     pub fn fits(&self, host: &Host, timeline: &Timeline) -> bool {
-        self.host == *host && (self.timeline == *timeline || !self.policy.is_timed())
+        self.host == *host && (self.timeline == *timeline || !self.timed)
     }
 
     /// How many documents the policy was read from.

@@ -43,7 +43,7 @@ impl Engine {
     }
 
     fn is_timed(&self) -> bool {
-        self.in_force.as_ref().is_some_and(|in_force| in_force.policy.is_timed())
+        self.in_force.as_ref().is_some_and(|in_force| in_force.timed)
     }
 
     /// What has closed stays closed after a reboot, too.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ring  → decode → fold → compose → history, follow → sink → cli
-//! flows → sweep ─────────┘
+//! flows → ended ─────────┘
 //! counters → loss ───────┘
 //! ```
 

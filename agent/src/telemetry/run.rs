@@ -17,15 +17,15 @@ pub const POLL: Duration = Duration::from_millis(100);
 /// Every how many polls it is told what is missing: 5 s.
 const ACCOUNT_EVERY: u64 = 50;
 /// Every how many polls dead flows are told: 1 s, before many of their places are taken again.
-const SWEEP_EVERY: u64 = 10;
+const ENDS_EVERY: u64 = 10;
 
 /// What one poll does beside reading the ring.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Work {
     /// Tell what is missing.
     pub account: bool,
-    /// Sweep dead flows.
-    pub sweep: bool,
+    /// Tell of flows that have ended.
+    pub ends: bool,
 }
 
 impl Work {
@@ -33,7 +33,7 @@ impl Work {
     pub const fn of(poll: u64) -> Self {
         Self {
             account: poll.is_multiple_of(ACCOUNT_EVERY),
-            sweep: poll.is_multiple_of(SWEEP_EVERY) && poll > 0,
+            ends: poll.is_multiple_of(ENDS_EVERY) && poll > 0,
         }
     }
 }
@@ -60,7 +60,7 @@ impl Telemetry {
                 () = &mut shutdown => true,
                 _ = ticks.tick() => false,
             };
-            let work = if last { Work { account: true, sweep: false } } else { Work::of(poll) };
+            let work = if last { Work { account: true, ends: false } } else { Work::of(poll) };
             source = Arc::clone(&self).poll_aside(source, work).await?;
             if last {
                 self.finish(Clock::read(source.now_ns()));
@@ -70,7 +70,7 @@ impl Telemetry {
         }
     }
 
-    /// One poll on a thread that may block: a sweep of a full flow table takes a quarter of a second.
+    /// One poll on a thread that may block: a look at a full flow table takes a quarter of a second.
     async fn poll_aside<S: Source>(self: Arc<Self>, mut source: S, work: Work) -> Result<S> {
         let poll = move || {
             if let Err(error) = self.poll(&mut source, work) {
@@ -93,8 +93,8 @@ impl Telemetry {
         if let Some(counts) = counts.context("read the event counters")? {
             self.account(clock, &counts);
         }
-        if work.sweep {
-            let flows = source.sweep(clock.monotonic_ns).context("sweep dead flows")?;
+        if work.ends {
+            let flows = source.ended(clock.monotonic_ns).context("look for flows that have ended")?;
             self.ended(Clock::read(source.now_ns()), &flows);
         }
         Ok(())
@@ -152,12 +152,12 @@ mod tests {
             Ok(Some(Counts { events, verdicts }))
         }
 
-        fn sweep(&mut self, _now_ns: u64) -> Result<Vec<Flow>> {
+        fn ended(&mut self, _now_ns: u64) -> Result<Vec<Flow>> {
             Ok(std::mem::take(&mut self.dead))
         }
     }
 
-    const ALL: Work = Work { account: true, sweep: true };
+    const ALL: Work = Work { account: true, ends: true };
 
     fn telemetry() -> (Arc<Telemetry>, Fake) {
         let telemetry = Telemetry::new(Arc::new(names()), clock());
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn swept_flows_end_and_live_ones_are_listed() {
+    fn flows_that_died_are_told_and_live_ones_are_listed() {
         let (telemetry, mut source) = telemetry();
         let mut follow = telemetry.follow(Filter::default());
         let dead = Flow { deadline: NOW_NS, ..live_flow() };
@@ -291,9 +291,9 @@ mod tests {
 
     #[test]
     fn the_account_starts_with_the_first_poll() {
-        assert_eq!(Work::of(0), Work { account: true, sweep: false });
+        assert_eq!(Work::of(0), Work { account: true, ends: false });
         assert_eq!(Work::of(50), ALL);
-        assert_eq!(Work::of(10), Work { account: false, sweep: true });
+        assert_eq!(Work::of(10), Work { account: false, ends: true });
         assert_eq!(Work::of(100), ALL);
         assert_eq!(Work::of(101), Work::default());
     }

@@ -32,8 +32,8 @@ pub trait Source: Send + 'static {
     /// Flows that have died since the last call; none while the tables are being changed.
     ///
     /// # Errors
-    /// The flow table cannot be read or written.
-    fn sweep(&mut self, now_ns: u64) -> Result<Vec<Flow>>;
+    /// The flow table cannot be read.
+    fn ended(&mut self, now_ns: u64) -> Result<Vec<Flow>>;
 }
 
 /// The datapath as a source.
@@ -74,7 +74,7 @@ impl Source for Kernel {
         })
     }
 
-    fn sweep(&mut self, now_ns: u64) -> Result<Vec<Flow>> {
+    fn ended(&mut self, now_ns: u64) -> Result<Vec<Flow>> {
         self.datapath(|datapath| Ok(datapath.ended_flows(now_ns))).map(Option::unwrap_or_default)
     }
 }
