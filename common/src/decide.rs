@@ -186,6 +186,8 @@ pub trait Flows {
 
     /// Finds an entry and takes its words; nothing if the entry was recycled meanwhile.
     fn flow(&self, key: &FlowKey) -> Option<(Self::Handle, FlowWords)>;
+    /// True if an entry lived then, as far as it is remembered; one that was ended before its time did not.
+    fn lived(&self, key: &FlowKey, then: u64) -> bool;
     /// Writes an update, unless the entry holds another key by now.
     fn update(&self, handle: Self::Handle, key: &FlowKey, update: &FlowUpdate);
     /// Makes a flow dead at once.

@@ -3,7 +3,8 @@
 //! Nothing is dropped, and no flow, limit or counter of a device is charged. What no judging point
 //! can have let through is told: from a pool, and no live flow of it is known. Fragments and ICMP
 //! errors have no flow of their own, and are not looked at; neither is what a network that only
-//! observes lets pass without one.
+//! observes lets pass without one. A packet may wait on its way from there to here, so what lived a moment ago
+//! counts: its window may have ended in between.
 
 use crate::abi::value::{NETWORK_OBSERVES, SCOPE_POOL};
 use crate::case::{Case, Party};
@@ -13,6 +14,9 @@ use crate::identify::party;
 use crate::parse::Kind;
 use crate::search;
 use crate::verdict::{Direction, DropReason, Pass};
+
+/// How long a packet may take from where it was judged: a packet core that is busy holds it for milliseconds.
+pub const ON_THE_WAY_NS: u64 = 1_000_000_000;
 
 /// Says whether somebody let the packet through; an error is a table that is not as it must be.
 #[inline(always)]
@@ -54,7 +58,7 @@ fn was_judged<T: Tables + Flows>(tables: &T, case: &mut Case, sender: Party) -> 
     }
     // Answers to nobody, and words to nobody, leave no flow where they are only observed.
     let unbound = sender.only_observes();
-    if is_live(tables, case, sender, true) || unbound && matches!(case.packet.kind, Kind::EchoReply) {
+    if lived(tables, case, sender, true) || unbound && matches!(case.packet.kind, Kind::EchoReply) {
         return Ok(true);
     }
     // Nor does what is over a quota that is only observed.
@@ -67,7 +71,7 @@ fn was_judged<T: Tables + Flows>(tables: &T, case: &mut Case, sender: Party) -> 
     }
     let Some((peer, ..)) = party(tables, case, case.packet.destination)? else { return Ok(unbound) };
     case.evidence.peer = peer.device;
-    Ok(is_live(tables, case, peer, false))
+    Ok(lived(tables, case, peer, false))
 }
 
 #[inline(always)]
@@ -78,10 +82,9 @@ fn has_quota<T: Tables>(tables: &T, sender: Party) -> Result<bool, DropReason> {
     }
 }
 
-/// True if a flow of `local` lives that the packet belongs to.
+/// True if a flow of `local` lives that the packet belongs to, or did when it was on its way.
 #[inline(always)]
-fn is_live<T: Tables + Flows>(tables: &T, case: &mut Case, local: Party, outgoing: bool) -> bool {
+fn lived<T: Tables + Flows>(tables: &T, case: &mut Case, local: Party, outgoing: bool) -> bool {
     case.key = Ends::of(&case.packet).key(case.evidence.network, local.device, outgoing);
-    let flow = tables.flow(&case.key);
-    flow.is_some_and(|(_, flow)| flow.is_live_at(tables.now()))
+    tables.lived(&case.key, tables.now().saturating_sub(ON_THE_WAY_NS))
 }

@@ -4,7 +4,7 @@
 use bulkhead_common::abi::{DeviceId, FlowGeometry, FlowKey, Generation, Limits};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use bulkhead_common::express::Vouched;
-use bulkhead_common::flow_table::{self, Found, Handle, Memory};
+use bulkhead_common::flow_table::{self, Found, Handle, Kinds, Memory};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::verdict::DropReason;
 
@@ -50,8 +50,8 @@ impl Memory for Maps {
     }
 
     #[inline(always)]
-    fn locate(&self, key: &FlowKey, now: u64) -> Found {
-        subprogram::locate_flow(key, now)
+    fn locate(&self, key: &FlowKey, then: u64, kinds: Kinds) -> Found {
+        subprogram::locate_flow(key, then, kinds.0)
     }
 
     #[inline(always)]
@@ -93,6 +93,11 @@ impl Flows for Maps {
     #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<(Self::Handle, FlowWords)> {
         flow_table::find(self, key, self.now())
+    }
+
+    #[inline(always)]
+    fn lived(&self, key: &FlowKey, then: u64) -> bool {
+        Memory::lived(self, key, then)
     }
 
     #[inline(always)]

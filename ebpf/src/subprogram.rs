@@ -200,10 +200,10 @@ pub(crate) extern "C" fn window_open(start: u32, len: u32) -> Found {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn locate_flow(key: *const FlowKey, now: u64) -> flow_table::Found {
+pub(crate) extern "C" fn locate_flow(key: *const FlowKey, then: u64, kinds: u64) -> flow_table::Found {
     // SAFETY: callers hand on a key of their own; the verifier knows no more than its size.
     match unsafe { key.as_ref() } {
-        Some(key) => flow_table::locate(&Maps, key, now),
+        Some(key) => flow_table::locate(&Maps, key, then, flow_table::Kinds(kinds)),
         None => flow_table::NONE,
     }
 }

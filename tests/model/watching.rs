@@ -3,9 +3,10 @@
 
 use bulkhead::policy::lateral_gaps;
 use bulkhead::tables::Image;
-use bulkhead_common::verdict::{Pass, Verdict};
+use bulkhead_common::verdict::{DropReason, Pass, Verdict};
+use jiff::{SignedDuration, Timestamp};
 use tests::frame::{Frame, eth};
-use tests::generate::{Random, World, seed};
+use tests::generate::{Random, SLEPT, STARTED, World, seed};
 use tests::oracle::{Flaw, Oracle};
 
 /// Worlds with a packet core of which this or that was said, or nothing.
@@ -41,6 +42,8 @@ spec: {network: acme, addresses: [10.45.0.17]}
 ";
 
 const TUN0: u32 = 61;
+const ACC0: u32 = 11;
+const SECOND: u64 = 1_000_000_000;
 
 /// On a VLAN that shows no network nobody can say whose devices speak, and a witness is no reason to cut it off.
 #[test]
@@ -60,5 +63,52 @@ fn a_witness_lets_by_what_no_network_is_named_for_and_rings_only_where_one_is() 
         (vec![0; 9], looks),
     ] {
         assert_eq!(image.judge(&frame, TUN0).0, wanted, "{frame:02x?}");
+    }
+}
+
+/// A rule that ends a hundred seconds after the world's clock has started.
+fn ends_at_100() -> String {
+    let end = STARTED.parse::<Timestamp>().expect("a moment") + SignedDuration::from_secs(100);
+    format!(
+        r#"
+apiVersion: bulkhead/v1
+kind: Network
+metadata: {{name: acme}}
+spec: {{seenOn: [{{interface: acc0}}, {{interface: tun0}}, {{interface: core0}}], pools: [10.45.0.0/16]}}
+---
+kind: Device
+metadata: {{name: a}}
+spec: {{network: acme, addresses: [10.45.0.17], binding: {{interface: acc0}}}}
+---
+kind: Policy
+metadata: {{name: p}}
+spec:
+  subject: {{device: a}}
+  allow:
+    - {{name: visit, to: {{cidrs: [203.0.113.10]}}, ports: [udp/2], notAfter: "{end}"}}
+"#
+    )
+}
+
+/// What was let through just before a window's end comes by just after it.
+#[test]
+fn a_witness_rings_of_nothing_that_was_on_its_way_when_a_window_ended() {
+    let frame = eth().ip([10, 45, 0, 17], [203, 0, 113, 10]).udp(1, 2).build();
+    let rings = Verdict::Pass(Pass::WitnessAlarm);
+    let looks = Verdict::Pass(Pass::Witness);
+    for swept in [false, true] {
+        let image = Image::new(&World::written(&ends_at_100()).compiled.tables);
+        let seen = |now: u64, ifindex: u32| {
+            image.set_now(now, now + SLEPT);
+            if swept {
+                image.sweep_flows();
+            }
+            image.judge(&frame, ifindex).0
+        };
+        assert_eq!(seen(100 * SECOND - 2_000_000, ACC0), Verdict::Pass(Pass::Opened));
+        assert_eq!(seen(100 * SECOND - 1_000_000, TUN0), looks);
+        assert_eq!(seen(100 * SECOND + 5_000_000, TUN0), looks, "it was on its way; swept: {swept}");
+        assert_eq!(seen(100 * SECOND + 6_000_000, ACC0), Verdict::Drop(DropReason::ConditionTime));
+        assert_eq!(seen(102 * SECOND, TUN0), rings, "nothing is on its way for so long; swept: {swept}");
     }
 }

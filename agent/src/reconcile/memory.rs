@@ -292,6 +292,10 @@ impl Flows for Memory {
         self.flows.flow(key)
     }
 
+    fn lived(&self, key: &FlowKey, then: u64) -> bool {
+        Flows::lived(&self.flows, key, then)
+    }
+
     fn update(&self, flow: Self::Handle, key: &FlowKey, update: &FlowUpdate) {
         self.flows.update(flow, key, update);
     }

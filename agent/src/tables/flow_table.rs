@@ -157,6 +157,10 @@ impl Flows for FlowTable {
         flow_table::find(self, key, self.now())
     }
 
+    fn lived(&self, key: &FlowKey, then: u64) -> bool {
+        Memory::lived(self, key, then)
+    }
+
     fn update(&self, flow: Self::Handle, _key: &FlowKey, update: &FlowUpdate) {
         flow_table::update(self, flow, update);
     }

@@ -32,13 +32,13 @@ mod tag;
 #[cfg(test)]
 mod model;
 
-use crate::abi::{DeviceId, Flow, FlowGeometry, FlowKey, Generation};
+use crate::abi::{DeviceId, Flow, FlowGeometry, FlowKey, Generation, RuleId};
 use crate::decide::{FlowStart, FlowUpdate, FlowWords};
 
 use hash::{Probe, WINDOW};
 pub use open::{choose, open, reclaim, settle, take};
 use slot::{Entry, Owner, word};
-pub use tag::{Tag, ticks};
+pub use tag::{Kinds, Tag, ticks};
 
 /// Slots of a bucket; a key has two.
 pub const BUCKET: u32 = 8;
@@ -67,8 +67,13 @@ pub trait Memory {
 
     /// As [`locate`]; the kernel side calls it as a subprogram.
     #[inline(always)]
-    fn locate(&self, key: &FlowKey, now: u64) -> Found {
-        locate(self, key, now)
+    fn locate(&self, key: &FlowKey, then: u64, kinds: Kinds) -> Found {
+        locate(self, key, then, kinds)
+    }
+    /// True if a flow of a key lived then, if nobody has taken its place since.
+    #[inline(always)]
+    fn lived(&self, key: &FlowKey, then: u64) -> bool {
+        self.locate(key, then, Kinds::REMEMBERED) != NONE
     }
     /// As [`choose`].
     #[inline(always)]
@@ -108,7 +113,7 @@ pub struct Handle<R> {
 /// Finds the live flow of a key and takes its words.
 #[inline(always)]
 pub fn find<M: Memory>(memory: &M, key: &FlowKey, now: u64) -> Option<(Handle<M::Row>, FlowWords)> {
-    let found = memory.locate(key, now);
+    let found = memory.locate(key, now, Kinds::LIVING);
     if found == NONE {
         return None;
     }
@@ -161,9 +166,9 @@ fn taken<M: Memory>(memory: &M, row: M::Row, life: u64) -> Option<(Handle<M::Row
     Some((Handle { row, tag, state: entry.state() }, words))
 }
 
-/// Finds the slot of a key's live flow: `life << 32 | slot`, or [`NONE`].
+/// Finds the slot of a key's flow that had time left then: `life << 32 | slot`, or [`NONE`].
 #[inline(always)]
-pub fn locate<M: Memory + ?Sized>(memory: &M, key: &FlowKey, now: u64) -> Found {
+pub fn locate<M: Memory + ?Sized>(memory: &M, key: &FlowKey, then: u64, kinds: Kinds) -> Found {
     let words = key.words();
     let Some(geometry) = memory.geometry() else { return NONE };
     let probe = Probe::of(geometry, &words);
@@ -175,7 +180,7 @@ pub fn locate<M: Memory + ?Sized>(memory: &M, key: &FlowKey, now: u64) -> Found 
             // Nobody ever looked for a place behind it.
             return NONE;
         }
-        if tag.is_live_at(now) && slot::holds(memory, row, &words) {
+        if tag.had_time_at(then, kinds) && slot::holds(memory, row, &words) {
             return tag.life() << 32 | index as u64;
         }
     }
@@ -247,6 +252,13 @@ pub fn sweep<M: Memory + ?Sized>(memory: &M, index: u32, now: u64) -> bool {
 /// The word that says whose turn a slot is.
 pub fn tag<M: Memory>(memory: &M, index: u32) -> Option<Tag> {
     memory.slot(index).map(|row| Tag(memory.load(row, word::TAG)))
+}
+
+/// The rule of the flow that a slot holds or last held: one look at one line, to see whether more is worth it.
+pub fn rule<M: Memory>(memory: &M, index: u32) -> Option<RuleId> {
+    let row = memory.slot(index)?;
+    let tag = Tag(memory.load(row, word::TAG));
+    (!tag.is_unused() && !tag.is_busy()).then(|| slot::rule(memory, row))
 }
 
 /// What a slot holds or last held, and in which life; nothing if it is being written, or never was.

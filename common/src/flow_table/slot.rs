@@ -3,7 +3,7 @@
 use super::tag::{GUARD, Tag};
 use super::{Handle, Memory, TRIES};
 use crate::abi::value::{FLOWS_BY_DEVICE, FLOWS_BY_OTHERS, INITIATOR_LOCAL, INITIATOR_REMOTE};
-use crate::abi::{DeviceId, Flow, FlowKey, Generation};
+use crate::abi::{DeviceId, Flow, FlowKey, Generation, RuleId};
 use crate::decide::{FlowStart, FlowUpdate, FlowWords};
 
 /// Which word is what.
@@ -79,6 +79,12 @@ impl Entry {
     pub(super) const fn initiator(&self) -> u32 {
         if self.state & REMOTE_OPENED == 0 { INITIATOR_LOCAL } else { INITIATOR_REMOTE }
     }
+}
+
+/// The rule that allows the slot's flow, or did.
+#[inline(always)]
+pub(super) fn rule<M: Memory + ?Sized>(memory: &M, row: M::Row) -> RuleId {
+    RuleId((memory.load(row, word::DECISION) & RULE) as u32)
 }
 
 /// A decision as a slot holds it, without the guard.

@@ -5,6 +5,18 @@
 #[repr(transparent)]
 pub struct Tag(pub u64);
 
+/// Kinds of slots, as a set: so that looking for one or the other takes no branch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(transparent)]
+pub struct Kinds(pub u64);
+
+impl Kinds {
+    /// Slots that flows have.
+    pub const LIVING: Self = Self(1 << LIVE);
+    /// Those too whose places were given up: the words stay until somebody takes them.
+    pub const REMEMBERED: Self = Self(1 << LIVE | 1);
+}
+
 /// Nanoseconds in a tick, as a shift: about a millisecond, finer than the coarse clock.
 const TICK_SHIFT: u32 = 20;
 const KIND_SHIFT: u32 = 62;
@@ -59,6 +71,13 @@ impl Tag {
     #[inline(always)]
     pub const fn is_live_at(self, now: u64) -> bool {
         self.is_live() && self.0 & TICKS > ticks(now)
+    }
+
+    /// True if the slot is of one of these kinds and its flow had time left then; one that was ended before its time
+    /// has none at any time.
+    #[inline(always)]
+    pub const fn had_time_at(self, then: u64, kinds: Kinds) -> bool {
+        kinds.0 >> self.kind() & 1 != 0 && self.0 & TICKS > ticks(then)
     }
 
     /// True while somebody writes the slot.
@@ -154,6 +173,10 @@ mod tests {
         assert!(live.is_same_life(live.with_deadline(9 * SECOND)));
         let empty = live.emptied();
         assert!(!empty.is_unused() && !empty.is_live() && !empty.is_busy() && !empty.is_same_life(live));
+        let lived = |tag: Tag, then| tag.had_time_at(then, Kinds::REMEMBERED);
+        assert!(lived(live, 4 * SECOND) && lived(empty, 4 * SECOND) && !lived(empty, 5 * SECOND));
+        assert!(live.had_time_at(4 * SECOND, Kinds::LIVING) && !empty.had_time_at(4 * SECOND, Kinds::LIVING));
+        assert!(!lived(busy, 0) && !lived(live.with_deadline(0), 0), "one that was ended had no time left");
         assert_eq!(empty.taken(SECOND).sequence(), 2);
     }
 

@@ -102,6 +102,10 @@ impl Flows for Lying<'_> {
         found
     }
 
+    fn lived(&self, key: &FlowKey, then: u64) -> bool {
+        self.memory.lived(key, then)
+    }
+
     fn update(&self, handle: Self::Handle, key: &FlowKey, update: &FlowUpdate) {
         if self.lie != Some(Lie::NoUpdate) {
             self.memory.update(handle, key, update);

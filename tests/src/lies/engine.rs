@@ -297,6 +297,10 @@ impl Flows for LyingEngine<'_> {
         Some((handle, words))
     }
 
+    fn lived(&self, key: &FlowKey, then: u64) -> bool {
+        self.lie != EngineLie::NoFlow && self.image.lived(key, then)
+    }
+
     fn update(&self, flow: Self::Handle, key: &FlowKey, update: &FlowUpdate) {
         let mut update = *update;
         match self.lie {

@@ -10,6 +10,9 @@ use super::dissect::What;
 use super::intent::{Called, Intent, Permission};
 use super::{Flaw, Oracle, Refusal, Subject};
 
+/// How long a packet may take to where it only comes by.
+const ON_THE_WAY_NS: u64 = 1_000_000_000;
+
 /// What was begun and not yet removed, dead ones too.
 #[derive(Debug, Default)]
 pub(super) struct Conversations(Vec<Conversation>);
@@ -171,9 +174,10 @@ impl<'p> Oracle<'p> {
         if refused { Err("ip_options") } else { Ok(()) }
     }
 
-    /// True if a conversation lives that this is part of.
-    pub(super) fn is_live(&self, talk: &Talk<'p>, subject: &Subject<'_>) -> bool {
-        self.conversations.live(&self.name(talk, subject), subject.now).is_some()
+    /// True if such a conversation was live when a packet that comes by was on its way.
+    pub(super) fn was_live(&self, talk: &Talk<'p>, subject: &Subject<'_>) -> bool {
+        let way = if self.has(Flaw::ForgetsTheWay) { 0 } else { ON_THE_WAY_NS };
+        self.conversations.live(&self.name(talk, subject), subject.now.saturating_sub(way)).is_some()
     }
 
     /// Part of a live conversation, or nothing.

@@ -179,6 +179,8 @@ pub enum Flaw {
     RingsOfPieces,
     /// Forgets where it looks on that others only observe.
     RingsOfObserved,
+    /// Rings of what was on its way when its conversation ended.
+    ForgetsTheWay,
     /// Charges what only comes by.
     ChargesTwice,
     /// Takes what leaves to devices for what they send.
@@ -205,7 +207,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 98] = [
+    pub const ALL: [Self; 99] = [
         Self::IgnoresTags,
         Self::IgnoresInnerTag,
         Self::IgnoresOptions,
@@ -294,6 +296,7 @@ impl Flaw {
         Self::AsksSendersOnly,
         Self::RingsOfPieces,
         Self::RingsOfObserved,
+        Self::ForgetsTheWay,
         Self::ChargesTwice,
         Self::TakesLeavingForEntering,
         Self::ForgetsOwn,

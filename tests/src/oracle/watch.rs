@@ -100,12 +100,12 @@ impl<'p> Oracle<'p> {
         self.intent.watches(sender) && !shut && !self.has(Flaw::RingsOfObserved)
     }
 
-    /// True if a conversation lives that the packet belongs to.
+    /// True if a conversation lives that the packet belongs to, or did a moment ago.
     fn speaks(&mut self, talk: Talk<'p>, subject: &mut Subject<'_>) -> bool {
         if self.has(Flaw::ChargesTwice) {
             return matches!(self.continued(&talk, subject), Some(Ok(_)));
         }
-        self.is_live(&talk, subject)
+        self.was_live(&talk, subject)
     }
 
     /// Networks whose devices a packet core may let speak with each other past this host, and the interface that it is
