@@ -225,6 +225,13 @@ pub struct Carried {
     pub bytes_down: u64,
 }
 
+impl Carried {
+    /// Packets both ways.
+    pub const fn packets(&self) -> u64 {
+        self.packets_up.saturating_add(self.packets_down)
+    }
+}
+
 impl std::ops::AddAssign for Carried {
     fn add_assign(&mut self, other: Self) {
         self.flows = self.flows.saturating_add(other.flows);

@@ -1,4 +1,5 @@
-//! `bulkhead audit verify`: is the history of revisions whole? It needs the files and no agent.
+//! `bulkhead audit verify`: are the history of revisions and the record of grants whole? It needs the files and no
+//! agent.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use super::settings::Settings;
 use super::{Format, REFUSED};
-use crate::state::{Anchor, Verified, anchors_in, verify};
+use crate::state::{Anchor, Chain, Verified, anchors_in, verify, verify_grants};
 
 /// Longer than an agent takes from one rename to the next.
 const BETWEEN_RENAMES: Duration = Duration::from_millis(300);
@@ -23,7 +24,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Hold every revision against its checksum, its neighbours, and what was told outside.
+    /// Hold every revision and every entry on grants against its checksum, its neighbours, and what was told outside.
     Verify(VerifyArgs),
 }
 
@@ -38,10 +39,18 @@ struct VerifyArgs {
     output: Format,
 }
 
-/// The answer for programs.
+/// The answer for programs: of revisions, and in `grants` the same of what was done with grants.
 #[derive(Serialize)]
 struct Report<'a> {
     whole: bool,
+    #[serde(flatten)]
+    revisions: Part<'a>,
+    grants: Part<'a>,
+}
+
+/// What is told of one chain.
+#[derive(Serialize)]
+struct Part<'a> {
     entries: usize,
     head: Option<String>,
     anchors: usize,
@@ -54,25 +63,30 @@ pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Res
     let agent = settings.agent()?;
     let configured = agent.anchors.file.iter().filter(|_| args.against.is_empty());
     let anchors = anchors(args.against.iter().chain(configured))?;
-    let mut found = verify(&agent.state_dir, &anchors)?;
-    if !found.problems.is_empty() {
+    let look =
+        || anyhow::Ok([verify(&agent.state_dir, &anchors)?, verify_grants(&agent.state_dir, &anchors)?]);
+    let is_whole = |found: &[Verified]| found.iter().all(|found| found.problems.is_empty());
+    let mut found = look()?;
+    if !is_whole(&found) {
         // An agent may have been at work in between.
         std::thread::sleep(BETWEEN_RENAMES);
-        found = verify(&agent.state_dir, &anchors)?;
+        found = look()?;
     }
-    let whole = found.problems.is_empty();
-    let report = Report {
-        whole,
+    let (whole, [revisions, grants]) = (is_whole(&found), found.each_ref().map(part));
+    if !args.output.machine(out, &Report { whole, revisions, grants })? {
+        found.iter().try_for_each(|found| print(found, out))?;
+    }
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+fn part(found: &Verified) -> Part<'_> {
+    Part {
         entries: found.entries,
         head: found.head.as_ref().map(Anchor::to_string),
         anchors: found.anchors,
         vouched: found.vouched,
         problems: &found.problems,
-    };
-    if !args.output.machine(out, &report)? {
-        print(&found, out)?;
     }
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 fn anchors<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<Vec<Anchor>> {
@@ -86,29 +100,46 @@ fn anchors<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<Vec<Anchor>> 
 
 fn print(found: &Verified, out: &mut dyn Write) -> Result<()> {
     found.problems.iter().try_for_each(|problem| writeln!(out, "! {problem}"))?;
-    let Some((first, last)) = found.range else {
+    if found.unsealed > 0 {
+        let older = if found.unsealed == 1 { "line" } else { "lines" };
         writeln!(
             out,
-            "{}",
-            if found.problems.is_empty() { "OK no revision was accepted yet" } else { "NOT WHOLE" }
+            "  {} {older} on grants of an older version, which nothing vouches for",
+            found.unsealed
         )?;
-        return Ok(());
-    };
-    let count =
-        if found.entries == 1 { "1 revision".to_owned() } else { format!("{} revisions", found.entries) };
+    }
+    let Some((first, last)) = found.range else { return print_empty(found, out) };
+    let range = format!(
+        "{}, {letter}{first} to {letter}{last}",
+        found.chain.counted(found.entries),
+        letter = found.chain.letter()
+    );
     if !found.problems.is_empty() {
-        writeln!(out, "NOT WHOLE: {} wrong in {count}, r{first} to r{last}", found.problems.len())?;
+        writeln!(out, "NOT WHOLE: {} wrong in {range}", found.problems.len())?;
         return Ok(());
     }
-    writeln!(out, "OK {count}, r{first} to r{last}, one chain")?;
+    writeln!(out, "OK {range}, one chain")?;
     found.head.iter().try_for_each(|head| writeln!(out, "  newest {head}"))?;
+    let entry = |number: u64| format!("{}{number}", found.chain.letter());
     let vouched = match found.vouched {
         None => "nothing outside vouches for the newest: set `audit.anchor`, or name texts with --against"
             .to_owned(),
         Some(number) if number == last => {
-            format!("r{number} is as it was told outside, and so is all before it")
+            format!("{} is as it was told outside, and so is all before it", entry(number))
         }
-        Some(number) => format!("r{number} is as it was told outside; what came after it was not told"),
+        Some(number) => {
+            format!("{} is as it was told outside; what came after it was not told", entry(number))
+        }
     };
     Ok(writeln!(out, "  {vouched}")?)
+}
+
+/// There may be no grants; a host without a revision is worth a word.
+fn print_empty(found: &Verified, out: &mut dyn Write) -> Result<()> {
+    match (found.problems.is_empty(), found.chain) {
+        (false, _) => writeln!(out, "NOT WHOLE")?,
+        (true, Chain::Revisions) => writeln!(out, "OK no revision was accepted yet")?,
+        (true, Chain::Grants) => {}
+    }
+    Ok(())
 }

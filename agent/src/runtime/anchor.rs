@@ -1,8 +1,9 @@
-//! Tells the newest revision's checksum outside, where nobody who owns this host can take it back.
+//! Tells the newest checksums of revisions and grants outside, where nobody who owns this host can take them back.
 //!
 //! It is told after the fact and beside the engine: a place that does not answer must not stop an
 //! apply, and is tried again until it does. The newest checksum vouches for all before it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::policy::Anchors;
-use crate::state::Anchor;
+use crate::state::{Anchor, Chain};
 
 /// Where the system log listens.
 const LOG: &str = "/dev/log";
@@ -32,9 +33,14 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// The anchors of one agent.
 #[derive(Debug)]
 pub(super) struct Anchoring {
-    newest: watch::Sender<Option<Anchor>>,
+    newest: watch::Sender<Newest>,
     fault: Arc<Mutex<Option<String>>>,
 }
+
+/// The newest entry of each chain.
+type Newest = BTreeMap<Chain, Anchor>;
+/// Where which of them is still to be told.
+type Left = Vec<(Place, Chain)>;
 
 /// One place outside.
 #[derive(Clone, Debug)]
@@ -47,7 +53,7 @@ enum Place {
 impl Anchoring {
     /// Starts to tell, on the runtime of the calling thread.
     pub(super) fn start(anchors: &Anchors) -> Self {
-        let (newest, told) = watch::channel(None);
+        let (newest, told) = watch::channel(Newest::new());
         let fault = Arc::new(Mutex::new(None));
         let places = places(anchors);
         if !places.is_empty() {
@@ -56,12 +62,12 @@ impl Anchoring {
         Self { newest, fault }
     }
 
-    /// There is a newer revision.
+    /// There is a newer entry.
     pub(super) fn tell(&self, anchor: Anchor) {
-        self.newest.send_replace(Some(anchor));
+        self.newest.send_modify(|newest| drop(newest.insert(anchor.chain, anchor)));
     }
 
-    /// Which revision could not be told, and why.
+    /// Which entry could not be told, and why.
     pub(super) fn fault(&self) -> Option<String> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -76,39 +82,42 @@ fn places(anchors: &Anchors) -> Vec<Place> {
 /// Ends with the engine that holds the other end.
 async fn keep_telling(
     places: Vec<Place>,
-    mut newest: watch::Receiver<Option<Anchor>>,
+    mut newest: watch::Receiver<Newest>,
     fault: Arc<Mutex<Option<String>>>,
 ) {
-    let mut left = Vec::new();
+    let (mut known, mut left) = (Newest::new(), Left::new());
     loop {
-        let told = tokio::time::timeout(AGAIN, newest.changed());
-        match told.await {
-            Ok(Ok(())) => left = places.clone(),
-            Ok(Err(_)) => return,
-            Err(_) => {}
+        if let Ok(Err(_)) = tokio::time::timeout(AGAIN, newest.changed()).await {
+            return;
         }
-        let anchor = newest.borrow_and_update().clone();
-        if let Some(anchor) = anchor.filter(|_| !left.is_empty()) {
-            let (failed, why) = tell_all(left, &anchor).await;
+        let now = newest.borrow_and_update().clone();
+        for chain in now.values().filter(|anchor| known.get(&anchor.chain) != Some(anchor)).map(|a| a.chain) {
+            left.retain(|(_, other)| *other != chain);
+            left.extend(places.iter().map(|place| (place.clone(), chain)));
+        }
+        known = now;
+        if !left.is_empty() {
+            let (failed, why) = tell_all(left, &known).await;
             left = failed;
             *fault.lock().unwrap_or_else(PoisonError::into_inner) = why;
         }
     }
 }
 
-/// The places that were not reached, and a sentence about the first.
-async fn tell_all(places: Vec<Place>, anchor: &Anchor) -> (Vec<Place>, Option<String>) {
-    let (mut failed, mut why) = (Vec::new(), None);
-    for place in places {
+/// What was not told, and a sentence about the first.
+async fn tell_all(left: Left, newest: &Newest) -> (Left, Option<String>) {
+    let (mut failed, mut why) = (Left::new(), None);
+    for (place, chain) in left {
+        let Some(anchor) = newest.get(&chain) else { continue };
         if let Err(error) = tell(&place, anchor).await {
             let sentence = format!(
-                "r{} is not anchored: {error:#}; it is tried again every {} s",
-                anchor.number,
+                "{} is not anchored: {error:#}; it is tried again every {} s",
+                anchor.entry(),
                 AGAIN.as_secs()
             );
             tracing::warn!("{sentence}");
             why.get_or_insert(sentence);
-            failed.push(place);
+            failed.push((place, chain));
         }
     }
     (failed, why)
@@ -173,7 +182,7 @@ mod tests {
     use crate::state::anchors_in;
 
     fn anchor(number: u64) -> Anchor {
-        Anchor { number, hash: "0123456789abcdef".repeat(4) }
+        Anchor { chain: Chain::Revisions, number, hash: "0123456789abcdef".repeat(4) }
     }
 
     /// Answers one request with a status line, and returns what came.
@@ -209,6 +218,11 @@ mod tests {
         };
         tokio::time::timeout(PATIENCE, fault).await.unwrap();
         assert!(anchoring.fault().unwrap().contains("r1 is not anchored: post to http://127.0.0.1:"));
+        // That of another chain is told beside it; what failed is told with it.
+        let grant = Anchor { chain: Chain::Grants, ..anchor(17) };
+        anchoring.tell(grant.clone());
+        assert_eq!(anchors_in(&answer(&listener, "204 No Content").await), [anchor(1)]);
+        assert_eq!(anchors_in(&answer(&listener, "204 No Content").await), std::slice::from_ref(&grant));
         // A newer one need not wait for the next attempt, and is told to all.
         anchoring.tell(anchor(2));
         assert_eq!(anchors_in(&answer(&listener, "204 No Content").await), [anchor(2)]);
@@ -218,7 +232,7 @@ mod tests {
             }
         };
         tokio::time::timeout(PATIENCE, settled).await.unwrap();
-        assert_eq!(anchors_in(&fs::read_to_string(&file).unwrap()), [anchor(1), anchor(2)]);
+        assert_eq!(anchors_in(&fs::read_to_string(&file).unwrap()), [anchor(1), grant, anchor(2)]);
     }
 
     #[test]

@@ -153,6 +153,7 @@ impl Engine {
         engine.cold_since = warming::read(&engine.store);
         engine.restore()?;
         engine.accepted_anew();
+        engine.store.newest_on_grants().into_iter().for_each(|anchor| engine.anchoring.tell(anchor));
         engine.expire();
         engine.look_at_folder();
         Ok(engine)

@@ -10,7 +10,7 @@ use super::engine::Engine;
 use crate::api::types::{
     ApplyReply, Cause, Done, Origin, RevisionDetail, RevisionSummary, RollbackRequest, Terms, Waiting,
 };
-use crate::state::{Anchor, Moment, State};
+use crate::state::{Anchor, Chain, Moment, State};
 
 impl Engine {
     /// Every revision that is kept, the newest first.
@@ -203,7 +203,8 @@ impl Engine {
         self.stuck = None;
         self.wake.notify_one();
         if let Some(state) = self.accepted.as_ref().filter(|state| !state.head.is_empty()) {
-            self.anchoring.tell(Anchor { number: state.revision.number, hash: state.head.clone() });
+            let (number, hash) = (state.revision.number, state.head.clone());
+            self.anchoring.tell(Anchor { chain: Chain::Revisions, number, hash });
         }
     }
 }

@@ -9,57 +9,10 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::accepted::State;
+use super::anchor::{Anchor, Chain};
 use super::file;
 use super::journal::Journal;
-
-/// Digits of a checksum.
-const DIGITS: usize = 64;
-
-/// A revision's checksum as it was told outside.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Anchor {
-    /// The revision.
-    pub number: u64,
-    /// Its checksum.
-    pub hash: String,
-}
-
-impl std::fmt::Display for Anchor {
-    /// Writes `r412 3f2a…`, all digits: the form that [`anchors_in`] reads.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "r{} {}", self.number, self.hash)
-    }
-}
-
-/// What an audit found.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Verified {
-    /// Entries that were read.
-    pub entries: usize,
-    /// First and newest of them.
-    pub range: Option<(u64, u64)>,
-    /// The newest, as an anchor would name it.
-    pub head: Option<Anchor>,
-    /// How many anchors were held against it.
-    pub anchors: usize,
-    /// The newest revision that an anchor vouches for.
-    pub vouched: Option<u64>,
-    /// Everything that is wrong.
-    pub problems: Vec<String>,
-}
-
-/// Anchors in a text of any kind: a file of ours, a system log, what a web hook received.
-pub fn anchors_in(text: &str) -> Vec<Anchor> {
-    let words: Vec<&str> =
-        text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
-    words.windows(2).filter_map(|pair| anchor(pair[0], pair[1])).collect()
-}
-
-fn anchor(number: &str, hash: &str) -> Option<Anchor> {
-    let number = number.strip_prefix('r')?.parse().ok()?;
-    let is_hash = hash.len() == DIGITS && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_hash.then(|| Anchor { number, hash: hash.to_owned() })
-}
+use super::verified::Verified;
 
 /// Verifies the journal of a state directory.
 ///
@@ -67,18 +20,22 @@ fn anchor(number: &str, hash: &str) -> Option<Anchor> {
 /// The directory cannot be read.
 pub fn verify(folder: &Path, anchors: &[Anchor]) -> Result<Verified> {
     let journal = Journal::at(folder);
-    let mut audit = Audit { numbers: journal.numbers()?, ..Audit::default() };
+    let mut audit = Audit {
+        numbers: journal.numbers()?,
+        hashes: BTreeMap::new(),
+        oldest: None,
+        found: Verified::nothing(Chain::Revisions),
+    };
     for number in audit.numbers.clone() {
         audit.entry(&journal, number);
     }
     audit.gaps();
     audit.state(folder);
-    audit.anchors(anchors);
+    audit.found.hold(anchors, &audit.hashes);
     Ok(audit.found)
 }
 
 /// What is known while the entries are read.
-#[derive(Default)]
 struct Audit {
     numbers: Vec<u64>,
     hashes: BTreeMap<u64, String>,
@@ -119,15 +76,10 @@ impl Audit {
         };
         self.found.range = Some((first, last));
         let oldest = self.oldest.unwrap_or(first);
-        let missing: Vec<u64> = (oldest..last).filter(|n| !self.numbers.contains(n)).collect();
-        for number in missing.iter().take(10) {
-            self.wrong(format!("r{number} is missing"));
-        }
-        if missing.len() > 10 {
-            self.wrong(format!("{} more are missing", missing.len() - 10));
-        }
+        let numbers = &self.numbers;
+        self.found.missing((oldest..last).filter(|number| !numbers.contains(number)));
         let hash = self.hashes.get(&last).cloned();
-        self.found.head = hash.map(|hash| Anchor { number: last, hash });
+        self.found.head = hash.map(|hash| Anchor { chain: Chain::Revisions, number: last, hash });
     }
 
     /// The accepted state names the entry it came with.
@@ -157,35 +109,8 @@ impl Audit {
         }
     }
 
-    fn anchors(&mut self, anchors: &[Anchor]) {
-        let last = self.numbers.last().copied().unwrap_or_default();
-        self.found.anchors = anchors.len();
-        let mut latest: BTreeMap<u64, &str> = BTreeMap::new();
-        for Anchor { number, hash } in anchors {
-            if latest.insert(*number, hash).is_some_and(|other| other != hash) {
-                self.wrong(format!(
-                    "r{number} was anchored twice, differently: the journal was written anew"
-                ));
-            }
-        }
-        for (number, hash) in latest {
-            match self.hashes.get(&number) {
-                Some(found) if found == hash => self.found.vouched = Some(number),
-                Some(_) => self.wrong(format!("r{number} is not what was anchored")),
-                None if number > last => self.wrong(match last {
-                    0 => format!("r{number} was anchored, and no revision is kept: all of it is gone"),
-                    last => {
-                        format!("r{number} was anchored, and the newest entry is r{last}: the end is cut off")
-                    }
-                }),
-                // Told as missing or damaged already, or too old to be kept.
-                None => {}
-            }
-        }
-    }
-
     fn wrong(&mut self, problem: String) {
-        self.found.problems.push(problem);
+        self.found.wrong(problem);
     }
 }
 
@@ -202,7 +127,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let state = filled(&store, 5, 10);
-        (folder, vec![Anchor { number: 5, hash: state.head }])
+        (folder, vec![Anchor { chain: Chain::Revisions, number: 5, hash: state.head }])
     }
 
     fn told(folder: &Path, anchors: &[Anchor]) -> String {
@@ -216,7 +141,7 @@ mod tests {
         assert_eq!((found.problems, found.entries, found.range), (vec![], 5, Some((1, 5))));
         assert_eq!((found.vouched, found.head.as_ref()), (Some(5), anchors.first()));
         let empty = tempfile::tempdir().unwrap();
-        assert_eq!(verify(empty.path(), &[]).unwrap(), Verified::default());
+        assert_eq!(verify(empty.path(), &[]).unwrap(), Verified::nothing(Chain::Revisions));
     }
 
     #[test]
@@ -286,18 +211,5 @@ mod tests {
         assert_eq!(told(other.path(), &[]), "");
         assert_eq!(told(other.path(), &anchors), "r5 is not what was anchored");
         assert_eq!(told(folder.path(), &anchors), "");
-    }
-
-    #[test]
-    fn anchors_are_found_in_any_text() {
-        let hash = "0123456789abcdef".repeat(4);
-        for text in [
-            format!("2026-12-01T10:00:00Z core-1 r412 {hash}\n"),
-            format!("Dec  1 10:00:00 core-1 bulkhead[17]: anchor r412 {hash}"),
-            format!("{{\"host\":\"core-1\",\"anchor\":\"r412 {hash}\"}}"),
-        ] {
-            assert_eq!(anchors_in(&text), [Anchor { number: 412, hash: hash.clone() }], "{text}");
-        }
-        assert!(anchors_in(&format!("r412 {}", &hash[1..])).is_empty());
     }
 }

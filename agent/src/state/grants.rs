@@ -98,23 +98,34 @@ impl Granted {
 
     /// Takes what flows carried: those of the table, and last words of those that ended.
     pub fn look(&mut self, table: &[Flow], ended: &[Flow]) {
-        let Some(rule) = self.rule.filter(|_| !self.closed).map(RuleId) else { return };
-        let mine = |flows: &[Flow]| -> BTreeMap<String, Carried> {
-            let mine = flows.iter().filter(|flow| flow.rule() == rule);
-            mine.map(|flow| (identity(flow), carried(flow))).collect()
-        };
-        let (table, ended, before) = (mine(table), mine(ended), std::mem::take(&mut self.live));
+        let (Some(table), Some(ended)) = (self.mine(table), self.mine(ended)) else { return };
+        let before = std::mem::take(&mut self.live);
         let all: BTreeSet<&String> = table.keys().chain(ended.keys()).chain(before.keys()).collect();
         for flow in all {
             let seen = [&table, &ended, &before].into_iter().filter_map(|flows| flows.get(flow));
-            let Some(most) = seen.max_by_key(|carried| carried.packets_up + carried.packets_down) else {
-                continue;
-            };
+            let Some(most) = seen.max_by_key(|carried| carried.packets()) else { continue };
             match table.contains_key(flow) {
                 true => drop(self.live.insert(flow.clone(), *most)),
                 false => self.settled += *most,
             }
         }
+    }
+
+    /// Takes last words of flows that ended, without a look at the table: they may be in there still.
+    pub fn hear(&mut self, ended: &[Flow]) {
+        for (flow, last) in self.mine(ended).into_iter().flatten() {
+            let known = self.live.entry(flow).or_insert(last);
+            if last.packets() > known.packets() {
+                *known = last;
+            }
+        }
+    }
+
+    /// Those of its own rule; nothing if nothing is counted, or not any more.
+    fn mine(&self, flows: &[Flow]) -> Option<BTreeMap<String, Carried>> {
+        let rule = self.rule.filter(|_| !self.closed).map(RuleId)?;
+        let mine = flows.iter().filter(|flow| flow.rule() == rule);
+        Some(mine.map(|flow| (identity(flow), carried(flow))).collect())
     }
 
     /// What all flows carried.
@@ -159,20 +170,10 @@ impl Store {
     pub fn keep_grants(&self, list: &Grants) -> Result<()> {
         self.keep_list(FILE, FORMAT, list)
     }
-
-    /// Adds an entry to the record of what was done with grants.
-    ///
-    /// # Errors
-    /// The disk is full or not writable.
-    pub fn record_grant(&self, entry: &impl Serialize) -> Result<()> {
-        self.record(RECORD, entry)
-    }
 }
 
 const FILE: &str = "grants";
 const FORMAT: &str = "bulkhead-grants-1";
-/// What was done, a JSON object a line, the newest last.
-const RECORD: &str = "grants.log";
 
 #[cfg(test)]
 mod tests {
@@ -258,6 +259,24 @@ mod tests {
         grant.closed = true;
         grant.look(&[flow(22, 100, 3, [1, 1])], &[]);
         assert_eq!(grant.carried().flows, 3, "its number may be another rule's");
+    }
+
+    #[test]
+    fn last_words_count_once_whether_the_table_still_has_them_or_not() {
+        let mut grant = granted();
+        grant.look(&[flow(22, 5, 3, [10, 20]), flow(23, 5, 3, [1, 1])], &[]);
+        grant.hear(&[flow(22, 5, 3, [12, 20]), flow(24, 6, 3, [100, 0]), flow(25, 6, 4, [1_000, 0])]);
+        assert_eq!((grant.carried().flows, grant.carried().packets_up), (3, 113));
+        grant.hear(&[flow(22, 5, 3, [11, 20])]);
+        assert_eq!(grant.carried().packets_up, 113, "older words say less");
+        // One of them is still to be read in the table, the other's place is taken.
+        grant.look(&[flow(22, 5, 3, [12, 20]), flow(23, 5, 3, [2, 1])], &[]);
+        assert_eq!((grant.carried().flows, grant.carried().packets_up), (3, 114));
+        grant.look(&[], &[]);
+        assert_eq!((grant.carried().flows, grant.carried().packets_up), (3, 114));
+        grant.closed = true;
+        grant.hear(&[flow(26, 7, 3, [1, 0])]);
+        assert_eq!(grant.carried().flows, 3);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! [`Journal`] of what was accepted before.
 
 mod accepted;
+mod anchor;
 mod attributes;
 mod audit;
 mod clock;
@@ -14,9 +15,13 @@ mod entry;
 mod file;
 mod grants;
 mod journal;
+mod link;
 mod log;
 mod objects;
 mod quarantine;
+mod record;
+mod record_audit;
+mod verified;
 mod warming;
 
 use std::fs;
@@ -31,8 +36,9 @@ use serde::de::DeserializeOwned;
 use crate::api::types::{Cause, Change};
 
 pub use accepted::State;
+pub use anchor::{Anchor, Chain, anchors_in};
 pub use attributes::{Saying, Sayings, known};
-pub use audit::{Anchor, Verified, anchors_in, verify};
+pub use audit::verify;
 pub use clock::KeptClock;
 pub use confirm::{Confirm, Moment, boot_id};
 pub(crate) use digest::digest_of;
@@ -41,6 +47,8 @@ pub use grants::{Approval, Granted, Grants};
 pub use journal::{Journal, Sealed};
 pub use objects::{Merged, Objects};
 pub use quarantine::{Quarantine, Quarantines};
+pub use record_audit::verify_grants;
+pub use verified::Verified;
 pub use warming::warms_for;
 
 /// The state directory, held by one agent.

@@ -37,8 +37,9 @@ impl Engine {
         let Some(granted) = self.grants.get(name) else { return };
         let entry = Recorded { time: Timestamp::now(), act, grant: self.report_grant(name, granted) };
         tracing::warn!("grant {name}: {act} (to {})", granted.terms.visit.device);
-        if let Err(error) = self.store.record_grant(&entry) {
-            tracing::error!("that grant {name} was {act} is not on the record: {error:#}");
+        match self.store.record_grant(&entry) {
+            Ok(anchor) => self.anchoring.tell(anchor),
+            Err(error) => tracing::error!("that grant {name} was {act} is not on the record: {error:#}"),
         }
     }
 
