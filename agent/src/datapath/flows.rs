@@ -1,5 +1,6 @@
 //! The flow table as the agent sees it: the kernel's memory, without a system call.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::MapData;
-use bulkhead_common::abi::{DeviceId, DeviceState, Flow, FlowGeometry, FlowSlot};
+use bulkhead_common::abi::{DeviceId, DeviceState, Flow, FlowGeometry, FlowSlot, RuleId};
 use bulkhead_common::flow_table::{self, BUCKET, Memory};
 use bytemuck::bytes_of_mut;
 
@@ -54,10 +55,13 @@ impl FlowRows {
         found.filter(|(tag, _)| tag.is_live()).map(|(_, flow)| flow).collect()
     }
 
-    /// Every flow whose words are there: those too whose places were given up and not taken since.
-    pub fn remembered(&self) -> Vec<Flow> {
-        let found = (0..self.capacity()).filter_map(|slot| flow_table::snapshot(self, slot));
-        found.map(|(_, flow)| flow).collect()
+    /// Every flow of some rules whose words are there: those too whose places were given up and not taken since.
+    pub fn remembered(&self, rules: &BTreeSet<RuleId>) -> Vec<Flow> {
+        let slots = 0..self.capacity();
+        let theirs = slots.filter(|slot| flow_table::rule(self, *slot).is_some_and(|r| rules.contains(&r)));
+        let found = theirs.filter_map(|slot| flow_table::snapshot(self, slot)).map(|(_, flow)| flow);
+        // Another flow may have taken the place in between.
+        found.filter(|flow| rules.contains(&flow.rule())).collect()
     }
 
     /// Gives up what is dead, and returns its last words.

@@ -23,7 +23,7 @@ mod programs;
 mod rows;
 mod syscall;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ use anyhow::{Context, Result, bail};
 use aya::maps::{MapData, RingBuf};
 use aya::programs::links::FdLink;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
-use bulkhead_common::abi::{Epoch, Flow};
+use bulkhead_common::abi::{Epoch, Flow, RuleId};
 use bulkhead_common::case::LinkType;
 
 pub use capability::require_capabilities;
@@ -210,9 +210,9 @@ impl Datapath {
         self.maps.flows.all()
     }
 
-    /// Every flow whose words are there: those too whose places were given up and not taken since.
-    pub fn remembered_flows(&self) -> Vec<Flow> {
-        self.maps.flows.remembered()
+    /// Every flow of some rules whose words are there: those too whose places were given up and not taken since.
+    pub fn remembered_flows(&self, rules: &BTreeSet<RuleId>) -> Vec<Flow> {
+        self.maps.flows.remembered(rules)
     }
 
     /// How many flows there is room for.

@@ -24,7 +24,13 @@ impl Engine {
         let before = self.grants.clone();
         let mut told = self.meet_documents(&in_force);
         told.extend(self.meet_clock(&in_force));
-        self.count_grants();
+        // To read the flow table takes a while, so it is read seldom; what ends in between is heard of.
+        let is_over = self.grants.values().any(|granted| granted.ended.is_some() && !granted.closed);
+        if is_over || self.is_minute() {
+            self.count_grants();
+        } else {
+            self.hear_grants();
+        }
         let now = Timestamp::now();
         self.grants.retain(|_, granted| !granted.is_forgotten(now));
         told.into_iter().for_each(|(act, name)| self.tell_grant(act, &name));
@@ -75,14 +81,24 @@ impl Engine {
         told
     }
 
-    /// Takes what the flows of grants carried.
+    /// Takes what the flows of grants carried, up to now.
     pub(super) fn count_grants(&mut self) {
-        let counting: BTreeSet<RuleId> =
-            self.grants.values().filter(|g| !g.closed).filter_map(|g| g.rule).map(RuleId).collect();
+        let counting = self.counting();
         let ended = self.telemetry().watch(counting.clone());
         let Some(kernel) = self.kernel.as_ref().filter(|_| !counting.is_empty()) else { return };
-        let table = kernel.datapath().remembered_flows();
+        let table = kernel.datapath().remembered_flows(&counting);
         self.grants.values_mut().for_each(|granted| granted.look(&table, &ended));
+    }
+
+    /// Takes what those carried that have ended.
+    fn hear_grants(&mut self) {
+        let ended = self.telemetry().watch(self.counting());
+        self.grants.values_mut().for_each(|granted| granted.hear(&ended));
+    }
+
+    /// The rules of grants whose flows are counted.
+    fn counting(&self) -> BTreeSet<RuleId> {
+        self.grants.values().filter(|g| !g.closed).filter_map(|g| g.rule).map(RuleId).collect()
     }
 
     /// What has ended and was counted is not counted again: its rule's number may be another's from now on.
