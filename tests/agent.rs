@@ -4,6 +4,8 @@
 mod apply;
 #[path = "agent/attributes.rs"]
 mod attributes;
+#[path = "agent/behind.rs"]
+mod behind;
 #[path = "agent/crash.rs"]
 mod crash;
 #[path = "agent/folder.rs"]
@@ -24,6 +26,8 @@ mod inventory;
 mod kills;
 #[path = "agent/limits.rs"]
 mod limits;
+#[path = "agent/meanwhile.rs"]
+mod meanwhile;
 #[path = "agent/observe.rs"]
 mod observe;
 #[path = "agent/plan.rs"]
@@ -34,6 +38,8 @@ mod quarantine;
 mod quota;
 #[path = "agent/revisions.rs"]
 mod revisions;
+#[path = "agent/site.rs"]
+mod site;
 #[path = "agent/socket.rs"]
 mod socket;
 #[path = "agent/state.rs"]

@@ -1,113 +1,20 @@
 //! Grants: a visitor with a real session, on the device's own port.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
-use tests::netns::{Client, Endpoint, LiveConnection, OUTSIDER, SERVER, Servers};
+use tests::netns::SERVER;
 
 use super::host::{ENFORCING, Host, PATIENCE, words};
+use super::site::{CREATE, Site, VISITOR, hold_over_the_end};
 
 /// How long a grant lasts whose end is waited for.
 const LASTS: u64 = 14;
-/// Long enough for an answer over five hops on a busy machine.
-const GLANCE: Duration = Duration::from_millis(350);
-const EXCHANGE: Duration = Duration::from_secs(3);
-
-/// The demo's host, with something on its chargers that a visitor may want.
-struct Site {
-    host: Host,
-    _servers: Servers,
-}
-
-impl Site {
-    fn new(limits: &str) -> Result<Option<Self>> {
-        let Some(host) = Host::trusting_its_clock(limits)? else { return Ok(None) };
-        let servers = Servers::new();
-        for device in ["charger-1", "charger-2"] {
-            let ports = [22, 502].map(|port| Endpoint::tcp(std::net::Ipv6Addr::UNSPECIFIED, port));
-            servers.start(host.lab.namespace(device)?, &ports)?;
-        }
-        Ok(Some(Self { host, _servers: servers }))
-    }
-
-    fn address(&self, device: &str) -> Result<IpAddr> {
-        let device = self.host.lab.topology().device(device).context("no such device")?;
-        Ok(device.address.v4.into())
-    }
-
-    /// True if somebody gets an answer from a device.
-    fn opens(&self, from: (&str, IpAddr), device: &str, port: u16) -> Result<bool> {
-        let client = Client::new(self.host.lab.namespace(from.0)?).from(from.1).timeout(GLANCE);
-        Ok(client.tcp(SocketAddr::new(self.address(device)?, port), b"hello")?.echoed(b"hello"))
-    }
-
-    /// True if the visitor is let in.
-    fn is_open(&self) -> Result<bool> {
-        self.opens(VISITOR, "charger-1", 22)
-    }
-
-    /// The visitor's session.
-    fn session(&self) -> Result<LiveConnection> {
-        let client = Client::new(self.host.lab.namespace(VISITOR.0)?).from(VISITOR.1).timeout(EXCHANGE);
-        let connected = client.connect(SocketAddr::new(self.address("charger-1")?, 22))?;
-        connected.map_err(|outcome| anyhow!("the visitor could not connect: {outcome:?}"))
-    }
-
-    /// Runs a command as a person who used `sudo`; exit code and words.
-    fn run(&self, who: &str, arguments: &[&str]) -> Result<(Option<i32>, String)> {
-        let mut command = self.host.command(arguments)?;
-        let child = self.host.spawn(command.env("SUDO_USER", who))?;
-        let output = child.wait_with_output()?;
-        Ok((output.status.code(), words(&output)))
-    }
-
-    fn done(&self, who: &str, arguments: &[&str]) -> Result<String> {
-        let (code, said) = self.run(who, arguments)?;
-        ensure!(code == Some(0), "{arguments:?}: {said}");
-        Ok(said)
-    }
-
-    /// Why it was refused.
-    fn refused(&self, who: &str, arguments: &[&str]) -> Result<String> {
-        let (code, said) = self.run(who, arguments)?;
-        ensure!(code == Some(1), "{arguments:?}: {said}");
-        Ok(said)
-    }
-
-    fn create(&self, lasts: &str) -> Result<String> {
-        self.done("kari", &[&CREATE[..], &["--for", lasts]].concat())
-    }
-
-    fn report(&self) -> Result<Value> {
-        let said = self.done("kari", &["grant", "show", "chg-4711", "-o", "json"])?;
-        Ok(serde_json::from_str(&said)?)
-    }
-}
-
-const VISITOR: (&str, IpAddr) = ("outside", IpAddr::V4(OUTSIDER.v4));
-const CREATE: [&str; 15] = [
-    "grant",
-    "create",
-    "--who",
-    "Åse Berg",
-    "--organisation",
-    "Vendor AS",
-    "--from",
-    "192.0.2.66",
-    "--device",
-    "charger-1",
-    "--port",
-    "tcp/22",
-    "--ticket",
-    "CHG-4711",
-    "--contact=+47 22 00 00 00",
-];
 
 /// A document for the grant that has ended, with all the time in the world.
-fn again(device: &str) -> String {
+pub(crate) fn again(device: &str) -> String {
     let now = jiff::Timestamp::now();
     format!(
         "apiVersion: bulkhead/v1\nkind: Grant\nmetadata: {{name: chg-4711}}\nspec:\n  who: {{person: Berg}}\n  \
@@ -132,19 +39,7 @@ fn over_its_end(site: &mut Site, with_agent: bool) -> Result<()> {
     if !with_agent {
         site.host.kill()?;
     }
-    let mut exchanges = 0;
-    loop {
-        let alive = live.is_alive()?;
-        if asked.elapsed() >= Duration::from_secs(LASTS - 1) {
-            break;
-        }
-        ensure!(alive, "it was cut before its time");
-        exchanges += 1;
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    ensure!(exchanges > 0, "the machine was too busy to see the session live");
-    std::thread::sleep(Duration::from_millis(LASTS * 1_000 + 1_500).saturating_sub(created.elapsed()));
-    assert!(!live.is_alive()?, "what is live is cut");
+    hold_over_the_end(&mut live, LASTS, (asked, created))?;
     assert!(!site.is_open()?, "and nothing new is opened");
     assert!(other.is_alive()?, "what policy allows goes on");
     Ok(())

@@ -1,11 +1,11 @@
 //! A LAN behind a device: its hosts may what the SIM may, and only what a rule names is reached.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 use tests::frame::eth;
+use tests::lan::{NEIGHBOUR, PLC, ROLE, put_behind};
 use tests::netns::{Client, Endpoint, Injector, Servers};
 
 use crate::core::Core;
@@ -34,23 +34,21 @@ spec:
 const CLOUD: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
 const SCADA: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 const DEVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 45, 0, 11));
-const PLC: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 50, 20));
-const NEIGHBOUR: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 50, 21));
 
 #[test]
 fn a_lan_behind_a_device_reaches_what_the_sim_may_and_one_host_of_it_is_reached() -> Result<()> {
     let Some(mut core) = Core::start()? else { return Ok(()) };
     apply_text(&mut core, POLICY)?;
-    route(&core)?;
+    put_behind(&core.lab)?;
     let servers = Servers::new();
     let outside = [5000, 5001].map(|port| Endpoint::udp(CLOUD, port));
     servers.start(core.lab.namespace("dn")?, &outside)?;
     let inside = [PLC, NEIGHBOUR].map(|host| Endpoint::udp(host, 502));
-    servers.start(core.lab.namespace("stray-1")?, &inside)?;
+    servers.start(core.lab.namespace(ROLE)?, &inside)?;
 
-    let answered = udp(&core, "stray-1", PLC, SocketAddr::new(CLOUD, 5000))?;
+    let answered = udp(&core, ROLE, PLC, SocketAddr::new(CLOUD, 5000))?;
     assert!(answered, "what the SIM may; dropped: {:?} {:?}", core.drops("acc0")?, core.drops("n6")?);
-    assert!(!udp(&core, "stray-1", PLC, SocketAddr::new(CLOUD, 5001))?, "and no more");
+    assert!(!udp(&core, ROLE, PLC, SocketAddr::new(CLOUD, 5001))?, "and no more");
     assert_eq!(servers.received(SocketAddr::new(CLOUD, 5001)).datagrams, 0, "counted by the server");
 
     assert!(udp(&core, "dn", SCADA, SocketAddr::new(PLC, 502))?, "an inbound rule with `behind`");
@@ -84,41 +82,4 @@ fn a_rule_about_the_device_opens_nothing_behind_it_and_the_link_has_no_lan() -> 
 
 fn udp(core: &Core, role: &str, from: IpAddr, to: SocketAddr) -> Result<bool> {
     Ok(Client::new(core.lab.namespace(role)?).from(from).udp(to, b"lan")?.echoed(b"lan"))
-}
-
-/// Puts stray-1 behind charger-1: two hosts of its LAN, with charger-1 as their router.
-fn route(core: &Core) -> Result<()> {
-    let device = core.lab.namespace("charger-1")?.name();
-    let host = core.lab.namespace("stray-1")?.name();
-    for (role, commands) in [
-        (
-            "charger-1",
-            vec![
-                format!("link add lan netns {device} type veth peer name lan netns {host}"),
-                "addr add 192.168.50.1/24 dev lan".to_owned(),
-                "link set lan up".to_owned(),
-            ],
-        ),
-        (
-            "stray-1",
-            ["addr add 192.168.50.20/24 dev lan", "addr add 192.168.50.21/24 dev lan", "link set lan up"]
-                .into_iter()
-                .chain(["route replace default via 192.168.50.1"])
-                .map(str::to_owned)
-                .collect(),
-        ),
-        ("ran", vec!["route add 192.168.50.0/24 via 10.45.0.11 dev ue0 onlink".to_owned()]),
-        ("core", vec!["route add 192.168.50.0/24 via 10.99.1.2".to_owned()]),
-    ] {
-        let namespace = core.lab.namespace(role)?;
-        commands.iter().try_for_each(|command| namespace.run(|| ip(command))?)?;
-    }
-    let forwarding = "/proc/sys/net/ipv4/ip_forward";
-    core.lab.namespace("charger-1")?.run(|| std::fs::write(forwarding, "1"))?.context("forward packets")
-}
-
-fn ip(command: &str) -> Result<()> {
-    let status = Command::new("ip").args(command.split(' ')).status().context("run ip")?;
-    ensure!(status.success(), "ip {command}: {status}");
-    Ok(())
 }

@@ -8,6 +8,7 @@ pub mod fuzz;
 pub mod generate;
 pub mod gtpu;
 pub mod kernel;
+pub mod lan;
 pub mod lies;
 pub mod merged;
 pub mod nat;

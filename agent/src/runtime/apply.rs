@@ -81,6 +81,7 @@ impl Engine {
     pub(super) fn propose(&mut self, proposal: Proposal, terms: &Terms) -> Result<ApplyReply, Refused> {
         let started = Instant::now();
         let in_force = self.prepare(&proposal)?;
+        self.keeps_way_back(&proposal, terms)?;
         let mut reply = self.reply(&proposal, &in_force, terms);
         if !reply.unchanged {
             reply.plan = self.plan(&in_force, &proposal, terms);
@@ -198,8 +199,10 @@ impl Engine {
         };
         // Time that is given anew counts from now, and still leads back to what somebody confirmed.
         let back_to = before.confirm.as_ref().map_or(before.revision.number, |confirm| confirm.back_to);
-        let confirm =
+        let anew =
             terms.confirm_within_ms.map(|within| Confirm::within(Duration::from_millis(within), back_to));
+        // A grant changes no policy: what waits goes on waiting.
+        let confirm = anew.or(before.confirm.filter(|_| cause == Cause::Apply));
         let state = State {
             revision,
             objects: merged.objects,

@@ -105,7 +105,8 @@ impl Engine {
         let number = state.revision.number;
         match (&state.confirm, terms.confirm_within_ms, terms.dry_run) {
             (Some(confirm), None, false) => Err(Refused::because(format!(
-                "r{number} waits for `bulkhead confirm`, or `bulkhead rollback` to r{}: one of them first",
+                "r{number} waits for `bulkhead confirm`, or `bulkhead rollback` to r{}: one of them first; only `bulkhead \
+                 grant create` need not wait",
                 confirm.back_to
             ))),
             (None, Some(_), false) => self.can_go_back(number),

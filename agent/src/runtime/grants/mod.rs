@@ -5,16 +5,17 @@
 
 mod settle;
 mod told;
+mod way_back;
 
 use anyhow::{Context, Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
 
-use super::apply::Refused;
+use super::apply::{Proposal, Refused};
 use super::author::{Author, person};
 use super::engine::Engine;
 use crate::api::types::{
-    Act, ApplyRequest, EndCause, Ended, GrantAct, GrantReport, GrantRequest, GrantTerms, NamedText, Origin,
-    Terms,
+    Act, ApplyRequest, Cause, EndCause, Ended, GrantAct, GrantReport, GrantRequest, GrantTerms, NamedText,
+    Origin, Terms,
 };
 use crate::policy::{Grant, Name, Timeline};
 use crate::state::{Approval, Granted, Grants, Objects};
@@ -147,7 +148,10 @@ impl Engine {
         let file = NamedText { name: FILE.to_owned(), text: terms.document(name) };
         let change = Terms { message: Some(message), sudo_user: asked.sudo_user, ..Terms::default() };
         let request = ApplyRequest { files: vec![file], prune: false, origin: asked.origin, terms: change };
-        self.apply(&request, asked.author).map(|_| ())
+        // Not `apply`: a grant is no policy, so it need not wait for a policy to be confirmed.
+        let merged = self.merge(&request)?;
+        let proposal = Proposal { merged, cause: Cause::Apply, author: asked.author, origin: asked.origin };
+        self.propose(proposal, &request.terms).map(|_| ())
     }
 
     /// A name that no grant ever had and no policy has.
