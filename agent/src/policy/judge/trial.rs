@@ -155,7 +155,11 @@ impl Trial<'_> {
             && self.wanted().is_none_or(|wanted| rule.is_some_and(|rule| rule.to_string() == wanted));
         if !as_expected {
             let problem = format!("expected {}, got {}", self.expectation(), outcome(answer, rule));
-            failed.error(&self.test.at, problem, self.advice(answer, rule));
+            let mut advice = self.advice(answer, rule);
+            if self.test.allow && self.is_visited() {
+                advice.push_str("; grants do not count: a test says what policy opens to whoever comes");
+            }
+            failed.error(&self.test.at, problem, advice);
         }
     }
 
@@ -166,6 +170,12 @@ impl Trial<'_> {
             true => rule.clone(),
             false => format!("{}/{rule}", self.rules.name),
         })
+    }
+
+    /// True if a grant of the policy lets somebody in to the device that is called.
+    fn is_visited(&self) -> bool {
+        let TestDevice::Named(name) = &self.test.device else { return false };
+        self.test.inbound && self.policy.grants().values().any(|grant| grant.device.value == name.value)
     }
 
     /// Whose `never` refuses it, if one does.
