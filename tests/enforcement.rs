@@ -2,6 +2,8 @@
 
 #[path = "enforcement/core.rs"]
 mod core;
+#[path = "enforcement/flips.rs"]
+mod flips;
 #[path = "enforcement/inner.rs"]
 mod inner;
 #[path = "enforcement/lan.rs"]
