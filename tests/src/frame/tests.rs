@@ -79,7 +79,7 @@ fn a_real_kernel_accepts_the_frames() -> anyhow::Result<()> {
         ];
         for (count, frame) in (1..).zip(&frames) {
             link.send(&frame.build())?;
-            let answered = link.receive(Duration::from_secs(1), |seen| from(seen, source, server))?;
+            let answered = link.receive(Duration::from_secs(20), |seen| from(seen, source, server))?;
             assert!(answered.is_some(), "{server}: no answer to frame {count}");
             assert!(witness.seen()? >= count);
         }
