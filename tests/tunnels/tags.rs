@@ -40,8 +40,12 @@ fn guarded(outer: u16, inner: u16, others: &[&str]) -> Result<Option<Guarded>> {
             return Ok(None);
         }
     }
-    ensure!(keep_vlan_tags("tag0")?, "the driver took no tags off");
-    ensure!(run("ethtool -k tag0")?.contains("rx-vlan-offload: off"), "tags are taken off still");
+    let switched = keep_vlan_tags("tag0")?;
+    ensure!(switched == ["rxvlan", "rx-vlan-stag-hw-parse"], "the driver took no tags off: {switched:?}");
+    let features = run("ethtool -k tag0")?;
+    for feature in ["rx-vlan-offload", "rx-vlan-stag-hw-parse"] {
+        ensure!(features.contains(&format!("{feature}: off")), "tags are taken off still: {features}");
+    }
     host.hook("tag0", Hook::NATIVE)?;
     host.apply(&tables(if_nametoindex("tag0")?, outer, inner))?;
     run("ip link set tag0 up")?;

@@ -8,6 +8,7 @@ mod batch;
 mod capability;
 mod counters;
 mod ended;
+mod ethtool;
 mod feature;
 mod flows;
 mod grace;

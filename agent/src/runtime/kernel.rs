@@ -163,8 +163,10 @@ fn keeps_its_mode(mode: Mode, wanted: Mode) -> anyhow::Error {
 
 /// Looked at on every tick: a driver may bring its offloads back with a reset.
 fn keep_vlan_tags(name: &str) -> Result<()> {
-    if datapath::keep_vlan_tags(name)? {
-        tracing::warn!("switched receive VLAN offload of {name} off: it hides VLAN tags from the program");
+    let switched = datapath::keep_vlan_tags(name)?;
+    if !switched.is_empty() {
+        let switched = switched.join(", ");
+        tracing::warn!("switched {switched} of {name} off: it hides VLAN tags from the program");
     }
     Ok(())
 }
