@@ -5,12 +5,14 @@
 
 #[path = "tunnels/host.rs"]
 mod host;
+#[path = "tunnels/ipsec.rs"]
+mod ipsec;
 #[path = "tunnels/tags.rs"]
 mod tags;
 #[path = "tunnels/wireguard.rs"]
 mod wireguard;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, ensure};
 use bulkhead::datapath::link_type;
@@ -19,7 +21,7 @@ use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 use tests::frame::{Frame, bare, eth};
 use tests::small;
 
-use host::{DEVICE, Guarded, LOCAL, LOCAL_V6, OPEN, PEER, PEER_V6};
+use host::{DEVICE, Guarded, LOCAL, LOCAL_V6, OPEN, PEER, PEER_V6, run};
 
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 11));
 const ESTABLISHED: Verdict = Verdict::Pass(Pass::Established);
@@ -78,7 +80,9 @@ impl Tunnel {
 
     fn made(&self) -> String {
         let [local, remote] = self.ends;
-        format!("link add tunl7 type {} local {local} remote {remote}", self.kind)
+        // What may be inside, where it is not one protocol.
+        let mode = if self.kind == "ip6tnl" { " mode any" } else { "" };
+        format!("link add tunl7 type {} local {local} remote {remote}{mode}", self.kind)
     }
 
     fn outside(&self, host: &Guarded, packet: &[u8]) -> Vec<u8> {
@@ -92,10 +96,13 @@ impl Tunnel {
         let Some(mut host) = Guarded::start(&self.made())? else { return Ok(()) };
         ensure!(link_type("tunl7")? == link, "{}", self.kind);
         host.guard("tunl7", link)?;
-        for (packet, verdict) in packets {
-            host.expect("tunl7", &self.outside(&host, packet), *verdict, packet.len())?;
-        }
-        Ok(())
+        self.judges(&host, packets)
+    }
+
+    fn judges(&self, host: &Guarded, packets: &[(Vec<u8>, Verdict)]) -> Result<()> {
+        packets.iter().try_for_each(|(packet, verdict)| {
+            host.expect("tunl7", &self.outside(host, packet), *verdict, packet.len())
+        })
     }
 }
 
@@ -115,16 +122,69 @@ fn what_comes_by_gre_is_judged_inside() -> Result<()> {
     Tunnel::new("gre", GRE, &GRE_V6).is_judged_inside(LinkType::RawIp, &sixth()?)
 }
 
+/// The ends of tunnels over IPv6.
+const ENDS_V6: [IpAddr; 2] = [IpAddr::V6(LOCAL_V6), IpAddr::V6(PEER_V6)];
+
 #[test]
-fn what_comes_by_gre_over_ipv6_is_judged_inside() -> Result<()> {
-    let ends = [LOCAL_V6.into(), PEER_V6.into()];
-    let tunnel = Tunnel { ends, ..Tunnel::new("ip6gre", GRE, &GRE_V4) };
-    tunnel.is_judged_inside(LinkType::RawIp, &inside(bare))
+fn what_comes_by_a_tunnel_over_ipv6_is_judged_inside() -> Result<()> {
+    let tunnel = |protocol| Tunnel { ends: ENDS_V6, ..Tunnel::new("ip6tnl", protocol, &[]) };
+    tunnel(IPIP).is_judged_inside(LinkType::RawIp, &inside(bare))?;
+    tunnel(SIT).is_judged_inside(LinkType::RawIp, &sixth()?)
+}
+
+#[test]
+fn what_comes_by_vxlan_is_judged_inside() -> Result<()> {
+    const PORT: u16 = 4789;
+    /// RFC 7348: the number of the network is there, and is 7.
+    const HEADER: [u8; 8] = [8, 0, 0, 0, 0, 0, 7, 0];
+    let made = format!("link add tunl7 type vxlan id 7 local {LOCAL} remote {PEER} dstport {PORT}");
+    let Some(mut host) = Guarded::start(&made)? else { return Ok(()) };
+    ensure!(link_type("tunl7")? == LinkType::Ethernet);
+    host.guard("tunl7", LinkType::Ethernet)?;
+    for (frame, verdict) in inside(eth) {
+        let outside = eth().to_mac(host.mac).ip(PEER, LOCAL).udp(50_000, PORT);
+        host.expect("tunl7", &outside.payload(&[&HEADER, &*frame].concat()).build(), verdict, frame.len())?;
+    }
+    Ok(())
+}
+
+/// Unlike those over IPv4 they may have any other end, and be given one later.
+#[test]
+fn what_comes_by_gre_over_ipv6_is_judged_inside_whichever_its_remote() -> Result<()> {
+    let tunnel = Tunnel { ends: ENDS_V6, ..Tunnel::new("ip6gre", GRE, &GRE_V4) };
+    tunnel.is_judged_inside(LinkType::RawIp, &inside(bare))?;
+    let Some(mut host) = Guarded::start(&format!("link add tunl7 type ip6gre local {LOCAL_V6}"))? else {
+        return Ok(());
+    };
+    ensure!(link_type("tunl7")? == LinkType::RawIp);
+    host.guard("tunl7", LinkType::RawIp)?;
+    tunnel.judges(&host, &inside(bare))?;
+    for remote in [PEER_V6, Ipv6Addr::UNSPECIFIED] {
+        run(&format!("ip link change tunl7 type ip6gre local {LOCAL_V6} remote {remote}"))?;
+        tunnel.judges(&host, &inside(bare))?;
+    }
+    Ok(())
 }
 
 #[test]
 fn what_comes_by_gretap_is_judged_inside() -> Result<()> {
     Tunnel::new("gretap", GRE, &GRE_ETHERNET).is_judged_inside(LinkType::Ethernet, &inside(eth))
+}
+
+/// So what was found out when it was attached holds for as long as there is that interface.
+#[test]
+fn no_gre_tunnel_gets_or_loses_its_remote_later() -> Result<()> {
+    let none = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    for (remote, later, is_read) in [(none, PEER, false), (PEER, none, true)] {
+        let made = format!("link add tunl7 type gre local {LOCAL} remote {remote}");
+        let Some(_host) = Guarded::start(&made)? else { return Ok(()) };
+        ensure!(link_type("tunl7").is_ok() == is_read, "{made}");
+        let changed = run(&format!("ip link change tunl7 type gre local {LOCAL} remote {later}"));
+        let refusal = changed.expect_err("the kernel has let it have another kind of remote").to_string();
+        ensure!(refusal.contains("Invalid argument"), "{refusal}");
+        ensure!(link_type("tunl7").is_ok() == is_read, "{made}");
+    }
+    Ok(())
 }
 
 /// The reason for refusing it: a program there is shown the outer packet, so what is inside passes it by.

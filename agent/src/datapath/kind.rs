@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail};
 use bulkhead_common::case::LinkType;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use crate::netlink::{IPSEC, Protocol, Socket, links};
+
 /// What the frames of an interface of this thread's network namespace begin with.
 ///
 /// # Errors
@@ -15,16 +17,24 @@ pub fn link_type(interface: &str) -> Result<LinkType> {
     let number = hardware_type(interface).with_context(|| format!("ask what {interface} is"))?;
     match number {
         libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Ok(LinkType::Ethernet),
+        // What IPsec decrypts is shown behind the Ethernet header with which it came (`skb_mac_header_rebuild`,
+        // net/xfrm/xfrm_input.c), though such interfaces have none.
+        libc::ARPHRD_NONE | libc::ARPHRD_TUNNEL | libc::ARPHRD_TUNNEL6 if is_ipsec(interface)? => {
+            Ok(LinkType::Ethernet)
+        }
         libc::ARPHRD_NONE
         | ARPHRD_RAWIP
         | libc::ARPHRD_PPP
         | libc::ARPHRD_TUNNEL
         | libc::ARPHRD_TUNNEL6
-        | libc::ARPHRD_SIT => Ok(LinkType::RawIp),
-        libc::ARPHRD_IPGRE | ARPHRD_IP6GRE if has_one_peer(interface)? => Ok(LinkType::RawIp),
+        | libc::ARPHRD_SIT
+        | ARPHRD_IP6GRE => Ok(LinkType::RawIp),
+        libc::ARPHRD_IPGRE if has_one_peer(interface)? => Ok(LinkType::RawIp),
         // Without one, packet sockets are shown who has sent the tunnel's packets: the MAC header stays at the outer IP
         // header (`ipgre_header_ops`, net/ipv4/ip_gre.c), and XDP begins there. The others reset it, since Linux 5.14.
-        libc::ARPHRD_IPGRE | ARPHRD_IP6GRE => bail!(
+        // Which it is cannot change: the kernel refuses to give such a tunnel a remote later, or to take it away
+        // (`ip_tunnel_changelink`, net/ipv4/ip_tunnel.c).
+        libc::ARPHRD_IPGRE => bail!(
             "{interface} is a GRE tunnel without a remote end of its own (ARPHRD {number}), where the kernel shows a program \
              the outer packet: make it anew with a remote, or use gretap or IPIP"
         ),
@@ -43,6 +53,13 @@ fn hardware_type(interface: &str) -> io::Result<u16> {
     let asked = ask(interface, libc::SIOCGIFHWADDR)?;
     // SAFETY: the kernel filled this variant of the union; all its bits are valid anyway.
     Ok(unsafe { asked.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
+/// True where IPsec gives what it decrypts an interface of its own.
+fn is_ipsec(interface: &str) -> Result<bool> {
+    let links = Socket::open(Protocol::Route).and_then(|socket| Ok(links(&socket)?));
+    let links = links.with_context(|| format!("ask which driver {interface} has"))?;
+    Ok(links.iter().any(|link| link.name == interface && IPSEC.contains(&link.kind.as_str())))
 }
 
 /// True for a tunnel to one other end, which is no group of them.

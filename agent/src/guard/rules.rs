@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::Layer;
 use super::expression::{End, Expression, Header, Meta, Test, Verdict, list};
+use crate::netlink::IPSEC;
 use crate::policy::LocalOutput;
 
 /// A chain, with its hook if it has one.
@@ -45,9 +46,6 @@ const FORWARD: u32 = 2;
 
 /// `RTN_LOCAL` as the kernel leaves it in a register.
 const LOCAL: u32 = libc::RTN_LOCAL as u32;
-
-/// Interfaces that give what they decrypt a number of their own.
-const IPSEC_INTERFACES: [&str; 3] = ["xfrm", "vti", "vti6"];
 
 /// One family: its number, where its addresses are, its set, its counters.
 struct Family {
@@ -131,7 +129,7 @@ fn prerouting() -> Vec<Rule> {
         rule("looked at when it entered by the VRF's member", kind("vrf"), Verdict::Accept),
     ];
     // Without an interface of its own, what IPsec decrypts keeps the number of the one that it came by encrypted.
-    for name in IPSEC_INTERFACES {
+    for name in IPSEC {
         rules.push(rule("decrypted, then judged by XDP", held_and(kind(name)), Verdict::Accept));
     }
     for family in &FAMILIES {

@@ -23,6 +23,9 @@ pub struct Link {
     pub has_xdp: bool,
 }
 
+/// Kinds of interfaces that give what IPsec decrypts a number of its own.
+pub const IPSEC: [&str; 3] = ["xfrm", "vti", "vti6"];
+
 /// `struct ifinfomsg`
 const HEADER: usize = 16;
 /// `IFLA_XDP_ATTACHED`

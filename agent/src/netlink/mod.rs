@@ -10,6 +10,6 @@ mod route;
 mod socket;
 
 pub use attributes::{Attributes, find, number, numbers64, read, text};
-pub use link::{Link, links};
+pub use link::{IPSEC, Link, links};
 pub use route::{Route, routes};
 pub use socket::{Message, Protocol, Reply, Socket};

@@ -114,7 +114,7 @@ impl View<'_> {
         if let Some(count) = self.refused.get(&link.ifindex) {
             return Some(format!(
                 "{count} packets that IPsec decrypted on {name} were dropped, because XDP saw them encrypted: give the \
-                 tunnel an xfrm interface and list that as core"
+                 tunnel an xfrm interface and list that as core, with `attachMode: generic`"
             ));
         }
         let master = links.iter().find(|other| other.ifindex == link.master)?;

@@ -10,7 +10,23 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 /// Pairs of interfaces, VLANs, and the tunnels that a host may terminate.
-const WANTED: [&str; 7] = ["veth", "8021q", "ipip", "ip_gre", "ip6_gre", "sit", "wireguard"];
+const WANTED: [&str; 14] = [
+    "veth",
+    "8021q",
+    "ipip",
+    "ip6_tunnel",
+    "ip_gre",
+    "ip6_gre",
+    "sit",
+    "wireguard",
+    "vxlan",
+    // IPsec, and ciphers that encrypt nothing.
+    "xfrm_user",
+    "esp4",
+    "authenc",
+    "crypto_null",
+    "xfrm_interface",
+];
 
 /// The wanted modules below a folder, each behind those that it needs; what is not there is built into the kernel.
 pub(super) fn below(folder: &Path) -> Result<Vec<PathBuf>> {
