@@ -70,11 +70,19 @@ pub enum FrameLie {
     IcmpErrorPort,
     /// A packet inside an error is never a later fragment.
     IcmpErrorFragment,
+    /// Every IPv6 extension header has eight bytes.
+    ExtensionLength,
+    /// An authentication header is walked as if it counted its length like the others.
+    AuthenticationUnits,
+    /// What pads a frame belongs to the IPv4 packet.
+    Padding,
+    /// What pads a frame belongs to the IPv6 packet.
+    PaddingV6,
 }
 
 impl FrameLie {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::Ihl,
         Self::Fragment,
         Self::VlanNumber,
@@ -107,6 +115,10 @@ impl FrameLie {
         Self::IcmpType,
         Self::IcmpErrorPort,
         Self::IcmpErrorFragment,
+        Self::ExtensionLength,
+        Self::AuthenticationUnits,
+        Self::Padding,
+        Self::PaddingV6,
     ];
 }
 
@@ -204,7 +216,17 @@ fn paint(bytes: &[u8], lie: FrameLie) -> Option<Vec<(usize, u8)>> {
         FrameLie::FragmentHeader if v6 && protocol == 44 => vec![(transport + 2, 0), (transport + 3, 0)],
         FrameLie::IcmpType if protocol == 1 && matches!(byte(transport), 4 | 5) => vec![(transport, 3)],
         FrameLie::IcmpErrorPort if error => vec![(inside + 22, 0)],
+        FrameLie::ExtensionLength if v6 && matches!(protocol, 0 | 43 | 60) => vec![(transport + 1, 0)],
+        FrameLie::AuthenticationUnits if v6 && protocol == 51 => vec![(network + 6, 60)],
+        FrameLie::Padding if v4 => number(network + 2, bytes.len() - network),
+        FrameLie::PaddingV6 if v6 => number(network + 4, bytes.len().saturating_sub(transport)),
         FrameLie::IcmpErrorFragment if error => vec![(inside + 6, 0), (inside + 7, 0)],
         _ => Vec::new(),
     })
+}
+
+/// Two bytes in network order.
+fn number(at: usize, value: usize) -> Vec<(usize, u8)> {
+    let [high, low] = u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes();
+    vec![(at, high), (at + 1, low)]
 }
