@@ -10,7 +10,7 @@ use super::load::Load;
 use super::server::{Endpoint, Received, Servers};
 use super::topology::{DNS, FORBIDDEN, OUTSIDER, SCADA, SERVER};
 use super::witness::{Match, Witness};
-use super::{Lab, Topology, privilege};
+use super::{Lab, Namespace, Topology, privilege};
 
 type Result = anyhow::Result<()>;
 
@@ -22,6 +22,11 @@ fn lab() -> anyhow::Result<Lab> {
 
 fn address(lab: &Lab, device: &str, family: usize) -> IpAddr {
     lab.topology().device(device).expect("a device of the demo").address.both()[family]
+}
+
+/// A client for what comes for certain: on a busy machine it takes longer than anybody else waits.
+fn patient(namespace: &Namespace) -> Client<'_> {
+    Client::new(namespace).timeout(Duration::from_secs(10))
 }
 
 /// On a busy machine what takes no time takes some; what never comes is told by the assertion behind.
@@ -43,7 +48,7 @@ fn devices_reach_servers_and_each_other_over_both_families() -> Result {
     eprintln!("created in {:?}", began.elapsed());
     let servers = Servers::new();
     let dn = lab.namespace("dn")?;
-    let charger = Client::new(lab.namespace("charger-1")?);
+    let charger = patient(lab.namespace("charger-1")?);
     for family in [0, 1] {
         let camera = address(&lab, "camera-1", family);
         let (tcp, udp) =
@@ -79,9 +84,9 @@ fn the_outside_reaches_devices_and_a_large_payload_survives() -> Result {
     let large: Vec<u8> = (0..200_000u32).map(|i| i.to_le_bytes()[0]).collect();
     for family in [0, 1] {
         let pump = SocketAddr::new(address(&lab, "pump-1", family), 502);
-        let outside = Client::new(lab.namespace("outside")?);
+        let outside = patient(lab.namespace("outside")?);
         assert!(outside.tcp(pump, &large)?.echoed(&large), "{pump}");
-        let scada = Client::new(lab.namespace("dn")?).from(SCADA.both()[family]);
+        let scada = patient(lab.namespace("dn")?).from(SCADA.both()[family]);
         assert!(scada.tcp(pump, PAYLOAD)?.echoed(PAYLOAD), "{pump}");
         assert!(outside.ping(pump.ip(), PAYLOAD)?.echoed(PAYLOAD), "{pump}");
         assert_eq!(servers.received(pump).connections, 2);
@@ -102,7 +107,7 @@ fn a_packet_to_a_neighbour_crosses_the_core_and_comes_back() -> Result {
         let returned = Witness::open(lab.namespace("ran")?, "acc0", wanted)?;
         let arrived = Witness::open(lab.namespace("charger-2")?, "radio", wanted)?;
         let beside = Witness::open(lab.namespace("core")?, "acc1", wanted)?;
-        assert!(Client::new(lab.namespace("charger-1")?).ping(to, PAYLOAD)?.echoed(PAYLOAD));
+        assert!(patient(lab.namespace("charger-1")?).ping(to, PAYLOAD)?.echoed(PAYLOAD));
         let seen = [entered.seen()?, returned.seen()?, arrived.seen()?, beside.seen()?];
         assert_eq!(seen, [1, 1, 1, 0], "{from} to {to}");
     }
@@ -142,7 +147,7 @@ fn a_live_connection_exchanges_until_its_server_ends() -> Result {
     let servers = Servers::new();
     let to = SocketAddr::new(SERVER.v4.into(), 8883);
     servers.start(lab.namespace("dn")?, &[Endpoint::Tcp(to)])?;
-    let mut live = Client::new(lab.namespace("pump-1")?).connect(to)?.expect("an open way");
+    let mut live = patient(lab.namespace("pump-1")?).connect(to)?.expect("an open way");
     assert!(live.is_alive()?);
     let stop = std::sync::atomic::AtomicBool::new(false);
     let (count, ended) = std::thread::scope(|scope| {
