@@ -4,6 +4,8 @@
 mod again;
 #[path = "model/ageing.rs"]
 mod ageing;
+#[path = "model/beside.rs"]
+mod beside;
 #[path = "model/ended.rs"]
 mod ended;
 #[path = "model/express.rs"]

@@ -86,6 +86,9 @@ pub struct Case {
     pub evidence: Evidence,
     /// Number of the [`DropReason`] for which it would be dropped if nobody only observed; 0 if for none.
     pub would: u32,
+    /// Not 0 if it is refused as a flow's first packet, and would go on one that is allowed, had that been opened
+    /// before; asked of a candidate alone.
+    pub follows: u32,
 }
 
 impl Case {
@@ -105,6 +108,7 @@ impl Case {
             key: FlowKey::NONE,
             evidence: Evidence::NONE,
             would: 0,
+            follows: 0,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::abi::{
     Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Limits, Network, Peer, PortRange, ProfileId,
     Range, RuleId, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, Window,
 };
-use crate::case::{Case, Confined, Course, Party};
+use crate::case::{Case, Confined, Course, Identity, Party};
 use crate::ends::Ends;
 use crate::engine::Step;
 use crate::limits::Toll;
@@ -115,6 +115,13 @@ impl FlowWords {
         RuleId(self.decision as u32)
     }
 
+    /// The flow as a candidate sees it: who began and where it entered; and although its rule has a name, it holds in
+    /// no generation.
+    #[inline(always)]
+    pub const fn undecided(self) -> Self {
+        Self { decision: self.decision & u32::MAX as u64, vouched: false, ..self }
+    }
+
     /// Its state without what a permission has put there.
     #[inline(always)]
     const fn untimed(&self) -> u64 {
@@ -198,6 +205,12 @@ pub trait Flows {
     fn refund(&self, device: DeviceId, limits: &Limits, toll: Toll);
     /// Opens a flow, over a dead one of the same key too; or says why there is no room.
     fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason>;
+
+    /// True if a candidate looks on: it finds flows [undecided](FlowWords::undecided), and all else leaves no trace.
+    #[inline(always)]
+    fn rehearses(&self) -> bool {
+        false
+    }
 }
 
 /// Passes an identified packet of a device if a live flow of it holds; nothing if there is none.
@@ -218,6 +231,14 @@ pub fn open<T: Tables + Flows>(tables: &T, case: &mut Case) -> Result<Pass, Drop
     let mut deciding = Deciding { tables, case, now };
     let pass = if deciding.case.packet.piece.is_later() { deciding.open_late() } else { deciding.open() };
     quarantine_told(case, pass)
+}
+
+/// Notes whether a packet that opens no flow would go on one that is allowed, had that been opened before.
+#[inline(always)]
+pub fn follow<T: Tables + Flows>(tables: &T, case: &mut Case) {
+    let now = tables.now();
+    let follows = Deciding { tables, case, now }.follows();
+    case.follows = follows as u32;
 }
 
 /// Of a device in quarantine everything is refused for that, whatever else speaks against it.
@@ -370,6 +391,10 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         }
         if self.enters_elsewhere(&flow, outgoing) {
             return Err(DropReason::SpoofedSource);
+        }
+        if self.tables.rehearses() {
+            // Who passed it on the short way did not say by which rule.
+            self.case.evidence.rule = flow.rule();
         }
         let from_initiator = outgoing == (flow.initiator == INITIATOR_LOCAL);
         if self.is_syn() && !from_initiator {
@@ -584,6 +609,32 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         } else {
             self.between(identity.device, identity.peer, key)
         }
+    }
+
+    /// True if the packet may be an answer, or from within a connection, and what came before it is allowed.
+    #[inline(always)]
+    fn follows(&self) -> bool {
+        if self.is_syn() || matches!(self.case.packet.kind, Kind::EchoRequest) {
+            return false;
+        }
+        let Identity { device, peer, .. } = self.case.identity;
+        match self.case.course {
+            Course::Uplink => self.allows(device, true, INITIATOR_REMOTE),
+            Course::Downlink => {
+                let within = self.case.packet.protocol == ip_proto::TCP;
+                self.allows(device, false, INITIATOR_LOCAL)
+                    || within && self.allows(device, false, INITIATOR_REMOTE)
+            }
+            Course::Lateral => self.allows(peer, false, INITIATOR_LOCAL),
+            Course::Returning => false,
+        }
+    }
+
+    /// True if the flow of the packet, as `local` sees it, is allowed to this initiator.
+    #[inline(always)]
+    fn allows(&self, local: Party, outgoing: bool, initiator: u32) -> bool {
+        let key = self.key(local, outgoing);
+        self.judge_again(&key, outgoing, initiator).and_then(|entry| self.permission(entry)).is_ok()
     }
 
     /// False for a packet that may as well be an answer.

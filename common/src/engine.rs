@@ -5,7 +5,7 @@
 //! checks once by itself, so that the paths of one stage do not multiply with those of the next.
 
 use crate::case::Case;
-use crate::decide::{self, Tables};
+use crate::decide::{self, Flows as _, Tables};
 use crate::express::{self, Vouched};
 use crate::fragment::{self, Fragments};
 use crate::frame::Frame;
@@ -108,6 +108,12 @@ pub trait Engine {
     fn open(&self, case: &mut Case) -> Step {
         decide::open(self.tables(), case).map(Some)
     }
+    /// As [`decide::follow`].
+    #[inline(always)]
+    fn follow(&self, case: &mut Case) -> Step {
+        decide::follow(self.tables(), case);
+        Ok(None)
+    }
 }
 
 /// Judges a frame; the evidence is left in `case`.
@@ -182,11 +188,21 @@ fn device_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
 
 #[inline(always)]
 fn flow_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
-    let Some(pass) = engine.hold(case)? else { return engine.open(case) };
-    if express::may_vouch(case) {
+    let Some(pass) = engine.hold(case)? else { return open(engine, case) };
+    // A candidate decides on no flow, so it has nothing to vouch for.
+    if express::may_vouch(case) && !engine.tables().rehearses() {
         engine.vouch(case)?;
     }
     Ok(Some(pass))
+}
+
+#[inline(always)]
+fn open<E: Engine>(engine: &E, case: &mut Case) -> Step {
+    let opened = engine.open(case);
+    if opened.is_err() && engine.tables().rehearses() {
+        engine.follow(case)?;
+    }
+    opened
 }
 
 #[inline(always)]

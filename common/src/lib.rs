@@ -1,6 +1,6 @@
 //! The decision engine and the ABI: one `no_std` crate, run by the XDP program and by the host alike.
 //!
-//! The packet stream in eleven lines:
+//! The packet stream in twelve lines:
 //!
 //! ```text
 //! frame    bytes, read only through [`frame::Frame::load`]
@@ -11,6 +11,7 @@
 //! identify Packet → device, peer; spoof and martian checks            (identify.rs)
 //! decide   live flow? else never, rules, between                      (decide.rs, search.rs)
 //! account  verdict → counters, flow table, events                   (ebpf/src/account.rs)
+//! compare  a candidate judges the same packet, and is only counted    (candidate.rs)
 //! ```
 //!
 //! Everything is generic over [`frame::Frame`], [`decide::Tables`], [`decide::Flows`] and [`tunnel::Tunnels`]: in the kernel
@@ -24,6 +25,7 @@
 extern crate std;
 
 pub mod abi;
+pub mod candidate;
 pub mod case;
 pub mod decide;
 pub mod ends;

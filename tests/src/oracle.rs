@@ -71,6 +71,8 @@ pub struct Oracle<'p> {
     /// The times at which a rule opens or closes.
     edges: Vec<u64>,
     flaw: Option<Flaw>,
+    /// The last frame began nothing, and would go on what is allowed, had that begun before.
+    follows: bool,
 }
 
 /// A frame and what is known of it, filled in from stage to stage.
@@ -102,6 +104,7 @@ impl<'p> Oracle<'p> {
             reports: Vec::new(),
             edges: intent.edges(),
             flaw: None,
+            follows: false,
         }
     }
 
@@ -130,8 +133,20 @@ impl<'p> Oracle<'p> {
         self.edges = self.intent.edges();
     }
 
+    /// Takes over what another one has heard so far, and owes nothing: as a candidate does that is not enforced.
+    pub fn overhear(&mut self, enforced: &Self) {
+        self.conversations = enforced.conversations.clone();
+        self.debts = Debts::new();
+    }
+
+    /// True if the last frame began nothing, and would go on what is allowed, had that begun before.
+    pub const fn missed_the_beginning(&self) -> bool {
+        self.follows
+    }
+
     /// Judges a frame.
     pub fn judge(&mut self, shot: &Shot) -> Opinion {
+        self.follows = false;
         let nobody = |passes, reason| Opinion { passes, reason, device: None, peer: None, rule: None };
         let gate = self.gate(shot.ifindex);
         let looks = gate.is_some_and(|gate| self.only_looks(gate));

@@ -3,6 +3,7 @@
 //! [`Tables`] is what a policy means, without any trace of where it will lie in memory. [`Image`]
 //! lays it out flat on the host and lets the engine run on it; `reconcile` lays it out in the kernel.
 
+mod beside;
 mod capacities;
 mod flow_table;
 mod host;
@@ -11,6 +12,7 @@ mod passing;
 mod touched;
 mod tunnel_table;
 
+pub use beside::Beside;
 pub use capacities::Capacities;
 pub use flow_table::FlowTable;
 pub use host::{Host, HostInterface};

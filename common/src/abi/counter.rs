@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::{DeviceId, RuleId};
+use crate::candidate::{Comparison, Decided};
 use crate::verdict::{DropReason, Pass, Verdict};
 
 /// Packets and bytes (whole frames as XDP sees them).
@@ -100,6 +102,97 @@ pub struct EventCounters {
     pub lost: u64,
 }
 
+/// Packets that a candidate would treat otherwise, of one device or for one rule.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Would {
+    /// Dropped ones that it would pass.
+    pub pass: u64,
+    /// Passed ones that it would drop.
+    pub drop: u64,
+}
+
+/// What a candidate has judged, one copy per CPU.
+///
+/// At quiescence `judged` equals the sum of all others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct CandidateCounters {
+    /// Everything that was handed to it.
+    pub judged: u64,
+    /// It says what is enforced.
+    pub same: u64,
+    /// Nobody can say what it would have done.
+    pub unknowable: u64,
+    /// Dropped packets that it would pass, by the number of the [`DropReason`] for which they are dropped.
+    pub would_pass: [u64; REASON_CAPACITY],
+    /// Passed packets that it would drop, by the number of the [`DropReason`] for which it would.
+    pub would_drop: [u64; REASON_CAPACITY],
+}
+
+impl CandidateCounters {
+    /// The counter of a comparison.
+    pub fn of(&self, comparison: Comparison) -> u64 {
+        match comparison {
+            Comparison::Same => self.same,
+            Comparison::Unknowable => self.unknowable,
+            Comparison::WouldPass(reason) => self.would_pass[reason as usize],
+            Comparison::WouldDrop(reason) => self.would_drop[reason as usize],
+        }
+    }
+
+    /// What it would pass and drop otherwise.
+    pub fn would(&self) -> Would {
+        Would { pass: self.would_pass.iter().sum(), drop: self.would_drop.iter().sum() }
+    }
+
+    /// Adds another CPU's copy.
+    pub fn add(&mut self, other: &Self) {
+        for (into, from) in [
+            (&mut self.judged, other.judged),
+            (&mut self.same, other.same),
+            (&mut self.unknowable, other.unknowable),
+        ] {
+            *into = into.wrapping_add(from);
+        }
+        let pass = self.would_pass.iter_mut().zip(&other.would_pass);
+        for (into, from) in pass.chain(self.would_drop.iter_mut().zip(&other.would_drop)) {
+            *into = into.wrapping_add(*from);
+        }
+    }
+}
+
+/// What the enforced policy decided on the packet at hand, for the candidate; one copy per CPU.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct DecidedWords {
+    /// [`Verdict::code`].
+    pub verdict: u32,
+    /// The device that the packet is about, or none.
+    pub device: DeviceId,
+    /// The deciding rule, or none.
+    pub rule: RuleId,
+}
+
+impl From<Decided> for DecidedWords {
+    #[inline(always)]
+    fn from(decided: Decided) -> Self {
+        let Decided { verdict, device, rule } = decided;
+        Self { verdict: verdict.code() as u32, device, rule }
+    }
+}
+
+impl DecidedWords {
+    /// What the words say; nothing if the verdict's number means nothing.
+    #[inline(always)]
+    pub const fn decided(&self) -> Option<Decided> {
+        match Verdict::from_code(self.verdict as u16) {
+            Some(verdict) => Some(Decided { verdict, device: self.device, rule: self.rule }),
+            None => None,
+        }
+    }
+}
+
 /// One bucket of the event budget, one copy per CPU.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
 #[repr(C)]
@@ -121,6 +214,8 @@ pub const EVENT_BUCKETS: u32 = 1024;
 
 const _: () = {
     assert!(size_of::<Counters>() == 16 * (1 + PASS_CAPACITY + 2 * REASON_CAPACITY));
+    assert!(size_of::<Would>() == 16 && size_of::<DecidedWords>() == 12);
+    assert!(size_of::<CandidateCounters>() == 8 * (3 + 2 * REASON_CAPACITY));
     assert!(REASON_CAPACITY.is_power_of_two() && PASS_CAPACITY.is_power_of_two());
     assert!(DropReason::ALL.len() < REASON_CAPACITY);
     assert!(Pass::ALL.len() <= PASS_CAPACITY);

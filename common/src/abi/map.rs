@@ -53,6 +53,19 @@ pub const EVENT_COUNTERS: &str = "EVENT_COUNTERS";
 /// [`super::ReplayInput`] of the frame to come (ARRAY of one, mmap); unused by an attached program.
 pub const REPLAY_INPUT: &str = "REPLAY_INPUT";
 
+/// [`super::counter::DecidedWords`] (PERCPU_ARRAY of one): what a candidate is told of the packet at hand.
+pub const DECIDED: &str = "DECIDED";
+/// [`crate::case::LinkType`] → the candidate's program for what enters (PROG_ARRAY); empty without a candidate.
+pub const CANDIDATES: &str = "CANDIDATES";
+/// The candidate's program for what leaves (PROG_ARRAY of one).
+pub const LEAVING: &str = "LEAVING";
+/// [`super::counter::CandidateCounters`] (PERCPU_ARRAY of one).
+pub const WOULD: &str = "WOULD";
+/// [`super::counter::Would`] by [`super::DeviceId`] (ARRAY, mmap); row 0 counts for no device.
+pub const WOULD_DEVICES: &str = "WOULD_DEVICES";
+/// [`super::counter::Would`] by [`super::RuleId`] (ARRAY, mmap); row 0 counts for no rule, and for those beyond.
+pub const WOULD_RULES: &str = "WOULD_RULES";
+
 /// Networks per bank; id 0 is the host itself.
 pub const NETWORK_CAPACITY: u32 = 256;
 /// Subinterfaces per bank.
@@ -83,6 +96,8 @@ pub const PORT_CAPACITY: u32 = 262_144;
 pub const WINDOW_CAPACITY: u32 = 131_072;
 /// Numbers of rules: a flow has 23 bits for its own.
 pub const RULE_CAPACITY: u32 = 1 << 23;
+/// Rows for what a candidate would treat otherwise by rule, where nobody says otherwise.
+pub const WOULD_RULE_ROWS: u32 = 16_384;
 /// Flows, where nobody says otherwise: a power of two.
 pub const FLOW_CAPACITY: u32 = 262_144;
 /// Slots that one tick of the sweep looks at: few, because it runs where packets wait.

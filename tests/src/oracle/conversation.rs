@@ -14,7 +14,7 @@ use super::{Flaw, Oracle, Refusal, Subject};
 const ON_THE_WAY_NS: u64 = 1_000_000_000;
 
 /// What was begun and not yet removed, dead ones too.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Conversations(Vec<Conversation>);
 
 /// A conversation, as the device sees it that it is charged to.
@@ -35,7 +35,7 @@ pub(super) enum Matter {
     Portless { protocol: u8 },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Conversation {
     name: Name,
     local_called: bool,
@@ -83,7 +83,7 @@ impl<'p> Talk<'p> {
     }
 
     /// A device's packet that comes back from the core.
-    pub(super) fn returns(&self) -> bool {
+    pub(super) const fn returns(&self) -> bool {
         self.sent && !self.enters
     }
 
@@ -258,8 +258,34 @@ impl<'p> Oracle<'p> {
         Ok("established")
     }
 
-    /// The first packet of a conversation.
+    /// The first packet of a conversation; of one that is refused it is noted whether it may go on what was not heard.
     fn begun(&mut self, talk: &Talk<'p>, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
+        let begun = self.begun_at_all(talk, subject);
+        self.follows = begun.is_err() && self.is_a_sequel(talk, subject);
+        begun
+    }
+
+    /// It would be allowed to the other side to have asked for this, or to this one to have connected before.
+    fn is_a_sequel(&self, talk: &Talk<'p>, subject: &Subject<'_>) -> bool {
+        let asks = matches!(subject.frame.what, What::Ping(_)) || is_opening(flags(subject.frame.what));
+        if asks || talk.returns() {
+            return false;
+        }
+        match talk.peer {
+            None => {
+                let within = matches!(subject.frame.what, What::Ports { protocol: 6, .. }) && !talk.sent;
+                let connected = self.permission(talk, talk.sent, subject).ok().filter(|_| within);
+                connected.ok_or("").or_else(|_| self.permission(talk, !talk.sent, subject))
+            }
+            Some(peer) => {
+                let asked = Talk { device: peer, peer: Some(talk.device), sent: false, enters: talk.enters };
+                self.permission(&asked, true, subject)
+            }
+        }
+        .is_ok()
+    }
+
+    fn begun_at_all(&mut self, talk: &Talk<'p>, subject: &mut Subject<'_>) -> Result<&'static str, Refusal> {
         let judged = self.beginning(talk, subject);
         if subject.frame.piece.is_some_and(|piece| piece.from > 0) {
             // Only what nobody remembers goes on without a conversation.
