@@ -2,6 +2,8 @@
 
 #[path = "datapath/batch.rs"]
 mod batch;
+#[path = "datapath/beside.rs"]
+mod beside;
 #[path = "datapath/counters.rs"]
 mod counters;
 #[path = "datapath/egress.rs"]

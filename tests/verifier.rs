@@ -12,10 +12,12 @@ use aya::maps::{MapInfo, MapType};
 use aya::programs::{Program, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
 use bulkhead::datapath::{
-    EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PLAIN_PROGRAM, PROGRAM, has_frags, require_features,
+    CANDIDATE, EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PLAIN_PROGRAM, PROGRAM, has_frags, require_features,
     require_tcx,
 };
-use bulkhead_common::abi::counter::{Counters, EventBudget, EventCounters};
+use bulkhead_common::abi::counter::{
+    CandidateCounters, Counters, DecidedWords, EventBudget, EventCounters, Would,
+};
 use bulkhead_common::abi::{
     AddressKey, Device, DeviceState, FlowGeometry, FlowSlot, InterfaceRow, Network, Peer, PortRange, Range,
     ReplayInput, RuleSet, ScopeRange, SubinterfaceRow, Versioned, Window, map,
@@ -34,16 +36,18 @@ fn every_program_loads_within_its_budget() -> Result<()> {
     if !privilege::granted() {
         return Ok(());
     }
-    for (build, replay, link, frags) in [
-        ("attached", 0, LinkType::Ethernet, true),
-        ("raw IP", 0, LinkType::RawIp, true),
-        ("replay", 1, LinkType::Ethernet, true),
-        ("one buffer", 0, LinkType::Ethernet, false),
+    for (build, constants) in [
+        ("attached", ATTACHED),
+        ("raw IP", Constants { link: LinkType::RawIp, ..ATTACHED }),
+        ("replay", Constants { replay: 1, ..ATTACHED }),
+        ("one buffer", Constants { frags: false, ..ATTACHED }),
+        ("candidate", Constants { candidate: 1, ..ATTACHED }),
+        ("candidate, one buffer", Constants { candidate: 1, frags: false, ..ATTACHED }),
     ] {
-        if frags && !has_frags() {
+        if constants.frags && !has_frags() {
             continue;
         }
-        for (name, program) in programs(replay, link, frags)?.1 {
+        for (name, program) in programs(constants)?.1 {
             let cost =
                 program.verified_instruction_count().context("the kernel does not say what it verified")?;
             eprintln!(
@@ -144,7 +148,7 @@ fn maps_are_what_the_abi_says() -> Result<()> {
     if !privilege::granted() {
         return Ok(());
     }
-    let (ebpf, programs) = programs(0, LinkType::Ethernet, has_frags())?;
+    let (ebpf, programs) = programs(Constants { frags: has_frags(), ..ATTACHED })?;
     let mut found = BTreeMap::new();
     for (_, program) in &programs {
         for id in program.map_ids()?.context("the kernel does not say which maps are used")? {
@@ -170,12 +174,14 @@ fn maps_are_what_the_abi_says() -> Result<()> {
 }
 
 /// Loads everything in the object that is for kernels with frames of several buffers, or for those without.
-fn programs(replay: u32, link: LinkType, frags: bool) -> Result<(Ebpf, Vec<(String, ProgramInfo)>)> {
+fn programs(constants: Constants) -> Result<(Ebpf, Vec<(String, ProgramInfo)>)> {
+    let Constants { replay, link, frags, candidate } = constants;
     let (link, several) = (link as u32, u32::from(frags));
     let (entry, other) = if frags { (PROGRAM, PLAIN_PROGRAM) } else { (PLAIN_PROGRAM, PROGRAM) };
     let mut loader = EbpfLoader::new();
     loader.override_global("REPLAY", &replay, true).override_global("TELL_ALL", &replay, true);
     loader.override_global(LINK_TYPE, &link, true).override_global(FRAGS, &several, true);
+    loader.override_global(CANDIDATE, &candidate, true);
     let mut ebpf = loader.load(OBJECT).context("create the maps")?;
     let mut infos = Vec::new();
     for (name, program) in ebpf.programs_mut().filter(|(name, _)| *name != other) {
@@ -195,8 +201,19 @@ fn programs(replay: u32, link: LinkType, frags: bool) -> Result<(Ebpf, Vec<(Stri
     Ok((ebpf, infos))
 }
 
+/// What is set in a copy of the object before it is loaded.
+#[derive(Clone, Copy)]
+struct Constants {
+    replay: u32,
+    link: LinkType,
+    frags: bool,
+    candidate: u32,
+}
+
+const ATTACHED: Constants = Constants { replay: 0, link: LinkType::Ethernet, frags: true, candidate: 0 };
+
 /// Name, type, and sizes of key and value of every map.
-fn expected() -> [(&'static str, MapType, usize, usize); 27] {
+fn expected() -> [(&'static str, MapType, usize, usize); 33] {
     const INDEX: usize = size_of::<u32>();
     let hash = |name, key, value| (name, MapType::Hash, key, value);
     let array = |name, value| (name, MapType::Array, INDEX, value);
@@ -229,6 +246,12 @@ fn expected() -> [(&'static str, MapType, usize, usize); 27] {
         per_cpu(map::EVENT_BUDGETS, size_of::<EventBudget>()),
         per_cpu(map::EVENT_COUNTERS, size_of::<EventCounters>()),
         array(map::REPLAY_INPUT, size_of::<ReplayInput>()),
+        per_cpu(map::DECIDED, size_of::<DecidedWords>()),
+        (map::CANDIDATES, MapType::ProgramArray, INDEX, INDEX),
+        (map::LEAVING, MapType::ProgramArray, INDEX, INDEX),
+        per_cpu(map::WOULD, size_of::<CandidateCounters>()),
+        array(map::WOULD_DEVICES, size_of::<Would>()),
+        array(map::WOULD_RULES, size_of::<Would>()),
         per_cpu("CASES", size_of::<Case>()),
     ]
 }

@@ -8,7 +8,7 @@ use bulkhead_common::flow_table::{self, Found, Handle, Kinds, Memory};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::verdict::DropReason;
 
-use crate::maps::{DEVICE_STATES, FLOW_GEOMETRY, FLOWS, Maps};
+use crate::maps::{DEVICE_STATES, FLOW_GEOMETRY, FLOWS, Maps, is_candidate};
 use crate::{atomic, subprogram};
 
 impl Memory for Maps {
@@ -92,7 +92,8 @@ impl Flows for Maps {
 
     #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<(Self::Handle, FlowWords)> {
-        flow_table::find(self, key, self.now())
+        let found = flow_table::find(self, key, self.now());
+        if is_candidate() { found.map(|(flow, words)| (flow, words.undecided())) } else { found }
     }
 
     #[inline(always)]
@@ -102,26 +103,37 @@ impl Flows for Maps {
 
     #[inline(always)]
     fn update(&self, flow: Self::Handle, _key: &FlowKey, update: &FlowUpdate) {
-        flow_table::update(self, flow, update);
+        if !is_candidate() {
+            flow_table::update(self, flow, update);
+        }
     }
 
     #[inline(always)]
     fn end(&self, flow: Self::Handle, _key: &FlowKey) {
-        flow_table::end(self, flow);
+        if !is_candidate() {
+            flow_table::end(self, flow);
+        }
     }
 
     #[inline(always)]
     fn charge(&self, device: DeviceId, limits: &Limits, toll: Toll, now: u64) -> Result<(), DropReason> {
-        subprogram::charge(device, limits, toll, now)
+        if is_candidate() { Ok(()) } else { subprogram::charge(device, limits, toll, now) }
     }
 
     #[inline(always)]
     fn refund(&self, device: DeviceId, limits: &Limits, toll: Toll) {
-        subprogram::refund(device, limits, toll);
+        if !is_candidate() {
+            subprogram::refund(device, limits, toll);
+        }
     }
 
     #[inline(always)]
     fn open(&self, key: &FlowKey, start: &FlowStart) -> Result<(), DropReason> {
-        flow_table::open(self, key, start)
+        if is_candidate() { Ok(()) } else { flow_table::open(self, key, start) }
+    }
+
+    #[inline(always)]
+    fn rehearses(&self) -> bool {
+        is_candidate()
     }
 }

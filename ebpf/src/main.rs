@@ -7,6 +7,7 @@
 mod account;
 mod atomic;
 mod bounded;
+mod candidate;
 mod flows;
 mod fragments;
 mod frame;
@@ -20,9 +21,10 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use bulkhead_common::abi::key::EGRESS;
+use bulkhead_common::candidate::Decided;
 use bulkhead_common::case::{Arrival, LinkType};
 use bulkhead_common::engine;
-use bulkhead_common::verdict::{Pass, Verdict};
+use bulkhead_common::verdict::{Evidence, Pass, Verdict};
 
 use frame::Context;
 use program::{Program, Stages};
@@ -43,7 +45,9 @@ fn bulkhead_plain(context: XdpContext) -> u32 {
 fn enter(context: &XdpContext) -> u32 {
     let frame = context.ctx;
     let arrival = Arrival::of(maps::interface(context), maps::link_type(), frame.length());
-    match judge(frame, arrival) {
+    let passes = judge(frame, arrival);
+    candidate::hand_on_entering(context);
+    match passes {
         true => XDP_PASS,
         false => XDP_DROP,
     }
@@ -62,7 +66,9 @@ fn bulkhead_egress(context: TcContext) -> i32 {
         from_host: entered == 0,
         ..Arrival::of(ifindex | EGRESS, LinkType::RawIp, packet.length())
     };
-    match judge(packet, arrival) {
+    let passes = judge(packet, arrival);
+    candidate::hand_on_leaving(&context);
+    match passes {
         // `TCX_NEXT` and `TCX_DROP` have the same numbers.
         true => TC_ACT_UNSPEC,
         false => TC_ACT_SHOT,
@@ -72,9 +78,13 @@ fn bulkhead_egress(context: TcContext) -> i32 {
 /// Judges and counts one packet; true if it goes on.
 #[inline(always)]
 fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> bool {
+    if maps::is_candidate() {
+        return candidate::judge(context, arrival);
+    }
     let counters = account::Counters::received(&arrival);
     if context.express(&arrival) {
         counters.judged(Verdict::Pass(Pass::Established), &arrival);
+        candidate::tell(&Decided::new(Verdict::Pass(Pass::Established), &Evidence::NONE));
         return true;
     }
     // Absent is impossible for an array of one; nothing may pass without having been judged.

@@ -1,11 +1,13 @@
 //! Every map, and the engine's view of them.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
-use bulkhead_common::abi::counter::{Counters, EVENT_BUCKETS, EventBudget, EventCounters};
+use bulkhead_common::abi::counter::{
+    CandidateCounters, Counters, DecidedWords, EVENT_BUCKETS, EventBudget, EventCounters, Would,
+};
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::seek::seek;
 use bulkhead_common::abi::{
@@ -23,6 +25,7 @@ use crate::{atomic, subprogram};
 
 const MMAP: usize = BPF_F_MMAPABLE as usize;
 const BANKS: usize = 2;
+const LINK_TYPES: usize = 2;
 
 #[btf_map]
 pub(crate) static GENERATION: Array<u64, 1, MMAP> = Array::new();
@@ -80,6 +83,18 @@ pub(crate) static EVENT_BUDGETS: PerCpuArray<EventBudget, { EVENT_BUCKETS as usi
 pub(crate) static EVENT_COUNTERS: PerCpuArray<EventCounters, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static REPLAY_INPUT: Array<ReplayInput, 1, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static DECIDED: PerCpuArray<DecidedWords, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static CANDIDATES: ProgramArray<LINK_TYPES> = ProgramArray::new();
+#[btf_map]
+pub(crate) static LEAVING: ProgramArray<1> = ProgramArray::new();
+#[btf_map]
+pub(crate) static WOULD: PerCpuArray<CandidateCounters, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static WOULD_DEVICES: Array<Would, { map::DEVICE_CAPACITY as usize }, MMAP> = Array::new();
+#[btf_map]
+pub(crate) static WOULD_RULES: Array<Would, { map::WOULD_RULE_ROWS as usize }, MMAP> = Array::new();
 
 /// The packet at hand.
 #[btf_map]
@@ -97,6 +112,17 @@ static TELL_ALL: u32 = 0;
 /// 0 where the kernel has no frames of several buffers, nor the helpers that read them (before Linux 5.18).
 #[unsafe(no_mangle)]
 static FRAGS: u32 = 1;
+
+/// 1 in a candidate: it judges what the program of the enforced policy hands on, and only counts.
+#[unsafe(no_mangle)]
+static CANDIDATE: u32 = 0;
+
+/// True in a candidate.
+#[inline(always)]
+pub(crate) fn is_candidate() -> bool {
+    // SAFETY: a volatile read of our own constant, as of `REPLAY`.
+    unsafe { (&raw const CANDIDATE).read_volatile() != 0 }
+}
 
 /// True if a frame may lie in several buffers.
 #[inline(always)]

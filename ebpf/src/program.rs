@@ -174,4 +174,9 @@ impl<C: Context + Stages> Engine for Program<C> {
     fn open(&self, case: &mut Case) -> Step {
         step_from_number(subprogram::open(case))
     }
+
+    #[inline(always)]
+    fn follow(&self, case: &mut Case) -> Step {
+        step_from_number(subprogram::follow(case))
+    }
 }

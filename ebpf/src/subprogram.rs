@@ -4,6 +4,7 @@
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use bulkhead_common::abi::{Addr, DeviceId, FlowKey, Limits, ProfileId, Span};
+use bulkhead_common::candidate::Decided;
 use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::decide::{FlowStart, Tables as _};
 use bulkhead_common::engine::{Step, step_from_number, step_to_number};
@@ -15,6 +16,7 @@ use bulkhead_common::{
 };
 
 use crate::account;
+use crate::candidate;
 use crate::frame::Packet;
 use crate::maps::{self, Maps};
 
@@ -82,7 +84,7 @@ pub(crate) extern "C" fn witness(case: *mut Case) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn express(context: *mut xdp_md, ifindex: u32, length: u32) -> u32 {
     // Who wants to be told of every packet must let it go the whole way. The verifier knows who does, and looks no further.
-    if maps::tells_all() {
+    if maps::tells_all() || maps::is_candidate() {
         return 0;
     }
     let arrival = Arrival::of(ifindex, maps::link_type(), length);
@@ -166,6 +168,18 @@ pub(crate) extern "C" fn hold(case: *mut Case) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn open(case: *mut Case) -> u32 {
     stage(case, |case| decide::open(&Maps, case).map(Some))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn follow(case: *mut Case) -> u32 {
+    stage(case, |case| {
+        // Nobody else asks, and the verifier then looks no further.
+        if maps::is_candidate() {
+            decide::follow(&Maps, case);
+        }
+        Ok(None)
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -287,7 +301,7 @@ pub(crate) fn refund(device: DeviceId, limits: &Limits, toll: Toll) {
     refund_toll(device.0, limits, toll.0);
 }
 
-/// As [`account::report`]; the verdict travels as its number.
+/// As [`account::report`] and [`candidate::tell`]; the verdict travels as its number.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn report_step(case: *mut Case, verdict: u32) -> u32 {
@@ -295,11 +309,12 @@ extern "C" fn report_step(case: *mut Case, verdict: u32) -> u32 {
     let case = unsafe { case.as_ref() };
     if let (Some(case), Some(verdict)) = (case, Verdict::from_code(verdict as u16)) {
         account::report(case, verdict);
+        candidate::tell(&Decided::new(verdict, &case.evidence));
     }
     0
 }
 
-/// Tells of the verdict if it is worth an event.
+/// Tells the candidate of the verdict, and everybody if it is worth an event.
 #[inline(always)]
 pub(crate) fn report(case: &mut Case, verdict: Verdict) {
     report_step(case, verdict.code() as u32);

@@ -27,6 +27,7 @@ use bulkhead_common::fragment::{FragmentPlace, PLACES};
 
 use crate::generate::Random;
 
+pub mod pair;
 pub mod privilege;
 mod raw;
 pub mod stack;
@@ -74,10 +75,15 @@ impl Kernel {
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn load(flow_capacity: u32) -> Result<Self> {
-        let frags = u32::from(has_frags());
-        let mut ebpf = EbpfLoader::new()
+        Self::load_by(&mut EbpfLoader::new(), flow_capacity)
+    }
+
+    /// As [`Self::load`], by a loader that knows more.
+    fn load_by(loader: &mut EbpfLoader<'_>, flow_capacity: u32) -> Result<Self> {
+        let frags = if has_frags() { &1u32 } else { &0 };
+        let mut ebpf = loader
             .override_global("REPLAY", &1u32, true)
-            .override_global(FRAGS, &frags, true)
+            .override_global(FRAGS, frags, true)
             .map_max_entries(map::FLOWS, flow_capacity)
             .map_max_entries(map::ADDRESSES, 1024)
             .load(OBJECT)

@@ -31,6 +31,9 @@ pub const LINK_TYPE: &str = "LINK_TYPE";
 /// The constant that tells the XDP program whether a frame may lie in several buffers.
 pub const FRAGS: &str = "FRAGS";
 
+/// The constant that tells the program that it is a candidate's.
+pub const CANDIDATE: &str = "CANDIDATE";
+
 /// Name of the XDP program for this kernel.
 pub fn xdp_program() -> &'static str {
     if has_frags() { PROGRAM } else { PLAIN_PROGRAM }
@@ -40,7 +43,7 @@ pub fn xdp_program() -> &'static str {
 pub const SWEEP_PROGRAM: &str = "bulkhead_sweep";
 
 /// Maps that outlive the agent, by name. The others are scratch of one program.
-pub const PINNED: [&str; 25] = [
+pub const PINNED: [&str; 28] = [
     map::GENERATION,
     map::SUBINTERFACES,
     map::NETWORKS,
@@ -66,10 +69,37 @@ pub const PINNED: [&str; 25] = [
     map::EVENTS,
     map::EVENT_BUDGETS,
     map::EVENT_COUNTERS,
+    map::DECIDED,
+    map::CANDIDATES,
+    map::LEAVING,
+];
+
+/// Maps of a candidate's own that outlive the agent; the others it shares with the enforced policy, and of those it
+/// writes none.
+pub const CANDIDATE_PINS: [&str; 19] = [
+    map::GENERATION,
+    map::SUBINTERFACES,
+    map::NETWORKS,
+    map::SCOPES,
+    map::ADDRESSES,
+    map::IDENTITIES,
+    map::TUNNELS,
+    map::DEVICES,
+    map::PROFILES,
+    map::RULE_SETS,
+    map::RANGES,
+    map::PEERS,
+    map::PORTS,
+    map::WINDOWS,
+    map::FRAGMENTS,
+    map::ERROR_BUDGETS,
+    map::WOULD,
+    map::WOULD_DEVICES,
+    map::WOULD_RULES,
 ];
 
 /// Entries of the maps that are made to measure; adopted maps keep their size.
-fn entries(sizes: &Capacities) -> [(&'static str, u32); 11] {
+fn entries(sizes: &Capacities) -> [(&'static str, u32); 13] {
     [
         // Two rows for each device, and device 0 is nobody.
         (map::DEVICES, sizes.devices.saturating_add(1).saturating_mul(2)),
@@ -83,6 +113,9 @@ fn entries(sizes: &Capacities) -> [(&'static str, u32); 11] {
         (map::DEVICE_STATES, sizes.devices.saturating_add(1)),
         (map::FRAGMENTS, sizes.devices.saturating_add(1).saturating_mul(fragment::PLACES)),
         (map::ERROR_BUDGETS, sizes.devices.saturating_add(1)),
+        // Only a candidate counts there.
+        (map::WOULD_DEVICES, 1),
+        (map::WOULD_RULES, 1),
     ]
 }
 
@@ -91,17 +124,80 @@ fn entries(sizes: &Capacities) -> [(&'static str, u32); 11] {
 /// # Errors
 /// A pinned map of another layout; whatever the kernel refuses, the verifier's log cut short.
 pub(super) fn load(pins: &Path, sizes: &Capacities, variant: Variant) -> Result<Ebpf> {
-    check_pins(pins)?;
+    check_pins(pins, &PINNED)?;
     let mut loader = EbpfLoader::new();
-    let link = match variant {
-        Variant::Ingress(link) => link as u32,
-        Variant::Egress => LinkType::RawIp as u32,
-    };
+    let link = variant.link() as u32;
     loader.override_global(LINK_TYPE, &link, true);
     for name in PINNED {
         loader.map_pin_path(name, pins.join(name));
     }
-    load_with(&mut loader, sizes, variant)
+    load_with(&mut loader, &entries(sizes), variant)
+}
+
+/// Loads a copy of the program as a candidate's: over maps of its own below `own`, which are created where they are
+/// missing, and over those of the enforced policy below `pins`.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn load_candidate(
+    pins: &Path,
+    own: &Path,
+    sizes: &Capacities,
+    rules: u32,
+    variant: Variant,
+) -> Result<Ebpf> {
+    check_pins(own, &CANDIDATE_PINS)?;
+    let mut loader = EbpfLoader::new();
+    let link = variant.link() as u32;
+    loader.override_global(LINK_TYPE, &link, true).override_global(CANDIDATE, &1u32, true);
+    for name in PINNED {
+        loader.map_pin_path(name, pins.join(name));
+    }
+    for name in CANDIDATE_PINS {
+        loader.map_pin_path(name, own.join(name));
+    }
+    let entries = candidate_entries(sizes, rules);
+    if !own.join(map::ADDRESSES).exists() {
+        has_memory(&entries)?;
+    }
+    load_with(&mut loader, &entries, variant)
+}
+
+fn candidate_entries(sizes: &Capacities, rules: u32) -> Vec<(&'static str, u32)> {
+    let own = [(map::WOULD_DEVICES, sizes.devices.saturating_add(1)), (map::WOULD_RULES, rules)];
+    entries(sizes)
+        .into_iter()
+        .filter(|(name, _)| own.iter().all(|(other, _)| other != name))
+        .chain(own)
+        .collect()
+}
+
+/// Refuses a second set of tables that the host has no memory for, before the kernel looks for it elsewhere.
+fn has_memory(entries: &[(&'static str, u32)]) -> Result<()> {
+    let object = Object::parse(OBJECT).context("read the embedded XDP object")?;
+    let maps = CANDIDATE_PINS.iter().filter_map(|name| Some((*name, object.maps.get(*name)?)));
+    let bytes = |(name, built): (&str, &aya_obj::Map)| {
+        let given = entries.iter().find(|(other, _)| *other == name).map(|(_, rows)| *rows);
+        let row = u64::from(built.value_size().next_multiple_of(8)) + u64::from(built.key_size());
+        u64::from(given.unwrap_or(built.max_entries())) * row
+    };
+    let needed: u64 = maps.map(bytes).sum();
+    let available = available_memory().context("ask how much memory is free")?;
+    ensure!(
+        needed <= available,
+        "its tables take {} MiB beside those that are enforced, and {} MiB of memory are available",
+        needed >> 20,
+        available >> 20
+    );
+    Ok(())
+}
+
+/// What can be had without swapping, in bytes (`MemAvailable`, proc(5)).
+fn available_memory() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()).context("it is not told")?;
+    Ok(kilobytes.parse::<u64>()?.saturating_mul(1024))
 }
 
 /// Loads the program over maps of its own that nobody else sees, to be run on single frames.
@@ -111,15 +207,15 @@ pub(super) fn load(pins: &Path, sizes: &Capacities, variant: Variant) -> Result<
 pub(super) fn load_isolated(sizes: &Capacities) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     loader.override_global("REPLAY", &1u32, true).override_global("TELL_ALL", &1u32, true);
-    load_with(&mut loader, sizes, Variant::Ingress(LinkType::Ethernet))
+    load_with(&mut loader, &entries(sizes), Variant::Ingress(LinkType::Ethernet))
 }
 
-fn load_with(loader: &mut EbpfLoader<'_>, sizes: &Capacities, variant: Variant) -> Result<Ebpf> {
+fn load_with(loader: &mut EbpfLoader<'_>, entries: &[(&'static str, u32)], variant: Variant) -> Result<Ebpf> {
     require_features()?;
     let frags = if has_frags() { &1u32 } else { &0 };
     loader.override_global(FRAGS, frags, true);
-    for (name, entries) in entries(sizes) {
-        loader.map_max_entries(name, entries);
+    for (name, entries) in entries {
+        loader.map_max_entries(name, *entries);
     }
     let mut ebpf = loader.load(OBJECT).context("create the maps of the program")?;
     let loaded = match variant {
@@ -150,9 +246,9 @@ pub fn start_sweep(ebpf: &mut Ebpf) -> Result<()> {
 
 /// Compares every pinned map with the object: aya adopts a pin without looking, and a value of
 /// another size would then be copied over the end of a buffer.
-fn check_pins(pins: &Path) -> Result<()> {
+fn check_pins(pins: &Path, names: &[&str]) -> Result<()> {
     let object = Object::parse(OBJECT).context("read the embedded XDP object")?;
-    for name in PINNED {
+    for name in names {
         let path = pins.join(name);
         if !path.exists() {
             continue;

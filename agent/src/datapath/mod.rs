@@ -5,6 +5,7 @@
 //! dropping a [`Datapath`] leaves everything enforcing.
 
 mod batch;
+mod candidate;
 mod capability;
 mod counters;
 mod ended;
@@ -36,6 +37,7 @@ use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::{Epoch, Flow, RuleId};
 use bulkhead_common::case::LinkType;
 
+pub use candidate::Candidate;
 pub use capability::require_capabilities;
 pub use counters::PointCounters;
 use ended::Ended;
@@ -46,8 +48,8 @@ pub use isolated::{Entry, Isolated, SHORTEST, SHOWN};
 pub use kind::link_type;
 pub use link::{Attachment, Mode};
 pub use load::{
-    EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PINNED, PLAIN_PROGRAM, PROGRAM, SWEEP_PROGRAM, start_sweep,
-    xdp_program,
+    CANDIDATE, CANDIDATE_PINS, EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PINNED, PLAIN_PROGRAM, PROGRAM,
+    SWEEP_PROGRAM, start_sweep, xdp_program,
 };
 pub use maps::Maps;
 pub use offload::keep_vlan_tags;
@@ -170,6 +172,7 @@ impl Datapath {
         for (path, _) in &links {
             link::detach(path)?;
         }
+        Candidate::remove(pins)?;
         for name in PINNED {
             let path = pins.join(name);
             if path.exists() {
@@ -183,6 +186,30 @@ impl Datapath {
             }
         }
         Ok(links.into_iter().map(|(_, attachment)| attachment).collect())
+    }
+
+    /// Loads a candidate beside what is enforced, or takes over the one that is pinned.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and no memory for a second set of tables.
+    pub fn candidate(&self, rules: u32) -> Result<Candidate> {
+        Candidate::open(&self.pins, self.programs.sizes(), rules)
+    }
+
+    /// Loads copies of a candidate for every hook that there is.
+    ///
+    /// # Errors
+    /// A program that the kernel refuses.
+    pub fn covered_by(&self, candidate: &mut Candidate) -> Result<()> {
+        candidate.cover(self.programs.variants())
+    }
+
+    /// Removes the candidate that is pinned, if there is one.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn remove_candidate(&self) -> Result<()> {
+        Candidate::remove(&self.pins)
     }
 
     /// The generation in force.

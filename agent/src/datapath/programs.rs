@@ -46,6 +46,16 @@ pub(super) enum Variant {
     Egress,
 }
 
+impl Variant {
+    /// What its frames begin with.
+    pub(super) const fn link(self) -> LinkType {
+        match self {
+            Self::Ingress(link) => link,
+            Self::Egress => LinkType::RawIp,
+        }
+    }
+}
+
 /// The copies that are loaded, all over the same pinned maps.
 pub(super) struct Programs {
     pins: PathBuf,
@@ -64,6 +74,16 @@ impl Programs {
     /// Starts the sweep of dead flows, or takes it over from another agent; the table must have its geometry.
     pub(super) fn start_sweep(&mut self) -> Result<()> {
         load::start_sweep(self.copy(Variant::Ingress(LinkType::Ethernet))?)
+    }
+
+    /// The copies that were needed so far.
+    pub(super) fn variants(&self) -> impl Iterator<Item = Variant> {
+        self.loaded.keys().copied()
+    }
+
+    /// How large the tables are that a copy makes.
+    pub(super) const fn sizes(&self) -> &Capacities {
+        &self.sizes
     }
 
     fn copy(&mut self, variant: Variant) -> Result<&mut Ebpf> {
