@@ -6,6 +6,8 @@ mod apply;
 mod attributes;
 #[path = "agent/behind.rs"]
 mod behind;
+#[path = "agent/candidate.rs"]
+mod candidate;
 #[path = "agent/crash.rs"]
 mod crash;
 #[path = "agent/folder.rs"]

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bulkhead::api::types::path;
-use bulkhead::datapath::PINNED;
+use bulkhead::datapath::{CANDIDATE_PINS, PINNED};
 use bulkhead::policy::{self, Ids, SourceFile};
 use bulkhead_common::verdict::{DropReason, Pass};
 
@@ -40,6 +40,9 @@ fn every_path_of_the_api_is_told() {
         path::STATUS,
         path::APPLY,
         path::ROLLBACK,
+        path::CANDIDATE,
+        path::CANDIDATE_DROP,
+        path::PROMOTE,
         path::CONFIRM,
         path::RESUME,
         path::REVISIONS,
@@ -58,7 +61,7 @@ fn every_path_of_the_api_is_told() {
 #[test]
 fn every_pinned_map_is_told() {
     let page = page("common/README.md");
-    for map in PINNED {
+    for map in PINNED.into_iter().chain(CANDIDATE_PINS) {
         assert!(page.contains(&format!("\n| `{map}` | ")), "common/README.md has no row of {map}");
     }
 }

@@ -59,17 +59,17 @@ fn an_agent_killed_at_any_moment_of_an_apply_leaves_one_whole_policy_and_its_his
 
 /// When to kill: from before an apply begins to after it ended. How long it takes depends on what else the machine does,
 /// so the spread follows it, and about every other apply ends before.
-struct Moments {
-    random: Random,
-    spread: Duration,
+pub(super) struct Moments {
+    pub(super) random: Random,
+    pub(super) spread: Duration,
 }
 
 impl Moments {
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         self.spread.mul_f64(self.random.below(1_000) as f64 / 1_000.0)
     }
 
-    fn learn(&mut self, answered: bool) {
+    pub(super) fn learn(&mut self, answered: bool) {
         self.spread = self.spread.mul_f64(if answered { 2.0 / 3.0 } else { 1.5 });
     }
 }

@@ -1,6 +1,7 @@
 //! The local API: JSON over a unix socket that only root and the agent's own user may use.
 
 mod attributes;
+mod candidate;
 pub mod client;
 mod grants;
 mod history;

@@ -17,8 +17,8 @@ use tokio::sync::watch;
 
 use super::peer::Peer;
 use super::types::{
-    ApplyRequest, AttributesRequest, GrantAct, GrantRequest, QuarantineRequest, Refusal, ReleaseRequest,
-    RollbackRequest, path,
+    ApplyRequest, AttributesRequest, GrantAct, GrantRequest, PromoteRequest, QuarantineRequest, Refusal,
+    ReleaseRequest, RollbackRequest, path,
 };
 use crate::datapath::Datapath;
 use crate::policy::TOTAL_BYTES;
@@ -40,6 +40,9 @@ pub(super) fn all(engine: Shared, telemetry: Arc<Telemetry>, stopped: watch::Rec
         .route(path::STATUS, get(status))
         .route(path::APPLY, post(apply))
         .route(path::ROLLBACK, post(rollback))
+        .route(path::CANDIDATE, get(candidate))
+        .route(path::CANDIDATE_DROP, post(drop_candidate))
+        .route(path::PROMOTE, post(promote))
         .route(path::CONFIRM, post(confirm))
         .route(path::RESUME, post(resume))
         .route(path::QUARANTINE, get(quarantined).post(quarantine))
@@ -151,6 +154,23 @@ async fn rollback(
 ) -> Result<Response, Failure> {
     let author = peer.0.unwrap_or_else(Author::default);
     changed(ask(&context, move |engine| engine.rollback(&request, author)).await?)
+}
+
+async fn candidate(State(context): State<Context>) -> Result<Response, Failure> {
+    ask(&context, |engine| Json(engine.candidate()).into_response()).await
+}
+
+async fn drop_candidate(State(context): State<Context>) -> Result<Response, Failure> {
+    changed(ask(&context, Engine::drop_candidate).await?)
+}
+
+async fn promote(
+    State(context): State<Context>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<PromoteRequest>,
+) -> Result<Response, Failure> {
+    let author = peer.0.unwrap_or_else(Author::default);
+    changed(ask(&context, move |engine| engine.promote(&request, author)).await?)
 }
 
 /// The answer to whoever wanted a change.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use super::attributes::{AttributeReport, AttributesReply, AttributesRequest};
+pub use super::candidate::{CandidateReport, CandidateStatus, Compared, PromoteRequest, WouldCount};
 pub use super::grants::{
     Act, Carried, EndCause, Ended, Extension, GrantAct, GrantReport, GrantRequest, GrantState, GrantTerms,
     Visit,
@@ -23,6 +24,12 @@ pub mod path {
     pub const STATUS: &str = "/v1/status";
     /// POST [`super::ApplyRequest`] → [`super::ApplyReply`].
     pub const APPLY: &str = "/v1/apply";
+    /// GET → [`super::CandidateReport`], or nothing if there is none.
+    pub const CANDIDATE: &str = "/v1/candidate";
+    /// POST → [`super::Done`].
+    pub const CANDIDATE_DROP: &str = "/v1/candidate/drop";
+    /// POST [`super::PromoteRequest`] → [`super::ApplyReply`].
+    pub const PROMOTE: &str = "/v1/promote";
     /// POST [`super::RollbackRequest`] → [`super::ApplyReply`].
     pub const ROLLBACK: &str = "/v1/rollback";
     /// POST → [`super::Done`].
@@ -106,6 +113,9 @@ pub struct Status {
     pub events: EventsStatus,
     /// The policy folder, if it differs from what is in force.
     pub pending: Option<Pending>,
+    /// What is judged beside what is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<CandidateStatus>,
     /// The revision in force goes away again unless it is confirmed.
     #[serde(default)]
     pub confirm: Option<Waiting>,
@@ -277,6 +287,9 @@ pub struct ApplyRequest {
     /// Where they come from.
     #[serde(default)]
     pub origin: Origin,
+    /// True to have it judged beside what is in force, and changed nothing.
+    #[serde(default)]
+    pub candidate: bool,
     /// On which terms.
     #[serde(flatten)]
     pub terms: Terms,
@@ -293,6 +306,9 @@ pub struct ApplyReply {
     pub unchanged: bool,
     /// True if it was only asked.
     pub dry_run: bool,
+    /// True if it is a candidate now, or would be, and nothing else has changed.
+    #[serde(default)]
+    pub candidate: bool,
     /// Objects.
     pub changes: Changes,
     /// Writes to the kernel's tables.

@@ -18,6 +18,9 @@ use crate::policy::{self, SourceFile};
 pub(super) struct Args {
     #[command(flatten)]
     change: ChangeArgs,
+    /// Have it judged beside what is in force, and change nothing: see `bulkhead candidate`.
+    #[arg(long)]
+    candidate: bool,
     #[command(flatten)]
     terms: TermsArgs,
 }
@@ -42,14 +45,14 @@ struct ChangeArgs {
 }
 
 pub(super) fn exec(args: &Args, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {
-    match ask(&args.change, args.terms.terms(), settings)? {
+    match ask(&args.change, args.candidate, args.terms.terms(), settings)? {
         Ok(reply) => applied(args.change.output, &reply, out),
         Err(refusal) => refused(args.change.output, &refusal, out),
     }
 }
 
 pub(super) fn diff(args: &DiffArgs, settings: &Settings, out: &mut dyn Write) -> Result<ExitCode> {
-    match ask(&args.change, Terms { dry_run: true, ..Terms::default() }, settings)? {
+    match ask(&args.change, false, Terms { dry_run: true, ..Terms::default() }, settings)? {
         Ok(reply) => {
             if !args.change.output.machine(out, &reply)? {
                 list(&reply.changes, out)?;
@@ -62,7 +65,12 @@ pub(super) fn diff(args: &DiffArgs, settings: &Settings, out: &mut dyn Write) ->
 }
 
 /// The agent's answer; a refusal is one.
-fn ask(change: &ChangeArgs, terms: Terms, settings: &Settings) -> Result<Result<ApplyReply, Refusal>> {
+fn ask(
+    change: &ChangeArgs,
+    candidate: bool,
+    terms: Terms,
+    settings: &Settings,
+) -> Result<Result<ApplyReply, Refusal>> {
     let files = policy::read(&change.file)?;
     let _shown =
         Progress::of(format!("{} {}", if terms.dry_run { "compare" } else { "apply" }, amount(&files)));
@@ -71,6 +79,7 @@ fn ask(change: &ChangeArgs, terms: Terms, settings: &Settings) -> Result<Result<
         files: files.iter().map(named).collect(),
         prune: change.prune,
         origin: origin(&change.file, settings),
+        candidate,
         terms,
     };
     Client::connect(&settings.socket()?)?.ask_for(path::APPLY, &request)

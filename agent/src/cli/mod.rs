@@ -6,6 +6,7 @@
 mod apply;
 mod audit;
 mod basis;
+mod candidate;
 mod census;
 mod check;
 mod completions;
@@ -72,6 +73,10 @@ enum Command {
     Run(run::Args),
     /// Check policies, and bring them into force if nothing is wrong with them.
     Apply(apply::Args),
+    /// Say what a candidate (apply --candidate) would do otherwise, or give it up.
+    Candidate(candidate::Args),
+    /// Bring the candidate into force, as an apply does.
+    Promote(candidate::PromoteArgs),
     /// Say what an apply would change; exit code 1 if it would change anything.
     Diff(apply::DiffArgs),
     /// Keep a revision that was applied with --confirm-within.
@@ -153,6 +158,8 @@ fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::exec(&args, settings),
         Command::Apply(args) => apply::exec(&args, settings, out),
+        Command::Candidate(args) => candidate::exec(&args, settings, out),
+        Command::Promote(args) => candidate::promote(&args, settings, out),
         Command::Diff(args) => apply::diff(&args, settings, out),
         Command::Confirm(args) => revisions::confirm(&args, settings, out),
         Command::Rollback(args) => revisions::rollback(&args, settings, out),

@@ -8,6 +8,7 @@ use anyhow::Result;
 use bulkhead_common::verdict::DropReason;
 use jiff::Timestamp;
 
+use super::candidate;
 use super::grant;
 use super::quarantine::sentence;
 use super::settings::Settings;
@@ -15,7 +16,8 @@ use super::words::moment;
 use super::{COULD_NOT_RUN, Format, REFUSED};
 use crate::api::client::{Client, Unanswered};
 use crate::api::types::{
-    ClockStatus, GuardState, GuardStatus, Health, InterfaceStatus, Observing, Pending, Status, Waiting, path,
+    CandidateStatus, ClockStatus, GuardState, GuardStatus, Health, InterfaceStatus, Observing, Pending,
+    Status, Waiting, path,
 };
 use crate::datapath::{Datapath, attachments};
 use crate::runtime;
@@ -95,6 +97,7 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
             "  the policy folder is held since the rollback; `bulkhead resume` lets it apply itself"
         )?;
     }
+    status.candidate.iter().try_for_each(|candidate| print_candidate(candidate, out))?;
     status.observing.iter().try_for_each(|observing| print_observing(observing, out))?;
     let shut = status.quarantine.iter();
     shut.map(sentence).try_for_each(|sentence| writeln!(out, "  quarantine {sentence}"))?;
@@ -148,6 +151,18 @@ fn most_first(counts: &BTreeMap<String, u64>) -> String {
     counts.sort_by(|a, b| b.1.cmp(a.1));
     let each = counts.iter().map(|(reason, count)| format!("{reason} {}", grouped(**count)));
     each.collect::<Vec<_>>().join(" · ")
+}
+
+fn print_candidate(candidate: &CandidateStatus, out: &mut dyn Write) -> Result<()> {
+    let CandidateStatus { judged, would, unknowable, .. } = candidate;
+    let [judged, pass, drop, unknowable] =
+        [*judged, would.would_pass, would.would_drop, *unknowable].map(grouped);
+    writeln!(
+        out,
+        "  candidate {} · of {judged} packets would pass {pass}, would drop {drop}, unknowable {unknowable}",
+        candidate::sentence(candidate)
+    )?;
+    Ok(candidate.problem.iter().try_for_each(|problem| writeln!(out, "    ! {problem}"))?)
 }
 
 fn print_observing(observing: &Observing, out: &mut dyn Write) -> Result<()> {

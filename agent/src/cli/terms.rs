@@ -85,6 +85,17 @@ pub(super) fn applied(format: Format, reply: &ApplyReply, out: &mut dyn Write) -
         list(&reply.changes, out)?;
         reply.plan.iter().try_for_each(|plan| tell(plan, out))?;
         writeln!(out, "WOULD APPLY over r{revision}: {counts}, {tests} tests passed; nothing was done")?;
+    } else if reply.candidate && !reply.unchanged {
+        list(&reply.changes, out)?;
+        reply.plan.iter().try_for_each(|plan| tell(plan, out))?;
+        writeln!(
+            out,
+            "CANDIDATE beside r{revision}: {counts}, {tests} tests passed; nothing else was changed"
+        )?;
+        writeln!(
+            out,
+            "  `bulkhead candidate` says what it would do otherwise, `bulkhead promote` brings it into force"
+        )?;
     } else if reply.unchanged {
         writeln!(out, "UNCHANGED: r{revision} holds just this")?;
     } else {

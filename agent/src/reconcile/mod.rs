@@ -58,6 +58,11 @@ impl Reconciler {
         &self.state
     }
 
+    /// True if the kernel holds `tables` already, as far as is known.
+    pub fn holds(&self, tables: &Tables) -> bool {
+        plan(&self.state, tables).is_ok_and(|(ops, _)| ops.is_empty())
+    }
+
     /// Makes the kernel hold `tables`, by one flip. Blocks for two grace periods if anything changes.
     ///
     /// # Errors

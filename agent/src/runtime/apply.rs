@@ -71,6 +71,9 @@ impl Engine {
     /// # Errors
     /// [`Refused`]; what was in force is in force.
     pub fn apply(&mut self, request: &ApplyRequest, author: Author) -> Result<ApplyReply, Refused> {
+        if request.candidate {
+            return self.try_out(request, author);
+        }
         self.admit(&request.terms)?;
         let merged = self.merge(request)?;
         let proposal = Proposal { merged, cause: Cause::Apply, author, origin: request.origin };
@@ -94,7 +97,7 @@ impl Engine {
         Ok(reply)
     }
 
-    fn prepare(&self, proposal: &Proposal) -> Result<InForce, Refused> {
+    pub(super) fn prepare(&self, proposal: &Proposal) -> Result<InForce, Refused> {
         let host = host::observe().map_err(Refused::Host)?;
         let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
         let files = proposal.merged.objects.files();
@@ -110,13 +113,14 @@ impl Engine {
         Ok(in_force)
     }
 
-    fn reply(&self, proposal: &Proposal, in_force: &InForce, terms: &Terms) -> ApplyReply {
+    pub(super) fn reply(&self, proposal: &Proposal, in_force: &InForce, terms: &Terms) -> ApplyReply {
         let changes = proposal.merged.changes.clone();
         ApplyReply {
             revision: self.number(),
             generation: self.kernel.as_ref().map_or(0, |kernel| kernel.datapath().epoch().generation.0),
             unchanged: changes.is_empty() && self.in_force.is_some() && !self.is_troubled(),
             dry_run: terms.dry_run,
+            candidate: false,
             changes,
             writes: 0,
             elapsed_ms: 0,
@@ -274,6 +278,7 @@ impl Engine {
             (Some(in_force), _) => {
                 let enforced = self.enforce(&in_force.compiled.tables, Some(&in_force.policy));
                 self.settle(&in_force.host);
+                self.follow_in_force();
                 enforced.map(|_| ())
             }
             (None, Some(host)) => self.close(host),

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::anchor::Anchoring;
 use super::attributes::{self, Watch};
+use super::candidate::Trial;
 use super::clock::Keeper;
 use super::grants;
 use super::guard::{SecondGuard, pools_of};
@@ -93,6 +94,8 @@ pub struct Engine {
     pub(super) wake: Arc<Notify>,
     pub(super) second_guard: SecondGuard,
     pub(super) surroundings: Surroundings,
+    /// What is judged beside what is in force.
+    pub(super) trial: Trial,
     pub(super) rates: super::report::Rates,
     /// Packets by ifindex that found no entry before the tables followed the host: closed, and no fault.
     pub(super) excused: BTreeMap<u32, u64>,
@@ -143,6 +146,7 @@ impl Engine {
             wake: Arc::new(Notify::new()),
             second_guard: SecondGuard::default(),
             surroundings: Surroundings::default(),
+            trial: Trial::default(),
             rates: super::report::Rates::default(),
             excused: BTreeMap::new(),
             ticks: 0,
@@ -151,6 +155,7 @@ impl Engine {
         engine.grants = engine.store.grants().map_err(|error| grants::lost(&error))?;
         engine.sayings = engine.store.sayings().map_err(|error| attributes::lost(&error))?;
         engine.cold_since = warming::read(&engine.store);
+        engine.recall_candidate();
         engine.restore()?;
         engine.accepted_anew();
         engine.store.newest_on_grants().into_iter().for_each(|anchor| engine.anchoring.tell(anchor));
@@ -359,6 +364,7 @@ impl Engine {
         self.watch_ages(&in_force);
         self.in_force = Some(Arc::new(in_force));
         self.settle_grants();
+        self.follow_in_force();
     }
 
     /// Compares kernel and host with what they should be, and puts right what differs; then looks at the folder.
@@ -379,6 +385,9 @@ impl Engine {
             tracing::error!("what is too old could not close rules: {error:#}");
         }
         self.expire();
+        if self.candidate_waits() {
+            self.follow_in_force();
+        }
         self.look_at_folder();
         let waits = self.accepted.as_ref().is_some_and(|state| state.folder_held || state.confirm.is_some());
         if self.agent.auto_apply && !waits {

@@ -115,7 +115,7 @@ impl Engine {
     }
 
     /// Whoever changed it in between was not seen by whoever wrote this change.
-    fn fits(&self, terms: &Terms) -> Result<(), Refused> {
+    pub(super) fn fits(&self, terms: &Terms) -> Result<(), Refused> {
         let number = self.number();
         match terms.if_revision {
             Some(wanted) if wanted != number => Err(Refused::because(format!(

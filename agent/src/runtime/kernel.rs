@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
 use bulkhead_common::abi::Generation;
+use bulkhead_common::abi::map::WOULD_RULE_ROWS;
 use bulkhead_common::case::LinkType;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::datapath::{self, Attachment, Datapath, EventRing, Hook, Mode};
+use crate::datapath::{self, Attachment, Candidate, Datapath, EventRing, Hook, Mode};
 use crate::policy::{AgentConfig, AttachMode, Downlink, Interface};
 use crate::reconcile::{Applied, Reconciler};
 use crate::tables::{Host, Tables, Touched};
@@ -18,6 +19,7 @@ use crate::tables::{Host, Tables, Touched};
 pub(super) struct Kernel {
     datapath: Arc<Mutex<Datapath>>,
     reconciler: Reconciler,
+    rehearsal: Option<Rehearsal>,
     _claim: Claim,
 }
 
@@ -51,7 +53,7 @@ impl Kernel {
         // Looking at the tables erases what an interrupted apply staged: never under an agent that applies.
         let claim = Claim::take(&pins)?;
         let reconciler = Reconciler::observe(datapath.rows())?;
-        Ok(Self { datapath: Arc::new(Mutex::new(datapath)), reconciler, _claim: claim })
+        Ok(Self { datapath: Arc::new(Mutex::new(datapath)), reconciler, rehearsal: None, _claim: claim })
     }
 
     /// The datapath, shared with telemetry.
@@ -68,8 +70,12 @@ impl Kernel {
         self.datapath.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the kernel hold `tables`.
+    /// Makes the kernel hold `tables`. A candidate is out of the way from before the first change: until it follows, it
+    /// would be told apart from a policy that it does not know.
     pub(super) fn apply(&mut self, tables: &Tables) -> Result<Applied> {
+        if self.rehearses() && !self.reconciler.holds(tables) {
+            self.suspend_rehearsal()?;
+        }
         let mut datapath = self.datapath.lock().unwrap_or_else(PoisonError::into_inner);
         self.reconciler.apply(datapath.rows(), tables)
     }
@@ -81,8 +87,46 @@ impl Kernel {
         touched: &Touched,
         since: Generation,
     ) -> Result<Applied> {
+        self.suspend_rehearsal()?;
         let mut datapath = self.datapath.lock().unwrap_or_else(PoisonError::into_inner);
         self.reconciler.apply_touched(datapath.rows(), tables, touched, since)
+    }
+
+    /// The candidate, if there is one.
+    pub(super) fn rehearsed(&self) -> Option<&Candidate> {
+        self.rehearsal.as_ref().map(|rehearsal| &rehearsal.candidate)
+    }
+
+    /// True if packets are handed on to a candidate.
+    pub(super) fn rehearses(&self) -> bool {
+        self.rehearsal.as_ref().is_some_and(|rehearsal| rehearsal.engaged)
+    }
+
+    /// Has packets judged by `tables` too, in which rules have numbers below `rules`; `anew`: counters begin again.
+    pub(super) fn rehearse(&mut self, tables: &Tables, rules: u32, anew: bool) -> Result<()> {
+        let small = |rehearsal: &Rehearsal| rehearsal.candidate.rule_rows() < rules as usize;
+        if anew && self.rehearsal.as_ref().is_some_and(small) {
+            self.end_rehearsal()?;
+        }
+        let datapath = self.datapath.lock().unwrap_or_else(PoisonError::into_inner);
+        let rehearsal = match &mut self.rehearsal {
+            Some(rehearsal) => rehearsal,
+            none => none.insert(Rehearsal::open(&datapath, rules)?),
+        };
+        datapath.covered_by(&mut rehearsal.candidate)?;
+        rehearsal.follow(tables, anew)
+    }
+
+    /// Hands no packet on to the candidate until it follows.
+    pub(super) fn suspend_rehearsal(&mut self) -> Result<()> {
+        self.rehearsal.as_mut().map_or(Ok(()), Rehearsal::suspend)
+    }
+
+    /// Removes the candidate, also one that an earlier agent left.
+    pub(super) fn end_rehearsal(&mut self) -> Result<()> {
+        self.datapath().remove_candidate()?;
+        self.rehearsal = None;
+        Ok(())
     }
 
     /// Lets go of interfaces that the configuration does not name any more; before their rows go, or they would drop
@@ -115,6 +159,40 @@ impl Kernel {
             }
         }
         problems
+    }
+}
+
+/// A candidate with its reconciler.
+struct Rehearsal {
+    candidate: Candidate,
+    reconciler: Reconciler,
+    engaged: bool,
+}
+
+impl Rehearsal {
+    fn open(datapath: &Datapath, rules: u32) -> Result<Self> {
+        // Room for rules to come, so that few changes need another table.
+        let mut candidate = datapath.candidate(rules.max(WOULD_RULE_ROWS).next_power_of_two())?;
+        // The one that an earlier agent left may be engaged: what is staged next must not be seen half.
+        let reconciler = Reconciler::observe(candidate.rows())?;
+        Ok(Self { candidate, reconciler, engaged: false })
+    }
+
+    fn follow(&mut self, tables: &Tables, anew: bool) -> Result<()> {
+        if anew {
+            self.suspend()?;
+            self.candidate.forget()?;
+        }
+        self.reconciler.apply(self.candidate.rows(), tables)?;
+        self.candidate.engage()?;
+        self.engaged = true;
+        Ok(())
+    }
+
+    fn suspend(&mut self) -> Result<()> {
+        self.candidate.disengage()?;
+        self.engaged = false;
+        Ok(())
     }
 }
 

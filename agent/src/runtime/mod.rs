@@ -10,6 +10,7 @@ mod anchor;
 mod apply;
 mod attributes;
 mod author;
+mod candidate;
 mod clock;
 mod engine;
 mod folder;

@@ -31,7 +31,13 @@ impl Engine {
             .collect();
         let message = Some(format!("from {}", folder.display()));
         let terms = Terms { message, ..Terms::default() };
-        Ok(Some(ApplyRequest { files, prune: true, origin: Origin::Folder, terms }))
+        Ok(Some(ApplyRequest {
+            files,
+            prune: true,
+            origin: Origin::Folder,
+            terms,
+            ..ApplyRequest::default()
+        }))
     }
 
     fn pending_of(&self, request: &ApplyRequest) -> Option<Pending> {

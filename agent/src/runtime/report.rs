@@ -102,6 +102,7 @@ impl Engine {
             flows: seen.flows,
             events: seen.events,
             pending: self.pending.clone(),
+            candidate: self.candidate_status(),
             confirm: self.waiting(),
             warming_ms: self.warming().map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
             folder_held: self.accepted.as_ref().is_some_and(|state| state.folder_held),
@@ -209,6 +210,7 @@ impl Engine {
         problems.extend(self.alarms());
         problems.extend(self.failed_tests());
         problems.extend(self.faults.iter().cloned());
+        problems.extend(self.trial.lost.iter().cloned());
         problems.extend(self.stuck.iter().cloned().chain(self.anchoring.fault()));
         problems.extend(self.clock_problem());
         if self.kernel.is_some() {

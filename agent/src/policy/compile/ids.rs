@@ -44,6 +44,11 @@ impl Ids {
         }
     }
 
+    /// How many numbers rules have taken, that of no rule included.
+    pub const fn rule_numbers(&self) -> u32 {
+        self.rules.next
+    }
+
     /// Bounds the numbers that index tables of a configured size: they must run out with the table and not
     /// after it, or a policy that changes often would meet its end though most of the table is free.
     pub(super) fn bound(&mut self, devices: u32, profiles: u32) {

@@ -147,7 +147,12 @@ impl Engine {
     ) -> Result<(), Refused> {
         let file = NamedText { name: FILE.to_owned(), text: terms.document(name) };
         let change = Terms { message: Some(message), sudo_user: asked.sudo_user, ..Terms::default() };
-        let request = ApplyRequest { files: vec![file], prune: false, origin: asked.origin, terms: change };
+        let request = ApplyRequest {
+            files: vec![file],
+            origin: asked.origin,
+            terms: change,
+            ..ApplyRequest::default()
+        };
         // Not `apply`: a grant is no policy, so it need not wait for a policy to be confirmed.
         let merged = self.merge(&request)?;
         let proposal = Proposal { merged, cause: Cause::Apply, author: asked.author, origin: asked.origin };
