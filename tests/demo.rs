@@ -32,6 +32,7 @@ fn every_case_comes_out_as_expected_and_nothing_is_left() -> Result<()> {
         "policy push",
         "unconfirmed apply: gone again",
         "live download is cut, and goes on",
+        "a candidate",
         "window closes",
         "a grant ends",
         "kill -9",

@@ -4,6 +4,7 @@
 //! observed comes from both ends: what the client saw, what the receiver's kernel counted, and what the agent said.
 
 pub mod agent;
+mod candidate;
 mod case;
 mod crash;
 pub mod files;
@@ -100,6 +101,7 @@ fn run(lab: &Lab, story: &mut Story<'_>) -> Result<Vec<Row>> {
     let mut rows = judge_all(lab, &cases, &without, story)?;
     rows.extend(push::push(lab, &agent, &files, story)?);
     rows.extend(unconfirmed::unconfirmed(lab, &agent, &files, story)?);
+    rows.extend(candidate::candidate(lab, &agent, &files, story)?);
     rows.extend(window::window(lab, &agent, &files, story)?);
     rows.extend(visit::visit(lab, &agent, story)?);
     let (_agent, crash) = crash::crash(lab, agent, &files, story)?;

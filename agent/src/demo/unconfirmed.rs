@@ -65,7 +65,8 @@ fn live(lab: &Lab) -> Result<LiveConnection> {
     connected.map_err(|outcome| anyhow::anyhow!("connect charger-1 to port {NEW_PORT}: {outcome:?}"))
 }
 
-fn downloads(lab: &Lab, port: u16) -> Result<bool> {
+/// True if the charger gets its firmware at a port.
+pub(crate) fn downloads(lab: &Lab, port: u16) -> Result<bool> {
     let charger = lab.namespace("charger-1").context("charger-1 is not in the lab")?;
     let client = Client::new(charger).timeout(PATIENCE);
     Ok(client.tcp(SocketAddr::new(SERVER.v4.into(), port), b"firmware?")?.echoed(b"firmware?"))
