@@ -73,12 +73,17 @@ fn outcome(case: &Case, decided: &Decided, candidate: Verdict) -> Outcome {
     let device = if decided.device.is_none() { case.evidence.device } else { decided.device };
     let rule = match comparison {
         Comparison::WouldPass(_) => case.evidence.rule,
-        // A flow's, if the packet passed on the short way.
-        Comparison::WouldDrop(_) if decided.rule.is_none() => case.evidence.rule,
+        Comparison::WouldDrop(_) if went_the_short_way(decided) => case.evidence.rule,
         Comparison::WouldDrop(_) => decided.rule,
         Comparison::Same | Comparison::Unknowable => RuleId::NONE,
     };
     Outcome { comparison, device, rule }
+}
+
+/// True if only its flow knows by which rule a packet passed: the short way asks for none.
+#[inline(always)]
+const fn went_the_short_way(decided: &Decided) -> bool {
+    matches!(decided.verdict, Verdict::Pass(Pass::Established)) && decided.rule.is_none()
 }
 
 /// Compares two verdicts on one packet; `follows`: it would go on a flow that only the candidate would have let begin.

@@ -392,10 +392,6 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         if self.enters_elsewhere(&flow, outgoing) {
             return Err(DropReason::SpoofedSource);
         }
-        if self.tables.rehearses() {
-            // Who passed it on the short way did not say by which rule.
-            self.case.evidence.rule = flow.rule();
-        }
         let from_initiator = outgoing == (flow.initiator == INITIATOR_LOCAL);
         if self.is_syn() && !from_initiator {
             return self.case.refuse(DropReason::Unsolicited).map(|()| Some(Pass::Established));
@@ -415,6 +411,10 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
                     state = flow.untimed();
                 }
                 Err(reason) => {
+                    if self.tables.rehearses() {
+                        // Who passed the packet on the short way did not say by which rule.
+                        self.case.evidence.rule = flow.rule();
+                    }
                     // A packet of an older generation must not end what a newer one allowed.
                     if flow.stamp() <= self.case.epoch.generation.0 {
                         self.tables.end(handle, &self.case.key);
