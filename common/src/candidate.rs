@@ -30,6 +30,17 @@ impl Decided {
     pub const fn new(verdict: Verdict, evidence: &Evidence) -> Self {
         Self { verdict, device: evidence.device, rule: evidence.rule }
     }
+
+    /// True if it was dropped for what was before it.
+    #[inline(always)]
+    const fn follows_from_before(&self) -> bool {
+        match self.verdict {
+            // A rule leaves it to a device in quarantine, so it was only too much.
+            Verdict::Drop(DropReason::Quarantined) => !self.rule.is_none(),
+            Verdict::Drop(reason) => follows_from_before(reason),
+            Verdict::Pass(_) | Verdict::Observe(_) => false,
+        }
+    }
 }
 
 /// What a candidate's verdict is beside the one that is enforced.
@@ -69,7 +80,7 @@ pub fn judge<E: Engine>(engine: &E, case: &mut Case, decided: &Decided) -> Outco
 
 #[inline(always)]
 fn outcome(case: &Case, decided: &Decided, candidate: Verdict) -> Outcome {
-    let comparison = compare(decided.verdict, candidate, case.follows != 0);
+    let comparison = compare(decided, candidate, case.follows != 0);
     let device = if decided.device.is_none() { case.evidence.device } else { decided.device };
     let rule = match comparison {
         Comparison::WouldPass(_) => case.evidence.rule,
@@ -88,11 +99,11 @@ const fn went_the_short_way(decided: &Decided) -> bool {
 
 /// Compares two verdicts on one packet; `follows`: it would go on a flow that only the candidate would have let begin.
 #[inline(always)]
-pub const fn compare(enforced: Verdict, candidate: Verdict, follows: bool) -> Comparison {
-    match (enforced, candidate) {
+const fn compare(enforced: &Decided, candidate: Verdict, follows: bool) -> Comparison {
+    match (enforced.verdict, candidate) {
         (Verdict::Pass(_) | Verdict::Observe(_), Verdict::Pass(_) | Verdict::Observe(_)) => Comparison::Same,
         (Verdict::Drop(reason), Verdict::Pass(_) | Verdict::Observe(_)) => {
-            if follows_from_before(reason) {
+            if enforced.follows_from_before() {
                 Comparison::Unknowable
             } else {
                 Comparison::WouldPass(reason)
@@ -144,6 +155,10 @@ mod tests {
         Verdict::Drop(reason)
     }
 
+    fn compare(enforced: Verdict, candidate: Verdict, follows: bool) -> Comparison {
+        super::compare(&Decided::new(enforced, &Evidence::NONE), candidate, follows)
+    }
+
     #[test]
     fn what_goes_the_same_way_is_the_same_for_whatever_reason() {
         for (enforced, candidate) in [
@@ -179,5 +194,15 @@ mod tests {
             assert_eq!(compare(dropped(reason), PASS, false), Comparison::Unknowable, "{reason:?}");
             assert_eq!(compare(PASS, dropped(reason), false), Comparison::Unknowable, "{reason:?}");
         }
+    }
+
+    #[test]
+    fn too_much_of_what_quarantine_leaves_is_unknowable_and_what_it_does_not_leave_is_policy_s() {
+        let quarantined = dropped(DropReason::Quarantined);
+        let left = Evidence { rule: RuleId(7), ..Evidence::NONE };
+        let too_much = Decided::new(quarantined, &left);
+        assert_eq!(super::compare(&too_much, PASS, false), Comparison::Unknowable);
+        assert_eq!(super::compare(&too_much, quarantined, false), Comparison::Same);
+        assert_eq!(compare(quarantined, PASS, false), Comparison::WouldPass(DropReason::Quarantined));
     }
 }

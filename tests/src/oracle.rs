@@ -64,6 +64,8 @@ pub struct Oracle<'p> {
     intent: Intent<'p>,
     conversations: Conversations,
     debts: Debts,
+    /// It may do as much of everything as it likes.
+    unlimited: bool,
     heard: Vec<Heard>,
     shut: &'p [Shut],
     begun: Vec<Begun>,
@@ -98,6 +100,7 @@ impl<'p> Oracle<'p> {
             intent,
             conversations: Conversations::default(),
             debts: Debts::new(),
+            unlimited: false,
             heard: Vec::new(),
             shut: &[],
             begun: Vec::new(),
@@ -133,10 +136,15 @@ impl<'p> Oracle<'p> {
         self.edges = self.intent.edges();
     }
 
-    /// Takes over what another one has heard so far, and owes nothing: as a candidate does that is not enforced.
+    /// As a candidate, which charges nothing.
+    pub const fn without_limits(mut self) -> Self {
+        self.unlimited = true;
+        self
+    }
+
+    /// Takes over what another one has heard so far, as a candidate does that is not enforced.
     pub fn overhear(&mut self, enforced: &Self) {
         self.conversations = enforced.conversations.clone();
-        self.debts = Debts::new();
     }
 
     /// True if the last frame began nothing, and would go on what is allowed, had that begun before.

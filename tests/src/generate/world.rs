@@ -232,11 +232,17 @@ impl World {
             if random.chance(15) {
                 let until = random.chance(60).then(|| (1 + random.below(4_000) as u64) * 1_000_000_000);
                 let repair = random.chance(50);
-                let confinement = Confinement { until: until.map(|until| until + SLEPT), repair };
-                self.compiled.confine([(device.clone(), confinement)]);
-                self.shut.push(Shut { device: device.to_string(), until, repair });
+                self = self.shut_in(&device, until, repair);
             }
         }
+        self
+    }
+
+    /// Puts a device into quarantine until a time, or for good; `repair` leaves its segment's repair to it.
+    pub fn shut_in(mut self, device: &Name, until: Option<u64>, repair: bool) -> Self {
+        let confinement = Confinement { until: until.map(|until| until + SLEPT), repair };
+        self.compiled.confine([(device.clone(), confinement)]);
+        self.shut.push(Shut { device: device.to_string(), until, repair });
         self
     }
 }

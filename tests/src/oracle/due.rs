@@ -38,6 +38,9 @@ impl<'p> Oracle<'p> {
         begins: bool,
         subject: &Subject<'_>,
     ) -> Result<(), Refusal> {
+        if self.unlimited {
+            return Ok(());
+        }
         let dues = self.dues(talk, begins, subject);
         let over = dues.iter().find(|due| !self.may_owe(due, subject.now)).map(|due| due.refusal);
         let full = (begins && self.is_full(talk, subject.now)).then_some("flow_quota");
