@@ -14,5 +14,6 @@ pub mod merged;
 pub mod nat;
 pub mod netns;
 pub mod oracle;
+pub mod schema;
 pub mod small;
 pub mod tun;
