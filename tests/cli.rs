@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 use tests::binary::bulkhead;
+use tests::schema::Schema;
 
 /// The repository's own example, which these tests therefore keep true.
 fn demo() -> PathBuf {
@@ -106,6 +107,7 @@ fn check_draws_what_it_refuses() -> Result<()> {
 #[test]
 fn check_tells_warnings_from_errors_in_every_form() -> Result<()> {
     let page = |name: &str| format!("{}/fixtures/policies/{name}", env!("CARGO_MANIFEST_DIR"));
+    let sarif = Schema::read(include_str!("fixtures/sarif/sarif-schema-2.1.0.json"))?;
     let done = run(&["check", "-f", &page("accepted/doubts.yaml")])?;
     assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{done:?}");
     assert!(done.out.contains("warning: rule wide lets its devices call everybody"), "{done:?}");
@@ -113,7 +115,11 @@ fn check_tells_warnings_from_errors_in_every_form() -> Result<()> {
     for (name, code, level) in [("accepted/doubts.yaml", 0, "warning"), ("refused/ports.yaml", 1, "error")] {
         let done = run(&["check", "-f", &page(name), "-o", "sarif"])?;
         assert_eq!((done.code, done.err.as_str()), (Some(code), ""), "{done:?}");
-        let log: Value = serde_json::from_str(&done.out)?;
+        let mut log: Value = serde_json::from_str(&done.out)?;
+        sarif.validate(&log).with_context(|| format!("this is no SARIF: {log:#}"))?;
+        let severity = log["runs"][0]["results"][0]["level"].take();
+        assert!(sarif.validate(&log).is_err(), "the schema takes anything");
+        log["runs"][0]["results"][0]["level"] = severity;
         assert_eq!(
             (&log["version"], &log["runs"][0]["tool"]["driver"]["name"]),
             (&"2.1.0".into(), &"bulkhead".into())
