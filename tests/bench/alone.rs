@@ -2,9 +2,10 @@
 
 use std::os::fd::AsFd as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bulkhead::tables::Image;
 use tests::kernel::Kernel;
+use tests::kernel::pair::Pair;
 
 use super::bytecode::{Shuffle, Then};
 use super::fleet::{self, CLOSED, FIRST, LOOPBACK, OPEN, STRANGER, Sample};
@@ -45,33 +46,91 @@ fn bare(size: Size, rounds: u32, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn scenarios(size: Size, rounds: u32, table: &mut Table) -> Result<()> {
-    let devices = size.devices();
-    let mut kernel = Kernel::load_attached(devices)?;
-    kernel.count_on(LOOPBACK)?;
-    kernel.fill(Image::new(&fleet::tables(devices, LOOPBACK)).layout())?;
-    let fd = kernel.program_fd()?;
-    let mut measured = Vec::new();
-    for scenario in all(size.bits).into_iter().filter(|scenario| table.wants(scenario.name)) {
-        let judged = Program::shuffling(scenario.shuffle, Then::Program(fd.as_fd()))?;
+/// A scenario, with the program behind what writes its numbers, and what writes them alone.
+struct Measured {
+    name: String,
+    scenario: Scenario,
+    judged: Program,
+    written: Program,
+}
+
+impl Measured {
+    /// `more` is added to the scenario's name.
+    fn prepare(scenario: Scenario, more: &str, by: &Kernel, devices: u32) -> Result<Self> {
+        let judged = Program::shuffling(scenario.shuffle, Then::Program(by.program_fd()?.as_fd()))?;
         let written = Program::shuffling(scenario.shuffle, Then::Answer(XDP_DROP))?;
         if scenario.warm {
             judged.run(Run { frame: &scenario.sample.frame, times: devices, live: None })?;
         }
-        measured.push((scenario, judged, written));
+        Ok(Self { name: format!("{}{more}", scenario.name), scenario, judged, written })
     }
+
+    /// Nanoseconds of a packet beyond writing its number, which is measured at once and taken off.
+    fn sample(&self, devices: u32) -> Result<f64> {
+        // A first packet is one once: each round has its share of the devices' next ports.
+        let times = if self.scenario.warm { TIMES.max(devices) } else { TIMES };
+        let run = Run { frame: &self.scenario.sample.frame, times, live: None };
+        Ok(self.judged.run(run)? - self.written.run(run)?)
+    }
+}
+
+fn scenarios(size: Size, rounds: u32, table: &mut Table) -> Result<()> {
+    let devices = size.devices();
+    let tables = Image::new(&fleet::tables(devices, LOOPBACK));
+    let mut kernel = Kernel::load_attached(devices)?;
+    kernel.count_on(LOOPBACK)?;
+    kernel.fill(tables.layout())?;
+    let wanted = all(size.bits).into_iter().filter(|scenario| table.wants(scenario.name));
+    let mut measured: Vec<_> =
+        wanted.map(|scenario| Measured::prepare(scenario, "", &kernel, devices)).collect::<Result<_>>()?;
+    let pair = beside_itself(size, &tables, table, &mut measured)?;
     let empty = Program::answering(XDP_DROP)?;
     for _ in 0..rounds {
         let floor = empty.run(Run { frame: &fleet::v4(OPEN).frame, times: TIMES, live: None })?;
-        for (scenario, judged, written) in &measured {
-            // A first packet is one once: each round has its share of the devices' next ports.
-            let times = if scenario.warm { TIMES.max(devices) } else { TIMES };
-            let run = Run { frame: &scenario.sample.frame, times, live: None };
-            // What writing the numbers costs is measured at once and taken off.
-            let (judged, written) = (judged.run(run)?, written.run(run)?);
-            table.add(scenario.name, size, judged - written + floor);
+        for one in &measured {
+            table.add(&one.name, size, one.sample(devices)? + floor);
         }
     }
+    pair.as_ref().map_or(Ok(()), agreed)
+}
+
+/// What is measured once more with a candidate.
+const BESIDE: [&str; 3] = ["established", "unknown source", "no rule"];
+const WITH_A_CANDIDATE: &str = ", with a candidate";
+
+/// Adds what is to be measured with a candidate of the same policy: it goes the whole way, whatever it then says.
+fn beside_itself(
+    size: Size,
+    tables: &Image,
+    table: &Table,
+    measured: &mut Vec<Measured>,
+) -> Result<Option<Pair>> {
+    let is_wanted = |scenario: &Scenario| {
+        BESIDE.contains(&scenario.name) && table.wants(&format!("{}{WITH_A_CANDIDATE}", scenario.name))
+    };
+    let wanted: Vec<_> = all(size.bits).into_iter().filter(is_wanted).collect();
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let mut pair = Pair::load_attached(size.devices())?;
+    pair.candidate.fill(tables.layout())?;
+    pair.enforced.count_on(LOOPBACK)?;
+    pair.enforced.fill(tables.layout())?;
+    for scenario in wanted {
+        measured.push(Measured::prepare(scenario, WITH_A_CANDIDATE, &pair.enforced, size.devices())?);
+    }
+    Ok(Some(pair))
+}
+
+/// A candidate that nobody has called would cost nothing.
+fn agreed(pair: &Pair) -> Result<()> {
+    let compared = pair.candidate.compared()?;
+    ensure!(
+        compared.judged > 0 && compared.same == compared.judged,
+        "of {} packets the candidate says the same of {}",
+        compared.judged,
+        compared.same
+    );
     Ok(())
 }
 

@@ -53,6 +53,11 @@ pub struct Kernel {
     maps: Maps,
 }
 
+/// Whether this kernel hands on frames in several buffers, as the program is told.
+fn frags() -> &'static u32 {
+    if has_frags() { &1 } else { &0 }
+}
+
 /// The maps that are written and read by hand.
 struct Maps {
     generation: Array<MapData, u64>,
@@ -80,10 +85,9 @@ impl Kernel {
 
     /// As [`Self::load`], by a loader that knows more.
     fn load_by(loader: &mut EbpfLoader<'_>, flow_capacity: u32) -> Result<Self> {
-        let frags = if has_frags() { &1u32 } else { &0 };
         let mut ebpf = loader
             .override_global("REPLAY", &1u32, true)
-            .override_global(FRAGS, frags, true)
+            .override_global(FRAGS, frags(), true)
             .map_max_entries(map::FLOWS, flow_capacity)
             .map_max_entries(map::ADDRESSES, 1024)
             .load(OBJECT)
@@ -102,12 +106,15 @@ impl Kernel {
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn load_attached(devices: u32) -> Result<Self> {
+        Self::load_attached_by(&mut EbpfLoader::new(), devices)
+    }
+
+    /// As [`Self::load_attached`], by a loader that knows more.
+    fn load_attached_by(loader: &mut EbpfLoader<'_>, devices: u32) -> Result<Self> {
         let rows = devices.saturating_add(2).max(map::DEVICE_CAPACITY);
         // At a quarter of its places taken a bucket of the flow table is hardly ever full.
         let flows = rows.saturating_mul(4).next_power_of_two();
-        let frags = u32::from(has_frags());
-        let mut loader = EbpfLoader::new();
-        loader.override_global(FRAGS, &frags, true);
+        loader.override_global(FRAGS, frags(), true);
         for (name, entries) in [
             (map::FLOWS, flows),
             (map::ADDRESSES, rows * 2),

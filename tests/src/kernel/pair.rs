@@ -27,16 +27,28 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Loads both, with one flow table.
+    /// Loads both for replay, with one flow table.
     ///
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn load(flow_capacity: u32) -> Result<Self> {
+        Self::load_by(|loader| Kernel::load_by(loader, flow_capacity))
+    }
+
+    /// Loads both as they are attached to an interface, as [`Kernel::load_attached`].
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn load_attached(devices: u32) -> Result<Self> {
+        Self::load_by(|loader| Kernel::load_attached_by(loader, devices))
+    }
+
+    fn load_by(load: impl Fn(&mut EbpfLoader<'_>) -> Result<Kernel>) -> Result<Self> {
         let pins = Pins::mount()?;
-        let mut enforced = Kernel::load_by(&mut pins.loader(), flow_capacity)?;
+        let mut enforced = load(&mut pins.loader())?;
         let mut loader = pins.loader();
         loader.override_global(CANDIDATE, &1u32, true);
-        let candidate = Kernel::load_by(&mut loader, flow_capacity)?;
+        let candidate = load(&mut loader)?;
         let program: &Xdp = candidate.ebpf.program(xdp_program()).context("find the program")?.try_into()?;
         let slots = enforced.ebpf.map_mut(map::CANDIDATES).context("find the slots")?;
         let mut slots = ProgramArray::try_from(slots)?;
