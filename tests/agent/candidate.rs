@@ -20,6 +20,7 @@ const TODAY: u16 = 8443;
 const TOMORROW: u16 = 9443;
 const RULE: &str = "firmware/download";
 const DEVICE: &str = "charger-1";
+const OTHER_DEVICE: &str = "charger-2";
 
 /// A host whose firmware server is to move.
 fn trying() -> Result<Option<Host>> {
@@ -48,11 +49,15 @@ fn would(report: &Value, of: &str, name: &str) -> [u64; 2] {
     ["would_pass", "would_drop"].map(|which| report[of][name][which].as_u64().unwrap_or_default())
 }
 
-/// The report, once it tells of this device what is wanted; and its sums are right.
+/// The report, once it tells of the device what is wanted.
 fn told(host: &Host, wanted: impl Fn([u64; 2]) -> bool) -> Result<Value> {
+    told_of(host, DEVICE, wanted)
+}
+
+fn told_of(host: &Host, device: &str, wanted: impl Fn([u64; 2]) -> bool) -> Result<Value> {
     let look = || candidate(host)?.context("there is no candidate");
-    let report = polled(PATIENCE, look, |report| wanted(would(report, "devices", DEVICE)))?;
-    ensure!(wanted(would(&report, "devices", DEVICE)), "{report:#}");
+    let report = polled(PATIENCE, look, |report| wanted(would(report, "devices", device)))?;
+    ensure!(wanted(would(&report, "devices", device)), "{report:#}");
     Ok(report)
 }
 
@@ -93,6 +98,17 @@ fn a_candidate_counts_what_it_would_do_and_changes_nothing() -> Result<()> {
         text.contains(&format!("rule {RULE}: would pass ")) && text.contains("dropped today for: "),
         "{text}"
     );
+    // Each device has its own two: the other one has only asked for what the candidate opens.
+    assert!(
+        text.contains(&format!("device {DEVICE}: would pass ")) && !text.contains(OTHER_DEVICE),
+        "{text}"
+    );
+    assert!(!host.reaches(OTHER_DEVICE, SERVER.v4.into(), TOMORROW)?);
+    let report = told_of(&host, OTHER_DEVICE, |[pass, _]| pass > 0)?;
+    let [pass, drop] = would(&report, "devices", OTHER_DEVICE);
+    let text = done(&host, &["candidate"])?;
+    let line = format!("device {OTHER_DEVICE}: would pass {pass}, would drop 0");
+    assert!(drop == 0 && text.contains(&line), "{text}");
     let given_up = done(&host, &["candidate", "drop"])?;
     assert!(given_up.contains("GIVEN UP"), "{given_up}");
     assert_eq!(candidate(&host)?, None);
