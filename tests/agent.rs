@@ -4,6 +4,8 @@
 mod apply;
 #[path = "agent/attributes.rs"]
 mod attributes;
+#[path = "agent/audit.rs"]
+mod audit;
 #[path = "agent/behind.rs"]
 mod behind;
 #[path = "agent/candidate.rs"]
