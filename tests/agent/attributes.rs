@@ -211,3 +211,36 @@ fn what_cannot_be_said_of_a_device_is_refused() -> Result<()> {
     assert!(host.is_guarded()?);
     Ok(())
 }
+
+/// What a rule may demand, what must be said of a device to meet it, and what does not.
+const DEMANDS: [(&str, &str, &str); 10] = [
+    ("location: {plmn: [\"24201\", \"24202\"]}", "plmn=24202", "plmn=24203"),
+    ("location: {country: [\"NO\"]}", "trackingArea=24201-1a2b", "trackingArea=24001-1a2b"),
+    ("location: {trackingArea: [\"24201-1a2b\"]}", "trackingArea=24201-1a2b", "trackingArea=24201-1a2c"),
+    ("location: {cell: [\"24201-0a1b2c3\"]}", "cell=24201-0a1b2c3", "cell=24201-0a1b2c4"),
+    ("rat: [lte-m, nb-iot]", "rat=nb-iot", "rat=nr"),
+    // The last digits, of the check and the software, name nobody.
+    ("imei: {in: [\"350000000000017\"]}", "imei=3500000000000199", "imei=350000000000025"),
+    ("imei: {tac: [\"35000000\"]}", "imei=350000000000017", "imei=350000010000016"),
+    ("labels: {lot: {is: a7}}", "lot=a7", "lot=a8"),
+    ("labels: {lot: {in: [a7, b1]}}", "lot=b1", "lot=b2"),
+    ("labels: {firmware: {below: \"2.10\"}}", "firmware=2.9", "firmware=2.10"),
+];
+
+#[test]
+fn every_demand_opens_by_what_meets_it_and_closes_by_what_does_not() -> Result<()> {
+    let Some(host) = Host::enforcing()? else { return Ok(()) };
+    for (demand, right, wrong) in DEMANDS {
+        let applied = host.apply_text(&demanding(demand))?;
+        ensure!(applied.status.success(), "{demand}: {}", words(&applied));
+        let (key, _) = right.split_once('=').context("no value")?;
+        ensure!(!host.allows()?, "{demand}: nothing is known of it");
+        done(&host, &["device", "set", "charger-1", right])?;
+        ensure!(host.allows()?, "{demand}: {right}");
+        let mut live = host.connection("charger-1", 443)?;
+        done(&host, &["device", "set", "charger-1", wrong])?;
+        ensure!(!live.is_alive()? && !host.allows()?, "{demand}: {wrong}");
+        done(&host, &["device", "unset", "charger-1", key])?;
+    }
+    Ok(())
+}

@@ -158,6 +158,32 @@ fn a_change_that_would_cut_off_whoever_makes_it_is_refused() -> Result<()> {
 }
 
 #[test]
+fn a_program_that_speaks_the_api_in_a_session_is_not_cut_off_either() -> Result<()> {
+    let Some(host) = guarded()? else { return Ok(()) };
+    let claimed = |text: String| text.replace("pools: [", "pools: [192.0.2.0/24, ");
+    let folder = changed_demo(&host, "10-network.yaml", claimed)?;
+    let text = fs::read_to_string(folder.join("10-network.yaml"))?;
+    let request = host.lab.directory().join("request.json");
+    fs::write(
+        &request,
+        serde_json::json!({"files": [{"name": "10-network.yaml", "text": text}]}).to_string(),
+    )?;
+    let post = |session: &str| -> Result<String> {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["-sS", "-H", "content-type: application/json", "--unix-socket"]).arg(&host.socket);
+        curl.arg("-d").arg(format!("@{}", request.display())).arg("http://bulkhead/v1/apply");
+        Ok(words(&host.spawn(curl.env("SSH_CONNECTION", session))?.wait_with_output()?))
+    };
+    // It says nothing of a session: the agent looks at who is at the other end of its socket.
+    let refused = post("192.0.2.66 50123 10.99.3.1 22")?;
+    assert!(refused.contains("would cut the connection it is made from: 192.0.2.66"), "{refused}");
+    assert_eq!(host.status()?.revision(), 1);
+    let reply: Value = serde_json::from_str(&post("198.51.100.99 50123 10.99.3.1 22")?)?;
+    assert_eq!(reply["revision"], 2, "{reply:#}");
+    Ok(())
+}
+
+#[test]
 fn the_first_apply_is_held_only_for_whoever_makes_it() -> Result<()> {
     let Some(mut host) =
         Host::with_settings(|s| s.replace("roles: [core], transit: pass", "roles: [core], transit: drop"))?

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use jiff::{SignedDuration, Timestamp};
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp, Zoned};
 
 use super::host::{ENFORCING, Host, PATIENCE, polled, words};
 
@@ -117,5 +118,56 @@ fn describe_and_explain_tell_when_a_rule_opens() -> Result<()> {
     assert!(!is_open(&host)?, "{drops}");
     let then = words(&host.bulkhead(&[&question[..], &["--at", &at]].concat())?);
     assert!(then.contains("ALLOW by firmware/maintenance"), "{then}");
+    Ok(())
+}
+
+/// The window of the demo's rule for the update server, as a schedule in a zone.
+fn scheduled(schedule: &str) -> String {
+    format!(
+        "apiVersion: bulkhead/v1\nkind: Policy\nmetadata: {{name: firmware}}\nspec:\n  \
+         subject: {{segment: ev-chargers}}\n  allow:\n    - {{name: maintenance, to: {{destinations: [cloud]}}, \
+         ports: [tcp/8443], when: {{schedule: {{{schedule}}}}}}}\n"
+    )
+}
+
+/// Zones of which in one it is always day and no hour ends within minutes.
+const ZONES: [&str; 6] =
+    ["UTC", "Asia/Tokyo", "America/New_York", "Asia/Kolkata", "America/St_Johns", "Australia/Adelaide"];
+
+fn by_day() -> Result<(&'static str, Zoned)> {
+    for zone in ZONES {
+        let now = Timestamp::now().in_tz(zone)?;
+        if (8..19).contains(&now.hour()) && (5..50).contains(&now.minute()) {
+            return Ok((zone, now));
+        }
+    }
+    anyhow::bail!("it is night everywhere, or an hour ends")
+}
+
+#[test]
+fn a_schedule_is_open_in_its_hours_on_its_days_and_not_on_exceptions() -> Result<()> {
+    let Some(host) = Host::trusting_its_clock("")? else { return Ok(()) };
+    let (zone, now) = by_day()?;
+    let day = |date: Date| format!("{:?}", date.weekday())[..3].to_lowercase();
+    let (today, yesterday, tomorrow) = (now.date(), now.date().yesterday()?, now.date().tomorrow()?);
+    let hours =
+        |from: i8, to: i8| format!("between: \"{:02}:00-{:02}:00\"", now.hour() + from, now.hour() + to);
+    // The last of them ends with this hour and has begun yesterday.
+    let (current, next, over_night) = (hours(0, 1), hours(1, 2), hours(2, 1));
+    for (schedule, open) in [
+        (current.clone(), true),
+        (next, false),
+        (format!("{current}, days: [{}]", day(today)), true),
+        (format!("{current}, days: [{}, {}]", day(yesterday), day(tomorrow)), false),
+        (format!("{current}, except: [\"{today}\"]"), false),
+        (format!("{current}, except: [\"{yesterday}\", \"{tomorrow}\"]"), true),
+        (format!("{over_night}, except: [\"{today}\"]"), true),
+        (format!("{over_night}, except: [\"{yesterday}\"]"), false),
+    ] {
+        let schedule = format!("{schedule}, timezone: {zone}");
+        let said = host.apply_text(&scheduled(&schedule))?;
+        ensure!(said.status.success(), "{schedule}: {}", words(&said));
+        ensure!(is_open(&host)? == open, "at {now} {schedule}");
+    }
     Ok(())
 }
