@@ -181,13 +181,22 @@ impl Kernel {
     }
 
     fn carry_out(&mut self, what: &str, (ops, next): (Vec<Op>, Next), clock: &mut Clock) -> Result<()> {
-        let (waits, writes): (Vec<Op>, Vec<Op>) = ops.into_iter().partition(|op| *op == Op::Wait);
         let rows = self.isolated.rows();
-        clock.time(&format!("{what}: write"), || rows.perform_all(&writes))?;
-        clock.note(&format!("{what}: writes"), writes.len() as f64);
-        let started = Instant::now();
-        waits.iter().try_for_each(|op| rows.perform(op))?;
-        clock.note(&format!("{what}: grace periods"), milliseconds(started.elapsed()));
+        let (mut writing, mut waiting) = (Duration::ZERO, Duration::ZERO);
+        for writes in ops.split_inclusive(|op| *op == Op::Wait) {
+            let (writes, wait) = writes.split_at(writes.len() - usize::from(writes.ends_with(&[Op::Wait])));
+            let started = processor_time();
+            rows.perform_all(writes)?;
+            writing += processor_time() - started;
+            let started = Instant::now();
+            rows.perform_all(wait)?;
+            waiting += started.elapsed();
+        }
+        let waits = ops.iter().filter(|op| **op == Op::Wait).count();
+        clock.note(&format!("{what}: write"), milliseconds(writing));
+        clock.note(&format!("{what}: writes"), (ops.len() - waits) as f64);
+        clock.note(&format!("{what}: grace periods"), milliseconds(waiting));
+        drop(ops);
         clock.time(&format!("{what}: take over"), || self.state.advance(next));
         Ok(())
     }

@@ -94,6 +94,10 @@ impl Rows for Maps {
             Op::Network(row, value) => maps.networks.write(row, value),
             Op::Scope(row, value) => maps.scopes.write(row, value),
             Op::Identity { slot, word, value } => maps.identities.store(slot, word, value),
+            Op::Slot(slot, value) => {
+                let forgotten = maps.tunnels.store(slot, 0, 0);
+                forgotten.and_then(|()| maps.identities.write(slot, Versioned::from_words([value, 0])))
+            }
             Op::Profile { profile, word, value } => maps.profiles.store(profile, word, value),
             Op::Flip(epoch) => maps.generation.store(0, 0, epoch.to_word()),
             Op::ForgetTunnel(slot) => maps.tunnels.store(slot, 0, 0),

@@ -186,6 +186,10 @@ impl Rows for Memory {
             Op::Scope(row, value) => write(&mut self.scopes, row, value),
             Op::Identity { slot, word, value } => Self::store(&mut self.identities, slot, word, value),
             Op::Profile { profile, word, value } => Self::store(&mut self.profiles, profile, word, value),
+            Op::Slot(slot, value) => {
+                self.tunnels.forget(slot);
+                write(&mut self.identities, slot, Versioned::from_words([value, 0]))
+            }
             Op::ForgetTunnel(slot) => {
                 self.tunnels.forget(slot);
                 Some(())

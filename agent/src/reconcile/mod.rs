@@ -5,6 +5,7 @@
 //! that dies anywhere leaves the old tables or the new ones, never a mixture.
 
 mod allocate;
+mod by_device;
 mod memory;
 mod next;
 mod observe;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bulkhead_common::abi::Generation;
 
+pub use by_device::ByDevice;
 pub use memory::Memory;
 pub use next::Next;
 pub use op::{Capacity, Op, Rows};

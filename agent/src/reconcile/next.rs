@@ -46,7 +46,7 @@ impl State {
             self.rule_sets = rule_sets;
         }
         self.profiles.extend(profiles);
-        take_over(&mut self.devices, devices);
+        devices.into_iter().for_each(|(id, held)| self.devices.set(id, held));
         take_over(&mut self.addresses, addresses);
     }
 }
@@ -65,12 +65,12 @@ fn take_over<K: Ord, V>(map: &mut BTreeMap<K, V>, changes: Vec<(K, Option<V>)>) 
     }
 }
 
-/// Two ordered maps side by side, each key once.
-pub(super) fn side_by_side<'m, K: Ord, A, B>(
-    left: &'m BTreeMap<K, A>,
-    right: &'m BTreeMap<K, B>,
-) -> impl Iterator<Item = (&'m K, Option<&'m A>, Option<&'m B>)> {
-    let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
+/// Two walks by ascending keys side by side, each key once.
+pub(super) fn side_by_side<K: Ord, A, B>(
+    left: impl IntoIterator<Item = (K, A)>,
+    right: impl IntoIterator<Item = (K, B)>,
+) -> impl Iterator<Item = (K, Option<A>, Option<B>)> {
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
     std::iter::from_fn(move || {
         let order = match (left.peek(), right.peek()) {
             (Some((a, _)), Some((b, _))) => a.cmp(b),
@@ -80,8 +80,12 @@ pub(super) fn side_by_side<'m, K: Ord, A, B>(
         };
         let a = if order.is_le() { left.next() } else { None };
         let b = if order.is_ge() { right.next() } else { None };
-        let key = a.map(|(key, _)| key).or(b.map(|(key, _)| key))?;
-        Some((key, a.map(|(_, value)| value), b.map(|(_, value)| value)))
+        match (a, b) {
+            (Some((key, a)), Some((_, b))) => Some((key, Some(a), Some(b))),
+            (Some((key, a)), None) => Some((key, Some(a), None)),
+            (None, Some((key, b))) => Some((key, None, Some(b))),
+            (None, None) => None,
+        }
     })
 }
 

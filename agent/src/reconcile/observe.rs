@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use bulkhead_common::abi::map::NETWORK_CAPACITY;
 use bulkhead_common::abi::value::IDENTITY_ROW;
 use bulkhead_common::abi::{
-    AddressKey, Epoch, Network, NetworkId, Peer, PortRange, ProfileId, Range, RuleSet, Span, Subinterface,
-    SubinterfaceKey, Versioned,
+    AddressKey, DeviceId, Epoch, Network, NetworkId, Peer, PortRange, ProfileId, Range, RuleSet, Span,
+    Subinterface, SubinterfaceKey, Versioned,
 };
 
 use super::op::{Op, Rows};
@@ -106,7 +106,8 @@ fn read_address(rows: &impl Rows, state: &mut State, key: AddressKey, slot: u32)
     if row != 0 {
         let device =
             rows.device(row).with_context(|| format!("{} has no device row {row}", key.address()))?;
-        state.devices.insert(device.device, (row, device));
+        // Whatever somebody wrote there: a row is one of the device's whose number is half its own.
+        state.devices.set(DeviceId(row / 2), Some((row, device)));
     }
     state.addresses.insert(key, (slot, versioned));
     Ok(())

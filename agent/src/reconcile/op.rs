@@ -34,6 +34,9 @@ pub enum Op {
         /// `since << 32 | device row`.
         value: u64,
     },
+    /// Writes a row of `IDENTITIES` that no address leads to, with one word, and forgets which tunnel its old owner came
+    /// through.
+    Slot(u32, u64),
     /// Stores one word of `PROFILES`, the one that does not hold.
     Profile {
         /// Row.

@@ -65,7 +65,7 @@ pub fn plan(state: &State, tables: &Tables) -> Result<(Vec<Op>, Next), Full> {
 pub fn plan_touched(state: &State, tables: &Tables, touched: &Touched) -> Result<(Vec<Op>, Next), Full> {
     let mut plan = Plan::new(state);
     for (id, keys) in &touched.0 {
-        let row = plan.device(*id, state.devices.get(id), tables.devices.get(id));
+        let row = plan.device(*id, state.devices.get(*id), tables.devices.get(id));
         for key in keys {
             let Some((owner, (slot, versioned))) = tables.addresses.get(key).zip(state.addresses.get(key))
             else {
@@ -256,8 +256,9 @@ impl<'s> Plan<'s> {
     fn devices(&mut self, tables: &Tables) -> Vec<u32> {
         let highest = tables.devices.keys().next_back().map_or(0, |id| id.0 as usize);
         let mut rows = vec![0; highest + 1];
-        for (id, held, device) in side_by_side(&self.state.devices, &tables.devices) {
-            let row = self.device(*id, held, device);
+        let wanted = tables.devices.iter().map(|(id, device)| (*id, device));
+        for (id, held, device) in side_by_side(self.state.devices.iter(), wanted) {
+            let row = self.device(id, held, device);
             if let Some(place) = rows.get_mut(id.0 as usize) {
                 *place = row;
             }
@@ -306,11 +307,7 @@ impl<'s> Plan<'s> {
     fn insert_address(&mut self, key: AddressKey, slot: u32, row: u32) {
         let value = Versioned::word(self.since, row);
         // The slot may hold an old owner's words: they go before anything leads there.
-        self.staging.extend([
-            Op::Identity { slot, word: 1, value: 0 },
-            Op::Identity { slot, word: 0, value },
-            Op::ForgetTunnel(slot),
-        ]);
+        self.staging.push(Op::Slot(slot, value));
         self.inserts.push(Op::InsertAddress(key, slot));
         self.next.addresses.push((key, Some((slot, Versioned::from_words([value, 0])))));
     }

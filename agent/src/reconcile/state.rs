@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bulkhead_common::abi::{
-    AddressKey, Device, DeviceId, Epoch, Generation, NetworkId, ProfileId, Span, SubinterfaceKey, Versioned,
+    AddressKey, Device, Epoch, Generation, NetworkId, ProfileId, Span, SubinterfaceKey, Versioned,
 };
 
+use super::by_device::ByDevice;
 use super::op::Capacity;
 use crate::tables::{NetworkFacts, Place, PlaceFacts, Rules};
 
@@ -28,7 +29,7 @@ pub struct State {
     /// Every address: its slot and the slot's words.
     pub addresses: BTreeMap<AddressKey, (u32, Versioned)>,
     /// Every published device: its row.
-    pub devices: BTreeMap<DeviceId, (u32, Device)>,
+    pub devices: ByDevice<(u32, Device)>,
     /// Every profile that ever had a rule set: its words.
     pub profiles: BTreeMap<ProfileId, Versioned>,
     /// Every rule set that a profile refers to, by row.
