@@ -20,16 +20,7 @@ impl Compiled {
     /// Takes up what is known of some devices of a policy that differs in nothing else, with the book of numbers that
     /// it was compiled by. Nothing if it has to be compiled again; then nothing was changed.
     pub fn observe(&mut self, policy: &Policy, ids: &Ids, devices: &[Name]) -> Option<Touched> {
-        let roles = Roles::of(policy);
-        let mut change = Change::default();
-        for device in devices.iter().filter_map(|name| policy.devices.get(name)) {
-            let (id, row) = self.device(&device.name)?;
-            let next = self.row(policy, ids, &roles, device, *row)?;
-            if next != *row {
-                change.add(id, row, next, device);
-            }
-        }
-        let Change { rows, uses, touched } = change;
+        let Change { rows, uses, touched } = self.change(policy, ids, devices)?;
         let uses: BTreeMap<ProfileId, u32> = uses
             .into_iter()
             .map(|(profile, by)| Some((profile, self.uses.get(&profile)?.checked_add_signed(by)?)))
@@ -42,26 +33,49 @@ impl Compiled {
         Some(touched)
     }
 
+    fn change(&self, policy: &Policy, ids: &Ids, devices: &[Name]) -> Option<Change> {
+        let mut sight =
+            Sight { policy, compiled: self, ids, roles: Roles::of(policy), profiles: BTreeMap::new() };
+        let mut change = Change::default();
+        for device in devices.iter().filter_map(|name| policy.devices.get(name)) {
+            let (id, row) = self.device(&device.name)?;
+            let next = sight.row(device, *row)?;
+            if next != *row {
+                change.add(id, row, next, device);
+            }
+        }
+        Some(change)
+    }
+}
+
+/// What devices are looked at by.
+struct Sight<'a> {
+    policy: &'a Policy,
+    compiled: &'a Compiled,
+    ids: &'a Ids,
+    roles: Roles<'a>,
+    /// Those that were looked for: many devices change alike.
+    profiles: BTreeMap<Signature<'a>, Option<ProfileId>>,
+}
+
+impl<'a> Sight<'a> {
     /// A device's row by what is known now; nothing if nobody has its rules yet.
-    fn row<'a>(
-        &self,
-        policy: &'a Policy,
-        ids: &Ids,
-        roles: &Roles<'a>,
-        device: &'a Device,
-        row: Row,
-    ) -> Option<Row> {
-        let profile = self.profile(ids, &roles.signature(device, Knowledge::Fresh))?;
-        let (aged, aged_at) = match policy.aged_at(device) {
-            Some(at) => (self.profile(ids, &roles.signature(device, Knowledge::Aged))?, at),
+    fn row(&mut self, device: &'a Device, row: Row) -> Option<Row> {
+        let profile = self.profile(self.roles.signature(device, Knowledge::Fresh))?;
+        let (aged, aged_at) = match self.policy.aged_at(device) {
+            Some(at) => (self.profile(self.roles.signature(device, Knowledge::Aged))?, at),
             None => <(ProfileId, u64)>::default(),
         };
         Some(Row { profile, aged, aged_at, ..row })
     }
 
-    fn profile(&self, ids: &Ids, signature: &Signature<'_>) -> Option<ProfileId> {
-        let profile = ProfileId(ids.profiles.known(&signature.name())?);
-        self.tables.profiles.contains_key(&profile).then_some(profile)
+    fn profile(&mut self, signature: Signature<'a>) -> Option<ProfileId> {
+        let (ids, profiles) = (self.ids, &self.compiled.tables.profiles);
+        let known = self.profiles.entry(signature);
+        *known.or_insert_with_key(|signature| {
+            let profile = ProfileId(ids.profiles.known(&signature.name())?);
+            profiles.contains_key(&profile).then_some(profile)
+        })
     }
 }
 
