@@ -61,7 +61,7 @@ fn compiled_policies_allow_what_the_text_says_and_nothing_else() {
 
 /// A question and what the policy's text answers to it.
 fn ask(dice: &mut random::Dice, policy: &policy::Policy) -> (Question, Option<String>) {
-    let devices: Vec<&policy::Device> = policy.devices().values().collect();
+    let devices: Vec<&policy::Device> = policy.devices().values().map(std::convert::AsRef::as_ref).collect();
     let device = devices[dice.below(devices.len())];
     let port: policy::Port = dice.one_of(&random::PORTS).parse().unwrap();
     let remote: IpAddr = dice.one_of(&random::REMOTES).parse().unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use bulkhead::policy::{self, INVENTORY_BYTES, Ids, Loaded, SourceFile};
 
@@ -54,6 +55,23 @@ fn labels_of_a_table_are_text_whatever_they_look_like() {
     assert_eq!(label("charger-2", "note").as_deref(), Some("NO"));
     assert_eq!(label("charger-1", "firmware").as_deref(), Some("2.10"));
     assert_eq!(label("meter-1", "class"), None, "an empty value is no label");
+}
+
+#[test]
+fn rows_share_labels_where_all_are_the_same_and_only_there() {
+    let net = "apiVersion: bulkhead/v1\nkind: Network\nmetadata: {name: acme}\nspec:\n  \
+               seenOn: [{interface: acc0}]\n  pools: [10.45.0.0/16]\n";
+    let rows = [("a", "x,"), ("b", ",x"), ("c", "x,"), ("d", "x,x"), ("e", ",x"), ("f", "\"x\", ")];
+    let rows = rows.iter().zip(1..).map(|((name, labels), n)| format!("{name},acme,10.45.0.{n},{labels}\n"));
+    let table = "name,network,addresses,labels.one,labels.two\n".to_owned() + &rows.collect::<String>();
+    let files = vec![SourceFile::new("net.yaml", net), SourceFile::new("d.csv", table)];
+    let loaded = policy::parse(files, None).unwrap_or_else(|found| panic!("{found}"));
+    let labels = |name: &str| &loaded.policy.devices()[name].labels;
+    let told =
+        |name: &str| labels(name).iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
+    assert_eq!(["a", "b", "d"].map(told), [vec!["one=x"], vec!["two=x"], vec!["one=x", "two=x"]]);
+    assert!(Arc::ptr_eq(labels("a"), labels("c")) && Arc::ptr_eq(labels("a"), labels("f")));
+    assert!(Arc::ptr_eq(labels("b"), labels("e")));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The policy that a question is about: written in files, or in force in the agent.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use bulkhead_common::abi::DeviceId;
@@ -89,7 +90,7 @@ impl Basis {
         given: impl IntoIterator<Item = (AttributeKey, Attribute)>,
     ) -> Result<(), Diagnostics> {
         if let Some(device) = self.policy.devices.get_mut(device) {
-            device.observed.extend(given);
+            Arc::make_mut(device).observed.extend(given);
         }
         self.compile_again()
     }
@@ -137,13 +138,13 @@ impl Basis {
 
     /// The device behind a number of the tables.
     pub(super) fn device(&self, id: DeviceId) -> Option<&Device> {
-        self.policy.devices().get(self.compiled.catalogue.devices.get(&id)?)
+        self.policy.devices().get(self.compiled.catalogue.devices.get(&id)?).map(Arc::as_ref)
     }
 
     /// The device with a name that was typed.
     pub(super) fn device_named(&self, typed: &str) -> Result<&Device, String> {
         let found = Name::new(typed).and_then(|name| self.policy.devices().get(&name));
-        found.ok_or_else(|| missing("device", typed, self.policy.devices().keys()))
+        found.map(Arc::as_ref).ok_or_else(|| missing("device", typed, self.policy.devices().keys()))
     }
 
     /// The name of an interface by the kernel's number.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -127,8 +128,8 @@ fn network(policy: &Policy, network: &Network) -> Found {
 }
 
 fn segment(policy: &Policy, segment: &Segment) -> Found {
-    let members: Vec<&Device> =
-        policy.devices().values().filter(|device| device.segment.as_ref() == Some(&segment.name)).collect();
+    let member = |device: &&Device| device.segment.as_ref() == Some(&segment.name);
+    let members: Vec<&Device> = policy.devices().values().map(Arc::as_ref).filter(member).collect();
     let about = policy.policies().values();
     let about = about.filter(|rules| members.iter().any(|device| rules.is_about(device)));
     let facts = vec![

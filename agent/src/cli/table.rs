@@ -1,6 +1,7 @@
 //! Objects of one kind, one a row.
 
 use std::fmt;
+use std::sync::Arc;
 
 use comfy_table::presets::NOTHING;
 
@@ -101,7 +102,10 @@ fn devices(policy: &Policy, wide: bool, wanted: &dyn Fn(&Name) -> bool) -> Table
         ("LABELS", &|d| labels(&d.labels)),
         ("WRITTEN", &|d| d.at.to_string()),
     ];
-    Table::build(policy.devices().values().filter(|d| wanted(&d.name)), shown(&columns, wide, 5))
+    Table::build(
+        policy.devices().values().map(Arc::as_ref).filter(|d| wanted(&d.name)),
+        shown(&columns, wide, 5),
+    )
 }
 
 fn destinations(policy: &Policy, wide: bool, wanted: &dyn Fn(&Name) -> bool) -> Table {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -29,7 +30,7 @@ pub type Labels = BTreeMap<String, String>;
 pub struct Policy {
     pub(crate) networks: BTreeMap<Name, Network>,
     pub(crate) segments: BTreeMap<Name, Segment>,
-    pub(crate) devices: BTreeMap<Name, Device>,
+    pub(crate) devices: BTreeMap<Name, Arc<Device>>,
     pub(crate) destinations: BTreeMap<Name, Destination>,
     pub(crate) policies: BTreeMap<Name, PolicyRules>,
     pub(crate) grants: BTreeMap<Name, Grant>,
@@ -47,7 +48,7 @@ impl Policy {
     }
 
     /// SIMs by name.
-    pub fn devices(&self) -> &BTreeMap<Name, Device> {
+    pub fn devices(&self) -> &BTreeMap<Name, Arc<Device>> {
         &self.devices
     }
 
@@ -152,7 +153,7 @@ impl Policy {
     /// Replaces what is known of one device.
     pub fn observe_one(&mut self, name: &Name, known: Attributes) {
         if let Some(device) = self.devices.get_mut(name) {
-            device.observed = known;
+            Arc::make_mut(device).observed = known;
         }
     }
 
@@ -163,7 +164,7 @@ impl Policy {
         for (name, device) in &mut self.devices {
             let known = known.remove(name).unwrap_or_default();
             if known != device.observed {
-                device.observed = known;
+                Arc::make_mut(device).observed = known;
                 differ.push(name.clone());
             }
         }
@@ -390,8 +391,8 @@ pub struct Device {
     pub network: Located<Name>,
     /// The one segment whose selector matches it, if any.
     pub segment: Option<Name>,
-    /// Labels, for selectors.
-    pub labels: Labels,
+    /// Labels, for selectors. Most devices share those of others.
+    pub labels: Arc<Labels>,
     /// Its own addresses and prefixes: inside the network's pools, and nobody else's.
     pub addresses: Vec<Located<IpNet>>,
     /// The TEID that its packets must come with (TS 29.281: the one its UPF or PGW gave its session).

@@ -29,6 +29,11 @@ impl Name {
             .then(|| Self(text.into()))
     }
 
+    /// The text, shared with the name.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

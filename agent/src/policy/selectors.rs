@@ -1,6 +1,7 @@
 //! Many label selectors at once, without trying each on every device.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::model::{Labels, carries};
 
@@ -8,6 +9,24 @@ use super::model::{Labels, carries};
 #[derive(Debug)]
 pub(crate) struct Selectors<'a, T> {
     by_label: BTreeMap<(&'a str, &'a str), Vec<(&'a Labels, T)>>,
+}
+
+/// What was found out about each set of labels, which many devices share.
+#[derive(Debug)]
+pub(crate) struct Remembered<T>(HashMap<*const Labels, (Arc<Labels>, T)>);
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T> Remembered<T> {
+    /// What is remembered of a set, or what there is to find out. While it is remembered the set stays where it is.
+    pub(crate) fn of(&mut self, labels: &Arc<Labels>, find: impl FnOnce() -> T) -> &T {
+        let entry = self.0.entry(Arc::as_ptr(labels));
+        &entry.or_insert_with(|| (Arc::clone(labels), find())).1
+    }
 }
 
 impl<'a, T> FromIterator<(&'a Labels, T)> for Selectors<'a, T> {

@@ -17,7 +17,9 @@ use crate::api::types::{
 };
 use crate::datapath::{self, Attachment, Datapath};
 use crate::guard::Found;
-use crate::policy::{CLOSE_THE_GAP, Device, Downlink, Interface, Mode, Network, Role, Transit, lateral_gaps};
+use crate::policy::{
+    CLOSE_THE_GAP, Device, Downlink, Interface, Labels, Mode, Network, Role, Transit, lateral_gaps,
+};
 use crate::telemetry::{Clock, EventKind, Filter, Label};
 
 /// How long status tells of an alarm after the last packet.
@@ -312,7 +314,7 @@ impl Engine {
             name: name.to_owned(),
             network: device.network.value.to_string(),
             segment: device.segment.as_ref().map(ToString::to_string),
-            labels: device.labels.clone(),
+            labels: Labels::clone(&device.labels),
             addresses: device.addresses.iter().map(|address| address.value.to_string()).collect(),
             framed_routes: device.framed_routes.iter().map(|route| route.value.to_string()).collect(),
             imsis: device

@@ -35,7 +35,7 @@ impl View {
 
     fn declared(&self, id: DeviceId) -> Option<&Device> {
         let name = Name::new(&self.table.devices.get(&id)?.name)?;
-        self.policy.devices().get(&name)
+        self.policy.devices().get(&name).map(Arc::as_ref)
     }
 }
 

@@ -164,8 +164,8 @@ impl World {
             // Often what is known of another, which may have the same rules then.
             let of = &self.policy.devices()[device];
             let kind = |device: &Device| (device.network.value.clone(), device.segment.clone());
-            let alike = |other: &&Device| kind(other) == kind(of);
-            let alike: Vec<&Device> = self.policy.devices().values().filter(alike).collect();
+            let others = self.policy.devices().values();
+            let alike: Vec<_> = others.filter(|other| kind(other) == kind(of)).collect();
             let other = random.pick(&alike).observed.clone();
             let known = if random.chance(80) { other } else { known::of_one(random) };
             policy.observe_one(device, known);

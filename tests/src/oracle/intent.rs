@@ -1,6 +1,7 @@
 //! What the operator wants, asked directly: every question walks the policy from its start.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use bulkhead::policy::{
     AgentConfig, Between, Device, Direction, Interface, Network, Policy, PolicyRules, Port, Portless,
@@ -162,7 +163,7 @@ impl<'p> Intent<'p> {
 
     /// The device that has an address.
     pub(super) fn device(&self, network: &Network, address: IpAddr) -> Option<&'p Device> {
-        self.policy.devices().values().find(|device| {
+        self.policy.devices().values().map(Arc::as_ref).find(|device| {
             let here = device.network.value == network.name || self.flaw == Some(Flaw::MixesNetworks);
             let lan = self.flaw != Some(Flaw::ForgetsLans);
             let mut own = device.addresses.iter().chain(device.framed_routes.iter().filter(|_| lan));

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use bulkhead_common::verdict::{Direction, DropReason};
@@ -155,7 +156,7 @@ fn scene<'a>(basis: &'a Basis, record: &Record) -> Scene<'a> {
     };
     Scene {
         network: name(&record.network).and_then(|name| basis.policy.networks().get(&name)),
-        device: name(&record.device).and_then(|name| basis.policy.devices().get(&name)),
+        device: name(&record.device).and_then(|name| basis.policy.devices().get(&name)).map(Arc::as_ref),
         source: record.source,
         destination: record.destination,
         interface,

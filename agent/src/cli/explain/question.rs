@@ -1,6 +1,7 @@
 //! What was typed → a packet → the engine's answer.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bulkhead_common::parse::Packet;
 use bulkhead_common::verdict::Direction;
@@ -75,7 +76,8 @@ impl<'a> Typed<'a> {
         let Ok(address) = text.parse::<IpAddr>() else {
             return Ok(Self { address: None, devices: vec![basis.device_named(text)?] });
         };
-        let devices = basis.policy.devices().values().filter(|device| device.holds(address)).collect();
+        let devices =
+            basis.policy.devices().values().filter(|device| device.holds(address)).map(Arc::as_ref).collect();
         Ok(Self { address: Some(address), devices })
     }
 

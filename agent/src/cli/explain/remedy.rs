@@ -356,7 +356,7 @@ mod tests {
         let device = device.and_then(|name| basis.policy.devices().get(&Name::new(name)?));
         let scene = Scene {
             network: basis.policy.networks().values().next(),
-            device,
+            device: device.map(|device| &**device),
             source: source.parse().ok(),
             destination: destination.parse().ok(),
             interface: interface.to_owned(),

@@ -22,7 +22,8 @@ pub struct Catalogue {
     /// Profiles.
     pub profiles: BTreeMap<ProfileId, ProfileName>,
     network_numbers: BTreeMap<Name, NetworkId>,
-    device_numbers: BTreeMap<Name, DeviceId>,
+    /// By name, in order.
+    device_numbers: Vec<(Name, DeviceId)>,
     rule_numbers: BTreeMap<Name, BTreeMap<Name, RuleId>>,
     repair_numbers: BTreeMap<Name, RuleId>,
 }
@@ -111,12 +112,13 @@ impl Catalogue {
 
     /// The numbers of all devices, in the order of their names.
     pub(super) fn device_numbers(&self) -> impl Iterator<Item = DeviceId> {
-        self.device_numbers.values().copied()
+        self.device_numbers.iter().map(|(_, number)| *number)
     }
 
     /// The number of a device; nobody's if it is not of this policy.
     pub fn device(&self, name: &Name) -> DeviceId {
-        self.device_numbers.get(name).copied().unwrap_or_default()
+        let found = self.device_numbers.binary_search_by(|(known, _)| known.cmp(name));
+        found.map_or_else(|_| DeviceId::default(), |at| self.device_numbers[at].1)
     }
 
     /// The number of a rule; nobody's if it is not of this policy.

@@ -136,7 +136,7 @@ impl Book {
         let mut take = |name: &Name| {
             let number = self.next;
             self.next += 1;
-            added.push((Arc::from(name.as_str()), Number { number, used: self.compilation }));
+            added.push((name.shared(), Number { number, used: self.compilation }));
             number
         };
         let numbers = numbered.map(|(name, old)| Ok(old.unwrap_or_else(|| take(name)))).collect();

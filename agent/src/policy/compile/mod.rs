@@ -33,7 +33,7 @@ mod remotes;
 mod translations;
 mod unlisted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bulkhead_common::abi::key::VLAN_OTHER;
@@ -163,13 +163,18 @@ struct Member {
 impl<'a> Grouped<'a> {
     fn of(policy: &'a Policy, roles: &Roles<'a>, ids: &mut Ids, problems: &mut Diagnostics) -> Self {
         let mut profiles = Profiles { known: BTreeMap::new(), ids, problems };
-        let member = |device| {
+        let mut alike = HashMap::new();
+        let mut member = |device| {
             let profile = profiles.number(roles.signature(device, Knowledge::Fresh));
             let aged = policy.aged_at(device).map(|at| (roles.signature(device, Knowledge::Aged), at));
             let aged = aged.map(|(signature, at)| (profiles.number(signature), at)).unwrap_or_default();
             Member { profile, aged }
         };
-        let members = policy.devices.values().map(member).collect();
+        let members = policy.devices.values().map(|device| match roles.alike(device) {
+            Some(kind) => *alike.entry(kind).or_insert_with(|| member(device)),
+            None => member(device),
+        });
+        let members = members.collect();
         let profiles = profiles.known.into_iter().map(|(signature, id)| (id, signature)).collect();
         Self { profiles, members }
     }

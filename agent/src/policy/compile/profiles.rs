@@ -1,11 +1,12 @@
 //! Which devices are treated alike: a profile is a network, a segment, and a set of roles in policies.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bulkhead_common::abi::value::{PORT_AGES, PORT_CLOSED_BY_PLACE, PORT_CLOSED_BY_POSTURE, PORT_OPEN};
 
 use crate::policy::condition::{About, Knowledge};
-use crate::policy::model::{Device, Policy, PolicyRules, Rule, Selector, Subject};
+use crate::policy::model::{Device, Labels, Policy, PolicyRules, Rule, Selector, Subject};
 use crate::policy::name::Name;
 use crate::policy::selectors::Selectors;
 
@@ -110,6 +111,15 @@ impl<'a> Signature<'a> {
     }
 }
 
+/// What decides how a device is treated of which nothing is known but what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Kind<'a> {
+    network: &'a Name,
+    segment: Option<&'a Name>,
+    /// A set of labels that devices share, by its place.
+    labels: *const Labels,
+}
+
 type Chosen<'a> = (&'a Name, Part);
 
 /// The selectors of all policies, indexed by what they look at.
@@ -134,6 +144,17 @@ impl<'a> Roles<'a> {
             }
         }
         Self { policies: &policy.policies, by_segment, by_device, by_labels: by_labels.into_iter().collect() }
+    }
+
+    /// Whom a device is treated like; nothing if there is more to it.
+    pub(super) fn alike(&self, device: &'a Device) -> Option<Kind<'a>> {
+        let plain = device.observed.is_empty() && device.imei.is_none();
+        let Device { network, segment, labels, .. } = device;
+        (plain && !self.by_device.contains_key(&device.name)).then_some(Kind {
+            network: &network.value,
+            segment: segment.as_ref(),
+            labels: Arc::as_ptr(labels),
+        })
     }
 
     /// How a device is treated.

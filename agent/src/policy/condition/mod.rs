@@ -278,7 +278,7 @@ mod tests {
         let policy = parse(vec![SourceFile::new("a.yaml", text)], None)
             .unwrap_or_else(|found| panic!("{found}"))
             .policy;
-        policy.devices()["d"].clone()
+        Device::clone(&policy.devices()["d"])
     }
 
     fn observed(mut device: Device, assigned: &str, age: Option<u64>) -> Device {

@@ -1,5 +1,7 @@
 //! `kind: Device`.
 
+use std::sync::Arc;
+
 use super::network::{self, vlans};
 use super::optional;
 use crate::policy::attribute::Attributes;
@@ -34,7 +36,7 @@ pub(super) fn read(
         at: name.at.clone(),
         network: network?,
         segment: None,
-        labels: labels.clone(),
+        labels: Arc::new(labels.clone()),
         addresses: addresses?,
         teid: optional(teid)?,
         framed_routes: routes.unwrap_or(Some(Vec::new()))?,

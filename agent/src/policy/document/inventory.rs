@@ -4,6 +4,7 @@
 //! unique across all files, a change is a change of one device, and labels choose segments.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -276,15 +277,31 @@ fn devices<'t>(
     drafts: &mut Drafts,
 ) {
     let mut cells = Vec::with_capacity(columns.len());
+    let mut alike = Alike::default();
     for row in rows {
         let shaped = cells_of(reader, row, &mut cells).and_then(|()| fits(reader, columns, row, &cells));
-        let mut draft = Draft { reader, row, name: None, whole: true, said: Said::default() };
+        let labels = shaped.and_then(|()| alike.labels(columns, &cells));
+        let known = labels.is_some();
+        let mut draft = Draft {
+            reader,
+            row,
+            network: &mut alike.network,
+            name: None,
+            whole: true,
+            said: Said::default(),
+        };
         if shaped.is_some() {
-            columns.iter().zip(&cells).for_each(|(column, cell)| draft.take(column, cell));
+            let told = |(column, _): &(&Column, _)| !(known && matches!(column, Column::Label(_)));
+            columns.iter().zip(&cells).filter(told).for_each(|(column, cell)| draft.take(column, cell));
         }
         let name = draft.name.clone();
-        match (shaped.and_then(|()| draft.finish()), name) {
-            (Some(device), _) => drafts.devices.push(device),
+        match (shaped.and_then(|()| draft.finish(labels)), name) {
+            (Some(device), _) => {
+                if !known {
+                    alike.keep(&device.labels);
+                }
+                drafts.devices.push(Arc::new(device));
+            }
             (None, Some(name)) => drafts.broken.push((Kind::Device, name.value)),
             (None, None) => drafts.lost = true,
         }
@@ -305,10 +322,46 @@ fn fits(reader: &mut Reader<'_>, columns: &[Column], row: Row<'_>, cells: &[Cell
     }
 }
 
+/// What rows before said: most devices have the labels and the network of others, and share them.
+#[derive(Default)]
+struct Alike {
+    /// By the values of the columns of labels.
+    labels: HashMap<String, Arc<Labels>>,
+    /// Those values of the row that is read; no value holds a line break.
+    values: String,
+    network: Option<Name>,
+}
+
+/// Most sets of labels that are remembered: where each device has its own, none is shared.
+const MOST_SETS: usize = 1 << 16;
+
+impl Alike {
+    /// The labels of a row, if a row before had the same.
+    fn labels(&mut self, columns: &[Column], cells: &[Cell<'_>]) -> Option<Arc<Labels>> {
+        self.values.clear();
+        for (column, cell) in columns.iter().zip(cells) {
+            if matches!(column, Column::Label(_)) {
+                self.values.push_str(&cell.text);
+                self.values.push('\n');
+            }
+        }
+        self.labels.get(&self.values).cloned()
+    }
+
+    /// Remembers the labels of the row that [`Self::labels`] was asked about.
+    fn keep(&mut self, labels: &Arc<Labels>) {
+        if self.labels.len() < MOST_SETS {
+            self.labels.insert(self.values.clone(), Arc::clone(labels));
+        }
+    }
+}
+
 /// A device on its way from a row.
 struct Draft<'r, 'a, 't> {
     reader: &'r mut Reader<'a>,
     row: Row<'t>,
+    /// The network of the row before.
+    network: &'r mut Option<Name>,
     name: Option<Located<Name>>,
     whole: bool,
     said: Said,
@@ -356,7 +409,7 @@ impl Draft<'_, '_, '_> {
         let reader = &mut *self.reader;
         match column {
             Column::Name => self.name = Some(reader.name_of(word)?),
-            Column::Network => self.said.network = Some(reader.name_of(word)?),
+            Column::Network => self.said.network = Some(network_of(reader, word, self.network)?),
             Column::Addresses => self.said.addresses = prefixes(reader, word)?,
             Column::FramedRoutes => self.said.framed_routes = prefixes(reader, word)?,
             Column::Iccid => self.said.profile.iccid = Some(digits(reader, word, "ICCID", 18, 22)?),
@@ -393,7 +446,8 @@ impl Draft<'_, '_, '_> {
         Some(())
     }
 
-    fn finish(self) -> Option<Device> {
+    /// The device; `labels` are those of another one, if they are its own too.
+    fn finish(self, labels: Option<Arc<Labels>>) -> Option<Device> {
         let Said { bound, inner_vlan, vlan, .. } = &self.said;
         if let (Some(at), Some(_), None, true) = (*bound, inner_vlan, vlan, self.whole) {
             return self.reader.refuse(
@@ -402,7 +456,7 @@ impl Draft<'_, '_, '_> {
                 "write the outer tag in column `vlan`",
             );
         }
-        let Self { reader, name, whole, said, row } = self;
+        let Self { reader, name, whole, said, row, network: _ } = self;
         let (name, network) = (name.filter(|_| whole)?, said.network?);
         debug_assert!(name.at.line() as usize == row.line, "a cell stands on its row");
         let binding = said.bound.map(|at| Binding {
@@ -418,7 +472,7 @@ impl Draft<'_, '_, '_> {
             at: name.at,
             network,
             segment: None,
-            labels: said.labels,
+            labels: labels.unwrap_or_else(|| Arc::new(said.labels)),
             addresses: said.addresses,
             teid: said.teid,
             framed_routes: said.framed_routes,
@@ -428,6 +482,16 @@ impl Draft<'_, '_, '_> {
             observed: Attributes::new(),
         })
     }
+}
+
+/// A network's name, which is that of the row before mostly.
+fn network_of(reader: &mut Reader<'_>, word: Word<'_>, before: &mut Option<Name>) -> Option<Located<Name>> {
+    if let Some(same) = before.as_ref().filter(|before| before.as_str() == word.text) {
+        return Some(Located::new(same.clone(), reader.at(word.span)));
+    }
+    let name = reader.name_of(word)?;
+    *before = Some(name.value.clone());
+    Some(name)
 }
 
 /// Addresses and prefixes with spaces between them.

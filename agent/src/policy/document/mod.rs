@@ -77,7 +77,7 @@ pub(crate) struct Drafts {
     pub(crate) agents: Vec<AgentConfig>,
     pub(crate) networks: Vec<Network>,
     pub(crate) segments: Vec<Segment>,
-    pub(crate) devices: Vec<Device>,
+    pub(crate) devices: Vec<Arc<Device>>,
     pub(crate) destinations: Vec<Destination>,
     pub(crate) policies: Vec<PolicyRules>,
     pub(crate) grants: Vec<Grant>,
@@ -215,7 +215,7 @@ fn put(
         Kind::Segment => drafts.segments.push(segment::read(reader, name, spec)?),
         Kind::Device => {
             let device = device::read(reader, name, &head.labels, spec)?;
-            drafts.devices.push(head.whole.then_some(device)?);
+            drafts.devices.push(Arc::new(head.whole.then_some(device)?));
         }
         Kind::Destination => drafts.destinations.push(destination::read(reader, name, spec)?),
         Kind::Policy => drafts.policies.push(rules::read(reader, name, spec)?),

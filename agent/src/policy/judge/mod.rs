@@ -10,6 +10,7 @@ mod trial;
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use bulkhead_common::abi::RuleId;
 use bulkhead_common::case::Case;
@@ -148,7 +149,7 @@ impl<'a> Bench<'a> {
 
     fn known(&self, end: &End) -> Option<&'a Device> {
         match end {
-            End::Device(name) | End::At(name, _) => self.policy.devices().get(name),
+            End::Device(name) | End::At(name, _) => self.policy.devices().get(name).map(Arc::as_ref),
             End::Address(_) => None,
         }
     }
@@ -162,7 +163,7 @@ impl<'a> Bench<'a> {
     /// The device that the engine found behind the address that was called.
     fn peer(&self, case: &Case) -> Option<&'a Device> {
         let name = self.compiled.catalogue.devices.get(&case.evidence.peer)?;
-        self.policy.devices().get(name)
+        self.policy.devices().get(name).map(Arc::as_ref)
     }
 
     fn first_packet(&self, question: &Question) -> Result<(Place, Packet), String> {
@@ -205,7 +206,8 @@ impl<'a> Bench<'a> {
     }
 
     fn device(&self, name: &Name) -> Result<&'a Device, String> {
-        self.policy.devices().get(name).ok_or_else(|| format!("there is no device {name}"))
+        let device = self.policy.devices().get(name).map(Arc::as_ref);
+        device.ok_or_else(|| format!("there is no device {name}"))
     }
 
     /// Addresses of one family for both ends.

@@ -1,6 +1,7 @@
 //! A device that stands in for any of a segment: a test with `like` is about the segment, not about one of its members.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bulkhead_common::abi::Addr;
 use ipnet::IpNet;
@@ -43,7 +44,7 @@ pub(super) fn made(
         at: test.at.clone(),
         network: Located::new(network.name.clone(), test.at.clone()),
         segment: Some(like.segment.value.clone()),
-        labels,
+        labels: Arc::new(labels),
         addresses: addresses.into_iter().map(|address| here(address.into())).collect(),
         teid: None,
         framed_routes: test.local.iter().map(|local| here(local.value.into())).collect(),
@@ -96,7 +97,8 @@ fn free(
     others: &Policy,
 ) -> Vec<IpAddr> {
     let ground = Ground::of(others, agent, host);
-    let prefixes = others.devices.values().flat_map(Device::prefixes).map(|prefix| prefix.value.into());
+    let prefixes =
+        others.devices.values().flat_map(|device| device.prefixes()).map(|prefix| prefix.value.into());
     let remote = match &test.remote {
         TestRemote::Address(address) => Some(address.value),
         TestRemote::Device(_) => None,

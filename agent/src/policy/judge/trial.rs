@@ -1,6 +1,7 @@
 //! In-file tests: what an operator expects, against what the engine says.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bulkhead_common::verdict::{DropReason, Verdict};
 
@@ -87,7 +88,7 @@ impl Trial<'_> {
                 let made = standin::made(self.policy, (bench.agent, bench.host), (self.test, like), &policy);
                 made.and_then(|device| {
                     let name = device.name.clone();
-                    policy.devices.insert(name.clone(), device);
+                    policy.devices.insert(name.clone(), Arc::new(device));
                     self.ask_apart(bench, &name, policy, failed)
                 })
             }
@@ -245,8 +246,8 @@ impl Trial<'_> {
     }
 }
 
-fn cloned((name, device): (&Name, &Device)) -> (Name, Device) {
-    (name.clone(), device.clone())
+fn cloned((name, device): (&Name, &Arc<Device>)) -> (Name, Arc<Device>) {
+    (name.clone(), Arc::clone(device))
 }
 
 fn outcome(answer: &Answer, rule: Option<&RuleName>) -> String {

@@ -1,5 +1,7 @@
 //! Devices: identifiers used once, bindings that can ever match.
 
+use std::fmt;
+
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::location::Located;
 use crate::policy::model::{Binding, Device, Network, Policy};
@@ -16,12 +18,14 @@ pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
 
 /// Refuses identifiers that a SIM before had, in the order of devices.
 fn refuse_shared(policy: &Policy, problems: &mut Diagnostics) {
-    let mut all: Vec<Identifier<'_>> = policy.devices.values().flat_map(identifiers).collect();
-    // Equal ones stay in order.
-    all.sort_by_key(|identifier| (identifier.kind, &*identifier.number.value));
-    for same in all.chunk_by(|a, b| (a.kind, &a.number.value) == (b.kind, &b.number.value)) {
-        let Some((first, others)) = same.split_first() else { continue };
-        for Identifier { kind, number, device } in others {
+    let all: Vec<Identifier<'_>> = policy.devices.values().flat_map(|device| identifiers(device)).collect();
+    // Numbers are sorted, and not the texts, which lie all over the memory. Equal ones stay in order.
+    let mut order: Vec<(u128, usize)> = all.iter().map(Identifier::order).zip(0..).collect();
+    order.sort_unstable();
+    for same in order.chunk_by(|(a, _), (b, _)| a == b) {
+        let mut same = same.iter().map(|(_, at)| &all[*at]);
+        let Some(first) = same.next() else { continue };
+        for Identifier { kind, number, device } in same {
             let earlier = &first.number.at;
             let problem = format!(
                 "{kind} of device {} is that of device {} ({earlier})",
@@ -35,14 +39,40 @@ fn refuse_shared(policy: &Policy, problems: &mut Diagnostics) {
 
 /// An identifier and the device that has it.
 struct Identifier<'a> {
-    kind: &'static str,
+    kind: Kind,
     number: &'a Located<String>,
     device: &'a Device,
 }
 
+#[derive(Clone, Copy)]
+enum Kind {
+    Imsi,
+    Iccid,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Imsi => "IMSI",
+            Self::Iccid => "ICCID",
+        })
+    }
+}
+
+impl Identifier<'_> {
+    /// Kind and digits as one number; the leading 1 keeps zeros apart. There are 22 digits at most.
+    fn order(&self) -> u128 {
+        let digits = self.number.value.bytes().map(|digit| u128::from(digit & 0x0f));
+        let number = digits.fold(1, |number, digit| 10 * number + digit);
+        (self.kind as u128) << 100 | number
+    }
+}
+
 fn identifiers(device: &Device) -> impl Iterator<Item = Identifier<'_>> {
-    let kinds =
-        device.profiles.iter().flat_map(|profile| [("IMSI", &profile.imsi), ("ICCID", &profile.iccid)]);
+    let kinds = device
+        .profiles
+        .iter()
+        .flat_map(|profile| [(Kind::Imsi, &profile.imsi), (Kind::Iccid, &profile.iccid)]);
     kinds.filter_map(move |(kind, number)| Some(Identifier { kind, number: number.as_ref()?, device }))
 }
 

@@ -61,10 +61,16 @@ impl<'a> Classes<'a> {
     fn chosen(&self, selector: &'a Selector) -> BTreeSet<Class<'a>> {
         match selector {
             Selector::Segment(name) => self.by_segment.get(&name.value).cloned().unwrap_or_default(),
-            Selector::Device(name) => self.policy.devices.get(&name.value).map(class).into_iter().collect(),
-            Selector::Labels(_) => {
-                self.policy.devices.values().filter(|device| selector.matches(device)).map(class).collect()
+            Selector::Device(name) => {
+                self.policy.devices.get(&name.value).map(|device| class(device)).into_iter().collect()
             }
+            Selector::Labels(_) => self
+                .policy
+                .devices
+                .values()
+                .filter(|device| selector.matches(device))
+                .map(|device| class(device))
+                .collect(),
         }
     }
 

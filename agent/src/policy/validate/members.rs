@@ -1,11 +1,12 @@
 //! Which segment a device is in.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::model::Policy;
 use crate::policy::name::Name;
-use crate::policy::selectors::Selectors;
+use crate::policy::selectors::{Remembered, Selectors};
 
 /// Puts each device into its segment; two are refused, an empty segment is worth a warning.
 ///
@@ -14,11 +15,17 @@ pub(super) fn assign(policy: &mut Policy, partial: bool, problems: &mut Diagnost
     let segments = &policy.segments;
     let selectors: Selectors<&Name> = segments.values().map(|s| (&s.members, &s.name)).collect();
     let mut inhabited = BTreeSet::new();
+    let mut remembered = Remembered::default();
     for device in policy.devices.values_mut() {
-        let found: Vec<&Name> = selectors.matching(&device.labels);
-        inhabited.extend(found.iter().copied());
-        device.segment = found.first().copied().cloned();
-        if let [first, second, ..] = found[..] {
+        let found: &[&Name] = remembered.of(&device.labels, || {
+            let found = selectors.matching(&device.labels);
+            inhabited.extend(found.iter().copied());
+            found
+        });
+        if let Some(segment) = found.first() {
+            Arc::make_mut(device).segment = Some((*segment).clone());
+        }
+        if let [first, second, ..] = found {
             let at = |name: &Name| segments.get(name).map(|s| s.at.to_string()).unwrap_or_default();
             let problem = format!(
                 "device {} is in two segments: {first} ({}) and {second} ({})",

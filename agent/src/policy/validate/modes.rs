@@ -1,5 +1,7 @@
 //! Who observes and who enforces: a segment may be stricter than its network, never looser.
 
+use std::sync::Arc;
+
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::model::{Device, Mode, Policy, Segment};
 
@@ -15,8 +17,11 @@ pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
         );
     }
     for segment in policy.segments.values() {
-        let mut members =
-            policy.devices.values().filter(|device| device.segment.as_ref() == Some(&segment.name));
+        let mut members = policy
+            .devices
+            .values()
+            .map(Arc::as_ref)
+            .filter(|device| device.segment.as_ref() == Some(&segment.name));
         refuse_looser(policy, segment, members.clone(), problems);
         let observed = members.any(|device| network_mode(policy, device) == Some(Mode::Observe));
         doubt_canary(segment, observed, problems);

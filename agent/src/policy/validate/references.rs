@@ -13,7 +13,7 @@ use crate::policy::model::{
     TestRemote,
 };
 use crate::policy::name::{Name, nearest};
-use crate::policy::selectors::Selectors;
+use crate::policy::selectors::{Remembered, Selectors};
 
 pub(super) fn check(policy: &Policy, broken: &[(Kind, Name)], lost: bool, problems: &mut Diagnostics) {
     let mut references = References { policy, broken, lost, problems };
@@ -260,12 +260,13 @@ impl<'a> Reach<'a> {
         let chosen: BTreeSet<&Labels> = chosen.collect();
         let selectors: Selectors<'_, &Labels> = chosen.into_iter().map(|labels| (labels, labels)).collect();
         let mut reach = Self { policy, by_segment: BTreeMap::new(), by_labels: BTreeMap::new() };
+        let mut remembered = Remembered::default();
         for device in policy.devices.values() {
             let network = &device.network.value;
             if let Some(segment) = &device.segment {
                 reach.by_segment.entry(segment).or_default().insert(network);
             }
-            for labels in selectors.matching(&device.labels) {
+            for labels in remembered.of(&device.labels, || selectors.matching(&device.labels)) {
                 reach.by_labels.entry(labels).or_default().insert(network);
             }
         }
