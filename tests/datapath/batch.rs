@@ -62,7 +62,8 @@ fn a_batch_that_the_kernel_performs_in_part_leaves_in_force_what_was() -> Result
     let (before, epoch) = (format!("{:?}", reconciler.state().devices), isolated.rows().epoch());
     // Somebody takes room that the plan counts on: the batch finds no more in its middle.
     let foreign: Vec<AddressKey> = (1_000..1_020).map(key).collect();
-    foreign.iter().try_for_each(|key| isolated.rows().perform(&Op::InsertAddress(*key, 63)))?;
+    let mut foreign_inserts = foreign.iter().map(|key| Op::InsertAddress { key: *key, slot: 63, value: 0 });
+    foreign_inserts.try_for_each(|op| isolated.rows().perform(&op))?;
     let error = reconciler.apply(isolated.rows(), &fleet(60)).map(drop).unwrap_err();
     ensure!(format!("{error:#}").contains("insert into ADDRESSES"), "{error:#}");
     let inserted = isolated.rows().addresses()?.len();

@@ -94,27 +94,27 @@ impl Rows for Maps {
             Op::Network(row, value) => maps.networks.write(row, value),
             Op::Scope(row, value) => maps.scopes.write(row, value),
             Op::Identity { slot, word, value } => maps.identities.store(slot, word, value),
-            Op::Slot(slot, value) => {
-                let forgotten = maps.tunnels.store(slot, 0, 0);
-                forgotten.and_then(|()| maps.identities.write(slot, Versioned::from_words([value, 0])))
-            }
             Op::Profile { profile, word, value } => maps.profiles.store(profile, word, value),
             Op::Flip(epoch) => maps.generation.store(0, 0, epoch.to_word()),
             Op::ForgetTunnel(slot) => maps.tunnels.store(slot, 0, 0),
-            Op::InsertAddress(key, slot) => Some(maps.addresses.insert(Abi(key), slot, 0)?),
+            Op::InsertAddress { key, slot, value } => {
+                let written = maps.write_slot(slot, value);
+                written.map(|()| maps.addresses.insert(Abi(key), slot, 0)).transpose()?
+            }
             Op::RemoveAddress(key) => absent_is_done(maps.addresses.remove(&Abi(key)))?,
             Op::InsertPlace(key, value) => maps.write_place(key, SubinterfaceRow { key, value }),
             Op::RemovePlace(key) => maps.write_place(key, SubinterfaceRow::default()).or(Some(())),
             Op::Wait => Some(wait_for_packets()?),
         };
-        done.with_context(|| format!("{op:?} lies behind the table's end"))
+        done.with_context(|| behind(op))
     }
 
     fn perform_all(&mut self, ops: &[Op]) -> Result<()> {
-        let both_insert = |a: &Op, b: &Op| matches!((a, b), (Op::InsertAddress(..), Op::InsertAddress(..)));
+        let both_insert =
+            |a: &Op, b: &Op| matches!((a, b), (Op::InsertAddress { .. }, Op::InsertAddress { .. }));
         for run in ops.chunk_by(both_insert) {
             match run {
-                [Op::InsertAddress(..), _, ..] => insert_addresses(self, run)?,
+                [Op::InsertAddress { .. }, _, ..] => self.insert_addresses(run)?,
                 _ => run.iter().try_for_each(|op| self.perform(op))?,
             }
         }
@@ -123,6 +123,30 @@ impl Rows for Maps {
 }
 
 impl Maps {
+    /// Inserts addresses, many at a time: nothing else is written between them.
+    fn insert_addresses(&mut self, inserts: &[Op]) -> Result<()> {
+        for inserts in inserts.chunks(AT_ONCE) {
+            let mut keys = Vec::with_capacity(inserts.len());
+            let mut slots = Vec::with_capacity(inserts.len());
+            for op in inserts {
+                if let Op::InsertAddress { key, slot, value } = *op {
+                    self.write_slot(slot, value).with_context(|| behind(op))?;
+                    keys.push(key);
+                    slots.push(slot);
+                }
+            }
+            let inserted = self.address_batch.insert(&keys, &slots);
+            inserted.with_context(|| format!("insert into {}", map::ADDRESSES))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a slot that no address leads to: it may hold the words of an old owner, and where his tunnel was.
+    fn write_slot(&mut self, slot: u32, value: u64) -> Option<()> {
+        self.tunnels.store(slot, 0, 0)?;
+        self.identities.write(slot, Versioned::from_words([value, 0]))
+    }
+
     /// Writes the row of a key, or a free one if it has none.
     fn write_place(&mut self, key: SubinterfaceKey, value: SubinterfaceRow) -> Option<()> {
         let rows = &mut self.subinterfaces;
@@ -135,24 +159,6 @@ impl Maps {
 /// The key of a row that is nobody's.
 const FREE: SubinterfaceKey = SubinterfaceKey::new(0, 0, 0, 0);
 
-/// Inserts addresses, many at a time: nothing else is written between them.
-fn insert_addresses(maps: &Maps, inserts: &[Op]) -> Result<()> {
-    for inserts in inserts.chunks(AT_ONCE) {
-        let mut keys = Vec::with_capacity(inserts.len());
-        let mut slots = Vec::with_capacity(inserts.len());
-        for op in inserts {
-            if let Op::InsertAddress(key, slot) = op {
-                keys.push(*key);
-                slots.push(*slot);
-            }
-        }
-        maps.address_batch
-            .insert(&keys, &slots)
-            .with_context(|| format!("insert into {}", map::ADDRESSES))?;
-    }
-    Ok(())
-}
-
 /// Addresses of one system call; more save nothing.
 const AT_ONCE: usize = 4096;
 
@@ -162,6 +168,10 @@ fn absent_is_done(result: Result<(), aya::maps::MapError>) -> Result<Option<()>>
         Err(error) if maps::is_absent(&error) => Ok(Some(())),
         Err(error) => Err(error.into()),
     }
+}
+
+fn behind(op: &Op) -> String {
+    format!("{op:?} lies behind the table's end")
 }
 
 fn reading(name: &str) -> String {

@@ -186,15 +186,15 @@ impl Rows for Memory {
             Op::Scope(row, value) => write(&mut self.scopes, row, value),
             Op::Identity { slot, word, value } => Self::store(&mut self.identities, slot, word, value),
             Op::Profile { profile, word, value } => Self::store(&mut self.profiles, profile, word, value),
-            Op::Slot(slot, value) => {
-                self.tunnels.forget(slot);
-                write(&mut self.identities, slot, Versioned::from_words([value, 0]))
-            }
             Op::ForgetTunnel(slot) => {
                 self.tunnels.forget(slot);
                 Some(())
             }
-            Op::InsertAddress(key, slot) => done(self.addresses.insert(key, slot)),
+            Op::InsertAddress { key, slot, value } => {
+                self.tunnels.forget(slot);
+                let written = write(&mut self.identities, slot, Versioned::from_words([value, 0]));
+                written.and_then(|()| done(self.addresses.insert(key, slot)))
+            }
             Op::RemoveAddress(key) => done(self.addresses.remove(&key)),
             Op::InsertPlace(key, value) => done(self.places.insert(key, value)),
             Op::RemovePlace(key) => done(self.places.remove(&key)),

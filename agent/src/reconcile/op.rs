@@ -34,9 +34,6 @@ pub enum Op {
         /// `since << 32 | device row`.
         value: u64,
     },
-    /// Writes a row of `IDENTITIES` that no address leads to, with one word, and forgets which tunnel its old owner came
-    /// through.
-    Slot(u32, u64),
     /// Stores one word of `PROFILES`, the one that does not hold.
     Profile {
         /// Row.
@@ -48,8 +45,16 @@ pub enum Op {
     },
     /// Forgets which tunnel a slot's old owner came through.
     ForgetTunnel(u32),
-    /// Makes an address lead to a slot whose word does not hold yet.
-    InsertAddress(AddressKey, u32),
+    /// Writes a row of `IDENTITIES` that no address leads to, with one word that does not hold yet, forgets which tunnel
+    /// its old owner came through, and makes an address lead there. If it is refused, nothing leads there.
+    InsertAddress {
+        /// The address.
+        key: AddressKey,
+        /// Row.
+        slot: u32,
+        /// `since << 32 | device row`.
+        value: u64,
+    },
     /// Removes an address that leads nowhere any more.
     RemoveAddress(AddressKey),
     /// Writes a row of the bank that is not in force.

@@ -306,9 +306,7 @@ impl<'s> Plan<'s> {
 
     fn insert_address(&mut self, key: AddressKey, slot: u32, row: u32) {
         let value = Versioned::word(self.since, row);
-        // The slot may hold an old owner's words: they go before anything leads there.
-        self.staging.push(Op::Slot(slot, value));
-        self.inserts.push(Op::InsertAddress(key, slot));
+        self.inserts.push(Op::InsertAddress { key, slot, value });
         self.next.addresses.push((key, Some((slot, Versioned::from_words([value, 0])))));
     }
 
