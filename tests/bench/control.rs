@@ -22,6 +22,8 @@ pub(crate) const ALONE: &str = "--control";
 const TITLE: &str = "Control plane";
 /// The sum of all steps until the kernel enforces.
 const END_TO_END: &str = "end to end";
+/// The same by the clock on the wall: some steps are several threads'.
+const ELAPSED: &str = "end to end, elapsed";
 /// The word that asks for it alone.
 pub(crate) const WORD: &str = "control";
 
@@ -119,7 +121,7 @@ fn steps(devices: u32, form: Form) -> Result<Steps> {
     write(folder.path(), devices, form)?;
     let agent = policy::parse_agent(vec![policy::SourceFile::new("agent.yaml", settings(devices))])?;
     let host = policy::assumed_host(&agent);
-    let mut clock = Clock { steps: Vec::new() };
+    let mut clock = Clock::default();
 
     let files = clock.time("read", || policy::read(&[folder.path().to_owned()]))?;
     let bytes: usize = files.iter().map(|file| file.text().len()).sum();
@@ -129,11 +131,7 @@ fn steps(devices: u32, form: Form) -> Result<Steps> {
     let compiled = clock.time("compile", || policy::compile(&policy, &agent, &host, &mut ids))?;
     let mut kernel = Kernel::open(&agent)?;
     kernel.apply("all", &compiled, &mut clock)?;
-    let whole: f64 = ["read", "parse and validate", "compile", "all: plan", "all: write", "all: take over"]
-        .iter()
-        .map(|step| clock.of(step))
-        .sum();
-    clock.note(END_TO_END, whole);
+    clock.sum(&["read", "parse and validate", "compile", "all: plan", "all: write", "all: take over"]);
 
     policy.observe_one(&name(0), firmware("1.0"));
     let compile = || policy::compile(&policy, &agent, &host, &mut ids);
@@ -182,18 +180,16 @@ impl Kernel {
 
     fn carry_out(&mut self, what: &str, (ops, next): (Vec<Op>, Next), clock: &mut Clock) -> Result<()> {
         let rows = self.isolated.rows();
-        let (mut writing, mut waiting) = (Duration::ZERO, Duration::ZERO);
+        let (mut writing, mut waiting) = (Taken::default(), Duration::ZERO);
         for writes in ops.split_inclusive(|op| *op == Op::Wait) {
             let (writes, wait) = writes.split_at(writes.len() - usize::from(writes.ends_with(&[Op::Wait])));
-            let started = processor_time();
-            rows.perform_all(writes)?;
-            writing += processor_time() - started;
+            writing.time(|| rows.perform_all(writes))?;
             let started = Instant::now();
             rows.perform_all(wait)?;
             waiting += started.elapsed();
         }
         let waits = ops.iter().filter(|op| **op == Op::Wait).count();
-        clock.note(&format!("{what}: write"), milliseconds(writing));
+        clock.took(&format!("{what}: write"), writing);
         clock.note(&format!("{what}: writes"), (ops.len() - waits) as f64);
         clock.note(&format!("{what}: grace periods"), milliseconds(waiting));
         drop(ops);
@@ -202,28 +198,60 @@ impl Kernel {
     }
 }
 
+#[derive(Default)]
 struct Clock {
     steps: Steps,
+    taken: Vec<(String, Taken)>,
+}
+
+/// What a step took: time of processors, and by the clock on the wall.
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    processors: Duration,
+    elapsed: Duration,
+}
+
+impl Taken {
+    fn time<T>(&mut self, step: impl FnOnce() -> T) -> T {
+        let (processors, started) = (processor_time(), Instant::now());
+        let done = step();
+        self.elapsed += started.elapsed();
+        self.processors += processor_time() - processors;
+        done
+    }
 }
 
 impl Clock {
     fn time<T>(&mut self, what: &str, step: impl FnOnce() -> T) -> T {
-        let started = processor_time();
-        let done = step();
-        self.note(what, milliseconds(processor_time() - started));
+        let mut taken = Taken::default();
+        let done = taken.time(step);
+        self.took(what, taken);
         done
+    }
+
+    fn took(&mut self, what: &str, taken: Taken) {
+        self.note(what, milliseconds(taken.processors));
+        self.taken.push((what.to_owned(), taken));
     }
 
     fn note(&mut self, what: &str, figure: f64) {
         self.steps.push((what.to_owned(), figure));
     }
 
-    fn of(&self, what: &str) -> f64 {
-        self.steps.iter().find(|(name, _)| name == what).map_or(0.0, |(_, figure)| *figure)
+    /// Notes what some steps took together.
+    fn sum(&mut self, steps: &[&str]) {
+        let these: Vec<Taken> = self
+            .taken
+            .iter()
+            .filter(|(name, _)| steps.contains(&name.as_str()))
+            .map(|(_, taken)| *taken)
+            .collect();
+        self.note(END_TO_END, milliseconds(these.iter().map(|taken| taken.processors).sum()));
+        self.note(ELAPSED, milliseconds(these.iter().map(|taken| taken.elapsed).sum()));
     }
 }
 
-/// Processor time of this process: every step is one thread's, and whoever else is busy does not count.
+/// Processor time of this process: whoever else is busy does not count.
 fn processor_time() -> Duration {
     let clock = nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID);
     clock.map_or(Duration::ZERO, Duration::from)
