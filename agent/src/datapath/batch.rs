@@ -2,7 +2,10 @@
 
 use std::cell::Cell;
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::resume_unwind;
+use std::thread;
 
 use bulkhead_common::abi::AddressKey;
 
@@ -10,6 +13,9 @@ use super::syscall::bpf;
 
 /// `BPF_MAP_UPDATE_BATCH` (linux/bpf.h).
 const UPDATE_BATCH: libc::c_long = 26;
+
+/// Addresses of one system call; more save nothing.
+const AT_ONCE: usize = 4096;
 
 /// The part of `union bpf_attr` that batches use.
 #[repr(C)]
@@ -34,8 +40,28 @@ impl Addresses {
         Ok(Self(map.as_fd().try_clone_to_owned()?))
     }
 
-    /// Inserts addresses with their slots. After an error some of them are there.
+    /// Inserts addresses with their slots, on every processor if there are many. After an error some of them are there.
     pub(super) fn insert(&self, keys: &[AddressKey], slots: &[u32]) -> io::Result<()> {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let part = keys.len().div_ceil(processors).max(AT_ONCE);
+        thread::scope(|scope| {
+            let mut parts = keys.chunks(part).zip(slots.chunks(part));
+            let first = parts.next();
+            let others: Vec<_> =
+                parts.map(|(keys, slots)| scope.spawn(move || self.all(keys, slots))).collect();
+            let first = first.map_or(Ok(()), |(keys, slots)| self.all(keys, slots));
+            let others =
+                others.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            std::iter::once(first).chain(others).collect()
+        })
+    }
+
+    fn all(&self, keys: &[AddressKey], slots: &[u32]) -> io::Result<()> {
+        let mut some = keys.chunks(AT_ONCE).zip(slots.chunks(AT_ONCE));
+        some.try_for_each(|(keys, slots)| self.some(keys, slots))
+    }
+
+    fn some(&self, keys: &[AddressKey], slots: &[u32]) -> io::Result<()> {
         let count = u32::try_from(keys.len().min(slots.len())).map_err(io::Error::other)?;
         if count == 0 {
             return Ok(());

@@ -125,20 +125,16 @@ impl Rows for Maps {
 impl Maps {
     /// Inserts addresses, many at a time: nothing else is written between them.
     fn insert_addresses(&mut self, inserts: &[Op]) -> Result<()> {
-        for inserts in inserts.chunks(AT_ONCE) {
-            let mut keys = Vec::with_capacity(inserts.len());
-            let mut slots = Vec::with_capacity(inserts.len());
-            for op in inserts {
-                if let Op::InsertAddress { key, slot, value } = *op {
-                    self.write_slot(slot, value).with_context(|| behind(op))?;
-                    keys.push(key);
-                    slots.push(slot);
-                }
+        let (mut keys, mut slots) = (Vec::with_capacity(inserts.len()), Vec::with_capacity(inserts.len()));
+        for op in inserts {
+            if let Op::InsertAddress { key, slot, value } = *op {
+                self.write_slot(slot, value).with_context(|| behind(op))?;
+                keys.push(key);
+                slots.push(slot);
             }
-            let inserted = self.address_batch.insert(&keys, &slots);
-            inserted.with_context(|| format!("insert into {}", map::ADDRESSES))?;
         }
-        Ok(())
+        let inserted = self.address_batch.insert(&keys, &slots);
+        inserted.with_context(|| format!("insert into {}", map::ADDRESSES))
     }
 
     /// Writes a slot that no address leads to: it may hold the words of an old owner, and where his tunnel was.
@@ -158,9 +154,6 @@ impl Maps {
 
 /// The key of a row that is nobody's.
 const FREE: SubinterfaceKey = SubinterfaceKey::new(0, 0, 0, 0);
-
-/// Addresses of one system call; more save nothing.
-const AT_ONCE: usize = 4096;
 
 fn absent_is_done(result: Result<(), aya::maps::MapError>) -> Result<Option<()>> {
     match result {
