@@ -28,12 +28,36 @@ pub(crate) fn refuse(source: &Arc<SourceFile>, problems: &mut Diagnostics) {
     problems.error(&Location::new(source, span), problem, help);
 }
 
+/// Bytes that are looked at together.
+const BLOCK: usize = 1024;
+
 fn hidden(text: &str, skipped: usize) -> Option<(usize, char)> {
     // Nearly every text is plain, and a million devices are fifty million characters.
     let plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n');
-    let first = skipped + text.as_bytes()[skipped..].iter().position(|byte| !plain(byte))?;
+    // Blocks are looked through to their ends, which takes many bytes at a time.
+    let all_plain = |block: &&[u8]| block.iter().fold(true, |all, byte| all & plain(byte));
+    let plain_blocks = text.as_bytes()[skipped..].chunks(BLOCK).take_while(all_plain);
+    let known = skipped + plain_blocks.map(<[u8]>::len).sum::<usize>();
+    let first = known + text.as_bytes()[known..].iter().position(|byte| !plain(byte))?;
     text[first..].char_indices().map(|(at, c)| (first + at, c)).find(|(at, c)| {
         let lone_return = *c == '\r' && !text[*at..].starts_with("\r\n");
         lone_return || (is_unprintable(*c) && !matches!(c, '\n' | '\r' | '\t'))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hides_is_found_wherever_it_stands() {
+        for before in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK] {
+            let text = "a".repeat(before);
+            assert_eq!(hidden(&format!("{text}\u{202e}b"), 0), Some((before, '\u{202e}')));
+            assert_eq!(hidden(&format!("{text}æ\r\n\t\r"), 0), Some((before + 5, '\r')));
+            assert_eq!(hidden(&format!("{text}æ\n"), 0), None);
+            assert_eq!(hidden(&text, 0), None);
+        }
+        assert_eq!(hidden("\u{feff}a\u{feff}", 3), Some((4, '\u{feff}')), "a mark is none but in front");
+    }
 }
