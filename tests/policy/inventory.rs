@@ -75,6 +75,39 @@ fn rows_share_labels_where_all_are_the_same_and_only_there() {
 }
 
 #[test]
+fn places_are_counted_through_a_table_that_is_read_in_parts() {
+    let net = "apiVersion: bulkhead/v1\nkind: Network\nmetadata: {name: acme}\nspec:\n  \
+               seenOn: [{interface: acc0}]\n  pools: [10.0.0.0/8]\n";
+    let row = |n: u32| {
+        let [_, b, c, d] = n.to_be_bytes();
+        format!("meter-{n:05},acme,10.{b}.{c}.{d},{:060},site-{}\n", n, n % 7)
+    };
+    // Each processor reads a mebibyte at least.
+    let rows: Vec<String> = (1..40_000).map(row).collect();
+    let parsed = |rows: &[String]| {
+        let table = "name,network,addresses,labels.number,labels.site\n".to_owned() + &rows.concat();
+        assert!(table.len() > 3 << 20);
+        policy::parse(vec![SourceFile::new("net.yaml", net), SourceFile::new("d.csv", table)], None)
+    };
+    let policy = parsed(&rows).unwrap_or_else(|found| panic!("{found}")).policy;
+    assert_eq!(policy.devices().len(), rows.len());
+    for (device, line) in policy.devices().values().zip(2..) {
+        assert_eq!((device.at.line(), device.addresses[0].at.line(), device.at.column()), (line, line, 1));
+        assert_eq!(device.at.file(), "d.csv");
+    }
+    let mut broken = rows;
+    broken[10] = "meter-00011,acme,10.0.0.999,x,y\n".to_owned();
+    broken[20_000] = broken[5].clone();
+    broken[39_000] = "meter-39001,acme\n".to_owned();
+    let found = parsed(&broken).map(drop).unwrap_err();
+    let told: Vec<_> = found.iter().map(|problem| (problem.line, &*problem.problem)).collect();
+    assert_eq!(told[0].0, 12, "{told:?}");
+    let twice = "device meter-00006 is defined twice, first at d.csv:7";
+    assert!(told.contains(&(20_002, twice)), "{told:?}");
+    assert_eq!(told.last(), Some(&(39_002, "the row has 2 values for 5 columns")), "{told:?}");
+}
+
+#[test]
 fn a_problem_of_a_table_names_its_column() {
     let text = "name,network,addresses\na,acme,10.0.0.1\n\nb,acme,\"10.0.0.2 10.0.0.999\"\nc,acme\n";
     let found = policy::parse(vec![SourceFile::new("d.csv", text)], None).unwrap_err();

@@ -44,14 +44,59 @@ pub(crate) const MOST_CELLS: usize = 256;
 
 /// The lines of a text that are not empty.
 pub(crate) fn rows(text: &str) -> impl Iterator<Item = Row<'_>> {
-    let skipped = text.len() - without_mark(text).len();
-    let mut start = skipped;
-    let lines = text[skipped..].split_inclusive('\n').zip(1..).map(move |(line, number)| {
-        let row = Row { text: line.trim_end_matches(['\n', '\r']), line: number, start };
-        start += line.len();
-        row
-    });
-    lines.filter(|row| !row.text.trim_ascii().is_empty())
+    let rest = without_mark(text);
+    Lines { text: rest, line: 1, start: text.len() - rest.len() }.rows()
+}
+
+/// Lines that follow each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lines<'t> {
+    text: &'t str,
+    /// The number of the first.
+    line: usize,
+    /// Where in the whole text it starts.
+    start: usize,
+}
+
+impl<'t> Lines<'t> {
+    /// Those behind a row of a text.
+    pub(crate) fn behind(row: Row<'t>, whole: &'t str) -> Self {
+        let first = Self { text: &whole[row.start..], line: row.line, start: row.start };
+        first.after(row.text.len())
+    }
+
+    /// Those that are not empty.
+    pub(crate) fn rows(self) -> impl Iterator<Item = Row<'t>> {
+        let mut start = self.start;
+        let lines = self.text.split_inclusive('\n').zip(self.line..).map(move |(line, number)| {
+            let row = Row { text: line.trim_end_matches(['\n', '\r']), line: number, start };
+            start += line.len();
+            row
+        });
+        lines.filter(|row| !row.text.trim_ascii().is_empty())
+    }
+
+    /// The same lines in so many parts at most, about equally long.
+    pub(crate) fn parts(self, most: usize) -> Vec<Self> {
+        let mut parts = Vec::with_capacity(most);
+        let mut rest = self;
+        for left in (2..=most).rev() {
+            let next = rest.after(rest.text.len() / left);
+            parts.push(Self { text: &rest.text[..next.start - rest.start], ..rest });
+            rest = next;
+        }
+        parts.push(rest);
+        parts.retain(|part| !part.text.is_empty());
+        parts
+    }
+
+    /// Those behind the line that a byte stands on.
+    fn after(self, at: usize) -> Self {
+        let bytes = self.text.as_bytes();
+        let end = bytes[at..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| at + end + 1);
+        let ended = bytes[..end].iter().filter(|byte| **byte == b'\n').count();
+        Self { text: &self.text[end..], line: self.line + ended, start: self.start + end }
+    }
 }
 
 impl<'t> Row<'t> {
@@ -191,5 +236,24 @@ mod tests {
         let found: Vec<_> =
             rows("\u{feff}a,b\r\n\r\n  \nc,d").map(|row| (row.text, row.line, row.start)).collect();
         assert_eq!(found, [("a,b", 1, 3), ("c,d", 4, 13)]);
+    }
+
+    #[test]
+    fn parts_have_the_rows_of_the_whole() {
+        let texts =
+            ["h\n", "h", "h\na", "h\r\na\r\n\r\nbb\nccc\n", "\u{feff}\n\nh\n\n\næ,ø\n\nb,c\nd", "h\n\n\n\n"];
+        for text in texts {
+            let told = |row: Row<'_>| (row.text.to_owned(), row.line, row.start);
+            let mut whole = rows(text);
+            let behind = Lines::behind(whole.next().unwrap(), text);
+            let whole: Vec<_> = whole.map(told).collect();
+            for most in 1..6 {
+                let parts = behind.parts(most);
+                assert!(parts.len() <= most, "{text:?}");
+                let found: Vec<_> = parts.iter().flat_map(|part| part.rows()).map(told).collect();
+                assert_eq!(found, whole, "{text:?} in {most}");
+            }
+        }
+        assert_eq!(Lines::behind(rows("h\na\nb\nc\nd").next().unwrap(), "h\na\nb\nc\nd").parts(2).len(), 2);
     }
 }

@@ -12,14 +12,15 @@ use std::sync::Arc;
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub struct SourceFile {
     name: String,
-    text: String,
+    /// Shared: parts of a large text are read side by side, each with a file of its own to count its places in.
+    text: Arc<String>,
     versioned: bool,
 }
 
 impl SourceFile {
     /// Names a text. The name is what messages show; it is not opened.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into(), versioned: false }
+        Self { name: name.into(), text: Arc::new(text.into()), versioned: false }
     }
 
     /// Names a text that is put together from accepted documents. Their language version was checked when they were
@@ -134,7 +135,7 @@ impl Location {
 
 impl PartialEq for Location {
     fn eq(&self, other: &Self) -> bool {
-        self.span == other.span && Arc::ptr_eq(&self.source, &other.source)
+        self.span == other.span && Arc::ptr_eq(&self.source.text, &other.source.text)
     }
 }
 

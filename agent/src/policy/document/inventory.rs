@@ -5,7 +5,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +17,7 @@ use super::network::teid_of;
 use super::{Drafts, Kind};
 use crate::policy::attribute::{Attributes, LABEL_RULE, is_label_key};
 use crate::policy::characters;
-use crate::policy::csv::{self, Cell, Flaw, MOST_CELLS, Row};
+use crate::policy::csv::{self, Cell, Flaw, Lines, MOST_CELLS, Row};
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
 use crate::policy::location::{Located, SourceFile, Span};
 use crate::policy::model::{Binding, Device, Labels, SimProfile};
@@ -84,15 +87,46 @@ pub(super) fn read(source: &Arc<SourceFile>, problems: &mut Diagnostics, drafts:
         drafts.lost = true;
         return;
     };
-    let mut rows = rows.peekable();
-    if rows.peek().is_none() {
-        reader.refuse::<()>(
-            header.whole(),
-            "the table has no devices",
-            "remove the file, or write a row for each",
-        );
+    if rows.next().is_none() {
+        let help = "remove the file, or write a row for each";
+        reader.refuse::<()>(header.whole(), "the table has no devices", help);
     }
-    devices(&mut reader, &columns, rows, drafts);
+    let behind = Lines::behind(header, source.text());
+    for (found, part) in side_by_side(source, &columns, &behind.parts(parts(source.text()))) {
+        problems.append(found);
+        drafts.append(part);
+    }
+}
+
+/// Bytes that are worth a thread of their own.
+const A_PART: usize = 1 << 20;
+
+/// In how many parts a text is read: in one, unless it is large.
+fn parts(text: &str) -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    processors.min(text.len() / A_PART).max(1)
+}
+
+/// What is read of each part, in their order.
+fn side_by_side(
+    source: &Arc<SourceFile>,
+    columns: &[Column],
+    parts: &[Lines<'_>],
+) -> Vec<(Diagnostics, Drafts)> {
+    let read = |part: Lines<'_>| {
+        // Every place holds on to its file: one that all threads count would pass from one to the other all the time.
+        let own = Arc::new(SourceFile::clone(source));
+        let (mut problems, mut drafts) = (Diagnostics::default(), Drafts::default());
+        devices(&mut Reader::new(&own, &mut problems), columns, part.rows(), &mut drafts);
+        (problems, drafts)
+    };
+    let Some((first, others)) = parts.split_first() else { return Vec::new() };
+    thread::scope(|scope| {
+        let others: Vec<_> = others.iter().map(|part| scope.spawn(move || read(*part))).collect();
+        let first = read(*first);
+        let others = others.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        std::iter::once(first).chain(others).collect()
+    })
 }
 
 const FIRST_LINE: &str = "name the columns in the first line: name,network,addresses,labels.…";

@@ -87,6 +87,21 @@ pub(crate) struct Drafts {
     pub(crate) lost: bool,
 }
 
+impl Drafts {
+    /// Takes over what another part of the same has.
+    fn append(&mut self, mut other: Self) {
+        self.agents.append(&mut other.agents);
+        self.networks.append(&mut other.networks);
+        self.segments.append(&mut other.segments);
+        self.devices.append(&mut other.devices);
+        self.destinations.append(&mut other.destinations);
+        self.policies.append(&mut other.policies);
+        self.grants.append(&mut other.grants);
+        self.broken.append(&mut other.broken);
+        self.lost |= other.lost;
+    }
+}
+
 /// Reads every document, or every row, of one text.
 pub(crate) fn read(source: &Arc<SourceFile>, problems: &mut Diagnostics, drafts: &mut Drafts) {
     if source.is_inventory() {

@@ -10,6 +10,8 @@ mod networks;
 mod references;
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::thread;
 
 use super::agent::AgentConfig;
 use super::diagnostic::Diagnostics;
@@ -35,8 +37,7 @@ pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: 
         grants: granted,
     };
     networks::check(&policy, agent, problems);
-    devices::check(&policy, problems);
-    addresses::check(&policy, problems);
+    at_once([devices::check, addresses::check], &policy, problems);
     members::assign(&mut policy, lost || !broken.is_empty(), problems);
     modes::check(&policy, problems);
     references::check(&policy, &broken, lost, problems);
@@ -45,6 +46,23 @@ pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: 
         doubts::tell(&policy, problems);
     }
     policy
+}
+
+type Check = fn(&Policy, &mut Diagnostics);
+
+/// Two checks that walk through all devices, side by side; what they find is told in their order.
+fn at_once([first, second]: [Check; 2], policy: &Policy, problems: &mut Diagnostics) {
+    let found = |check: Check| {
+        let mut found = Diagnostics::default();
+        check(policy, &mut found);
+        found
+    };
+    let (first, second) = thread::scope(|scope| {
+        let other = scope.spawn(|| found(second));
+        (found(first), other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    problems.append(first);
+    problems.append(second);
 }
 
 /// The host's own settings do not arrive as policy: whoever may push rules may not choose
@@ -66,19 +84,25 @@ fn by_name<T>(
     problems: &mut Diagnostics,
     head: impl Fn(&T) -> (&Name, &Location),
 ) -> BTreeMap<Name, T> {
+    let mut named: Vec<(Name, T)> = Vec::with_capacity(items.len());
+    let mut ordered = true;
+    for item in items {
+        let name = head(&item).0.clone();
+        ordered &= named.last().is_none_or(|(last, _)| *last < name);
+        named.push((name, item));
+    }
     // An export is in order mostly, and a whole map is built faster than grown.
-    if items.is_sorted_by(|a, b| head(a).0 < head(b).0) {
-        return items.into_iter().map(|item| (head(&item).0.clone(), item)).collect();
+    if ordered {
+        return named.into_iter().collect();
     }
     let mut kept: BTreeMap<Name, T> = BTreeMap::new();
-    for item in items {
-        let (name, at) = head(&item);
-        if let Some(first) = kept.get(name) {
+    for (name, item) in named {
+        if let Some(first) = kept.get(&name) {
             let (_, earlier) = head(first);
             let problem = format!("{} {name} is defined twice, first at {earlier}", kind.noun());
-            problems.error(at, problem, "rename or remove one of them");
+            problems.error(head(&item).1, problem, "rename or remove one of them");
         } else {
-            kept.insert(name.clone(), item);
+            kept.insert(name, item);
         }
     }
     kept
