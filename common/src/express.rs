@@ -13,17 +13,24 @@
 //! A packet of the same generation then passes if it is a plain one ([`crate::plain`]), enters where it must, and
 //! leaves the flow in the state in which it is. Whatever else comes takes the whole way, as if there were no short one:
 //! it answers [`Pass::Established`] or nothing, and leaves in the flow what the whole way would.
+//!
+//! A plain packet from an address of a pool that nobody has is dropped as shortly, once so many were told of that this one
+//! would not be: a flood of them costs the stages nothing.
 
-use crate::abi::value::{INITIATOR_LOCAL, ROLE_ACCESS, ROLE_CORE};
-use crate::abi::{DeviceId, Epoch, Flow, FlowKey, Generation, SubinterfaceKey};
+use crate::abi::value::{INITIATOR_LOCAL, NETWORK_OBSERVES, ROLE_ACCESS, ROLE_CORE, SCOPE_POOL};
+use crate::abi::{
+    Addr, AddressKey, DeviceId, Epoch, Flow, FlowKey, Generation, Network, NetworkId, SubinterfaceKey,
+};
 use crate::case::{Arrival, Case, Course};
 use crate::decide::{self, FlowUpdate, FlowWords, Flows, Tables};
+use crate::engine::Step;
 use crate::frame::Frame;
 use crate::identify;
 use crate::parse::Kind;
 use crate::plain::Plain;
+use crate::search;
 use crate::timeouts::{next_state, timeout};
-use crate::verdict::Pass;
+use crate::verdict::{DropReason, Pass};
 
 /// A table of flows that knows who vouches for what.
 pub trait Vouched: Flows {
@@ -33,53 +40,130 @@ pub trait Vouched: Flows {
     fn vouch(&self, handle: Self::Handle, key: &FlowKey, flow: &FlowWords, generation: Generation);
 }
 
-/// Passes a frame that nothing can be held against; nothing if the whole way must tell.
+/// What is known of packets that no device has sent.
+pub trait Strangers: Tables {
+    /// True if a drop of one for this reason would not be told of: too many were already.
+    fn is_silent(&self, reason: DropReason, now: u64) -> bool;
+    /// As [`is_of_nobody`]; the kernel side calls it as a subprogram.
+    #[inline(always)]
+    fn is_of_nobody(&self, epoch: Epoch, network: NetworkId, source: Addr) -> bool
+    where
+        Self: Sized,
+    {
+        is_of_nobody(self, epoch, network, source)
+    }
+}
+
+/// A plain packet where devices' packets enter, or those of the data network.
+struct Entry {
+    plain: Plain,
+    network: NetworkId,
+    outgoing: bool,
+    now: u64,
+}
+
+/// Passes a frame that nothing can be held against, or drops one that nobody can have sent; nothing if the whole way
+/// must tell.
 #[inline(always)]
-pub fn express<F, T>(frame: &F, tables: &T, epoch: Epoch, arrival: &Arrival) -> Option<Pass>
+pub fn express<F, T>(frame: &F, tables: &T, epoch: Epoch, arrival: &Arrival) -> Step
 where
     F: Frame + ?Sized,
-    T: Tables + Vouched,
+    T: Vouched + Strangers,
 {
-    let plain = Plain::load(frame, arrival)?;
-    let place = tables.subinterface(&SubinterfaceKey::new(epoch.bank, arrival.ifindex, plain.vlan, 0))?;
-    if place.network.is_none() || place.endpoints.len != 0 {
-        return None;
+    let Some(entry) = Entry::of(frame, tables, epoch, arrival) else { return Ok(None) };
+    if !entry.plain.turns
+        && let Some(pass) = entry.of_vouched_flow(tables, epoch, arrival)
+    {
+        return Ok(Some(pass));
     }
-    let outgoing = match place.roles {
-        ROLE_ACCESS => true,
-        ROLE_CORE => false,
-        _ => return None,
-    };
-    let key = plain.ends().key(place.network, DeviceId::NONE, outgoing);
-    let now = tables.now();
-    let (handle, flow) = tables.vouched(&key, epoch.generation, now)?;
-    if flow.is_timed() {
-        return None;
+    entry.of_somebody(tables, epoch).map(|()| None)
+}
+
+impl Entry {
+    #[inline(always)]
+    fn of<F, T>(frame: &F, tables: &T, epoch: Epoch, arrival: &Arrival) -> Option<Self>
+    where
+        F: Frame + ?Sized,
+        T: Tables,
+    {
+        let plain = Plain::load(frame, arrival)?;
+        let place = tables.subinterface(&SubinterfaceKey::new(epoch.bank, arrival.ifindex, plain.vlan, 0))?;
+        if place.network.is_none() || place.endpoints.len != 0 {
+            return None;
+        }
+        let outgoing = match place.roles {
+            ROLE_ACCESS => true,
+            ROLE_CORE => false,
+            _ => return None,
+        };
+        Some(Self { plain, network: place.network, outgoing, now: tables.now() })
     }
-    if outgoing && flow.access[0] != Flow::access_word(arrival.ifindex, plain.vlan, 0) {
-        return None;
+
+    #[inline(always)]
+    fn of_vouched_flow<T: Tables + Vouched>(
+        &self,
+        tables: &T,
+        epoch: Epoch,
+        arrival: &Arrival,
+    ) -> Option<Pass> {
+        let Self { plain, network, outgoing, now } = self;
+        let key = plain.ends().key(*network, DeviceId::NONE, *outgoing);
+        let (handle, flow) = tables.vouched(&key, epoch.generation, *now)?;
+        if flow.is_timed() {
+            return None;
+        }
+        if *outgoing && flow.access[0] != Flow::access_word(arrival.ifindex, plain.vlan, 0) {
+            return None;
+        }
+        if next_state(flow.state, *outgoing == (flow.initiator == INITIATOR_LOCAL), 0) != flow.state {
+            return None;
+        }
+        let deadline = if *outgoing {
+            let network = tables.network(identify::network_index(epoch, *network))?;
+            now + timeout(&network.timeouts, plain.protocol, flow.state)
+        } else {
+            // The time runs on from the device's last packet.
+            flow.deadline
+        };
+        let update = FlowUpdate {
+            decision: flow.decision,
+            deadline,
+            side: usize::from(!*outgoing),
+            access: 0,
+            state: flow.state,
+            bytes: arrival.length,
+            packets: arrival.packets,
+        };
+        tables.update(handle, &key, &update);
+        Some(Pass::Established)
     }
-    if next_state(flow.state, outgoing == (flow.initiator == INITIATOR_LOCAL), 0) != flow.state {
-        return None;
+
+    /// Refuses what nobody can have sent, where nobody would be told: elsewhere the packet pays for no look at all.
+    #[inline(always)]
+    fn of_somebody<T: Strangers>(&self, tables: &T, epoch: Epoch) -> Result<(), DropReason> {
+        const REASON: DropReason = DropReason::UnknownDevice;
+        let refused = self.outgoing
+            && tables.is_silent(REASON, self.now)
+            && tables.is_of_nobody(epoch, self.network, self.plain.source());
+        if refused { Err(REASON) } else { Ok(()) }
     }
-    let deadline = if outgoing {
-        let network = tables.network(identify::network_index(epoch, place.network))?;
-        now + timeout(&network.timeouts, plain.protocol, flow.state)
-    } else {
-        // The time runs on from the device's last packet.
-        flow.deadline
-    };
-    let update = FlowUpdate {
-        decision: flow.decision,
-        deadline,
-        side: usize::from(!outgoing),
-        access: 0,
-        state: flow.state,
-        bytes: arrival.length,
-        packets: arrival.packets,
-    };
-    tables.update(handle, &key, &update);
-    Some(Pass::Established)
+}
+
+/// True for an address of a network's pools that no device has, where that is not only observed.
+#[inline(always)]
+pub fn is_of_nobody<T: Tables>(tables: &T, epoch: Epoch, network: NetworkId, source: Addr) -> bool {
+    let Some(row) = tables.network(identify::network_index(epoch, network)) else { return false };
+    row.flags & NETWORK_OBSERVES == 0
+        && search::scope(tables, row.scopes, source) == Ok(SCOPE_POOL)
+        && !is_known(tables, row, network, source)
+}
+
+/// True if a device has the address, or had it. Few networks have prefixes to search.
+#[inline(always)]
+fn is_known<T: Tables>(tables: &T, row: &Network, network: NetworkId, address: Addr) -> bool {
+    search::scope(tables, row.prefixes, address) != Ok(0)
+        || tables.address(&AddressKey::host(network, address)).is_some()
+        || !address.is_v4() && tables.address(&AddressKey::prefix64(network, address)).is_some()
 }
 
 /// True for a packet that has passed on the whole way and may have something to vouch for: asked of every packet of a

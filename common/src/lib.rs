@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! frame    bytes, read only through [`frame::Frame::load`]
-//! express  a plain packet of a vouched flow passes; all others go on   (express.rs, plain.rs)
+//! express  plain packets of vouched flows pass, of nobody drop; all others go on   (express.rs, plain.rs)
 //! parse    Frame → Packet, or the reason why it is dropped            (parse.rs, wire/)
 //! locate   interface and VLANs → place, network                       (identify.rs)
 //! enter    a packet in a GTP-U tunnel is taken out and parsed again    (tunnel.rs)

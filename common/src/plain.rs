@@ -1,8 +1,7 @@
 //! A packet of the plainest kind, read in a few loads: what the short way takes.
 //!
-//! Ethernet with one tag at most, IPv4 without options or IPv6 without extension headers, no fragment, TCP that opens
-//! and closes nothing, or UDP. The headers are read by the same code as in [`crate::parse`]; what is not plain, or not
-//! sound, is left to it.
+//! Ethernet with one tag at most, IPv4 without options or IPv6 without extension headers, no fragment, TCP or UDP. The
+//! headers are read by the same code as in [`crate::parse`]; what is not plain, or not sound, is left to it.
 
 use crate::abi::Addr;
 use crate::case::{Arrival, LinkType};
@@ -20,6 +19,8 @@ pub struct Plain {
     pub vlan: u16,
     /// IP protocol number: TCP or UDP.
     pub protocol: u8,
+    /// True for TCP that opens, closes or resets its connection.
+    pub turns: bool,
     source: Addr,
     destination: Addr,
     ports: l4::Ports,
@@ -50,9 +51,15 @@ impl Plain {
             ether_type::IPV6 => v6(&window, at)?,
             _ => return None,
         };
-        let ports = transport(&window.up_to(network.end)?, &network)?;
+        let (ports, turns) = transport(&window.up_to(network.end)?, &network)?;
         let Network { source, destination, protocol, .. } = network;
-        Some(Self { vlan, protocol, source, destination, ports })
+        Some(Self { vlan, protocol, turns, source, destination, ports })
+    }
+
+    /// Who has sent it.
+    #[inline(always)]
+    pub const fn source(&self) -> Addr {
+        self.source
     }
 
     /// Who says what to whom.
@@ -101,14 +108,14 @@ fn v6<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32) -> Option<Network> {
 }
 
 #[inline(always)]
-fn transport<F: Frame + ?Sized>(window: &Window<'_, F>, network: &Network) -> Option<l4::Ports> {
-    const CHANGES: u8 = l4::TCP_SYN | l4::TCP_FIN | l4::TCP_RST;
+fn transport<F: Frame + ?Sized>(window: &Window<'_, F>, network: &Network) -> Option<(l4::Ports, bool)> {
+    const TURNS: u8 = l4::TCP_SYN | l4::TCP_FIN | l4::TCP_RST;
     match network.protocol {
         ip_proto::TCP => {
             let (ports, flags) = l4::tcp(window, network.payload)?;
-            (flags & CHANGES == 0).then_some(ports)
+            Some((ports, flags & TURNS != 0))
         }
-        ip_proto::UDP => l4::udp(window, network.payload, false),
+        ip_proto::UDP => Some((l4::udp(window, network.payload, false)?, false)),
         _ => None,
     }
 }

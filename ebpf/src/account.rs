@@ -106,6 +106,24 @@ enum Outcome {
     Lost,
 }
 
+/// True if the budget of this device and verdict is spent, so that nobody will be told of one more.
+#[inline(always)]
+pub(crate) fn is_spent(device: DeviceId, verdict: Verdict, now: u64) -> bool {
+    let Some(budget) = EVENT_BUDGETS.get_ptr(bucket(device, verdict.code())) else { return false };
+    // SAFETY: a live per-CPU map value that only this CPU writes.
+    let budget = unsafe { &*budget };
+    budget.window == now >> EVENT_WINDOW_SHIFT && budget.used >= EVENTS_PER_BUCKET
+}
+
+/// Counts a drop that nobody is told of.
+#[inline(always)]
+pub(crate) fn keep_silent() {
+    if let Some(counters) = EVENT_COUNTERS.get_ptr_mut(0) {
+        // SAFETY: as above.
+        unsafe { (*counters).suppressed += 1 };
+    }
+}
+
 /// Spends one event of the bucket of this device and reason, and one of the CPU.
 ///
 /// Before the ring is touched: its lock is shared by all CPUs, so a flood must not reach it.

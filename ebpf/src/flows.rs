@@ -1,15 +1,15 @@
 //! The flow table behind the engine's trait: slots are rows of an array, words are single
 //! instructions, and the protocol is `bulkhead_common::flow_table`.
 
-use bulkhead_common::abi::{DeviceId, FlowGeometry, FlowKey, Generation, Limits};
+use bulkhead_common::abi::{Addr, DeviceId, Epoch, FlowGeometry, FlowKey, Generation, Limits, NetworkId};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
-use bulkhead_common::express::Vouched;
+use bulkhead_common::express::{Strangers, Vouched};
 use bulkhead_common::flow_table::{self, Found, Handle, Kinds, Memory};
 use bulkhead_common::limits::Toll;
-use bulkhead_common::verdict::DropReason;
+use bulkhead_common::verdict::{DropReason, Verdict};
 
 use crate::maps::{DEVICE_STATES, FLOW_GEOMETRY, FLOWS, Maps, is_candidate};
-use crate::{atomic, subprogram};
+use crate::{account, atomic, subprogram};
 
 impl Memory for Maps {
     type Row = *mut u64;
@@ -84,6 +84,18 @@ impl Vouched for Maps {
     #[inline(always)]
     fn vouch(&self, flow: Self::Handle, _key: &FlowKey, words: &FlowWords, generation: Generation) {
         flow_table::vouch(self, flow, words, generation);
+    }
+}
+
+impl Strangers for Maps {
+    #[inline(always)]
+    fn is_silent(&self, reason: DropReason, now: u64) -> bool {
+        account::is_spent(DeviceId::NONE, Verdict::Drop(reason), now)
+    }
+
+    #[inline(always)]
+    fn is_of_nobody(&self, epoch: Epoch, network: NetworkId, source: Addr) -> bool {
+        subprogram::is_of_nobody(epoch, network, source)
     }
 }
 

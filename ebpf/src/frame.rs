@@ -94,6 +94,17 @@ impl<C: Context> Packet<C> {
         let (start, end) = context.linear();
         Self { context, start, end, length }
     }
+
+    /// Reads where the first buffer has it all.
+    #[inline(always)]
+    fn read<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        let from = self.start + bounded::<MAX_OFFSET>(at);
+        if from + N > self.end {
+            return None;
+        }
+        // SAFETY: `from..from + N` lies inside `data..data_end`, checked above, and `[u8; N]` has no alignment.
+        Some(unsafe { (from as *const [u8; N]).read() })
+    }
 }
 
 impl<C: Context> Frame for Packet<C> {
@@ -107,12 +118,22 @@ impl<C: Context> Frame for Packet<C> {
         if at > MAX_OFFSET {
             return None;
         }
-        let from = self.start + bounded::<MAX_OFFSET>(at);
-        if from + N > self.end {
-            // Beyond the first buffer: jumbo frames, and what the stack has merged.
-            return self.context.copy(at);
-        }
-        // SAFETY: `from..from + N` lies inside `data..data_end`, checked above, and `[u8; N]` has no alignment.
-        Some(unsafe { (from as *const [u8; N]).read() })
+        // Beyond the first buffer: jumbo frames, and what the stack has merged.
+        self.read(at).or_else(|| self.context.copy(at))
+    }
+}
+
+/// A packet of which only the first buffer is read; what lies behind it seems cut off.
+pub(crate) struct FirstBuffer<C>(pub(crate) Packet<C>);
+
+impl<C: Context> Frame for FirstBuffer<C> {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.0.length
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        if at > MAX_OFFSET { None } else { self.0.read(at) }
     }
 }

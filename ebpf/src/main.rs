@@ -24,7 +24,7 @@ use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::candidate::Decided;
 use bulkhead_common::case::{Arrival, LinkType};
 use bulkhead_common::engine;
-use bulkhead_common::verdict::{Evidence, Pass, Verdict};
+use bulkhead_common::verdict::{Evidence, Verdict};
 
 use frame::Context;
 use program::{Program, Stages};
@@ -82,10 +82,10 @@ fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> bool {
         return candidate::judge(context, arrival);
     }
     let counters = account::Counters::received(&arrival);
-    if context.express(&arrival) {
-        counters.judged(Verdict::Pass(Pass::Established), &arrival);
-        candidate::tell(&Decided::new(Verdict::Pass(Pass::Established), &Evidence::NONE));
-        return true;
+    if let Some(verdict) = shortly(context, &arrival) {
+        counters.judged(verdict, &arrival);
+        candidate::tell(&Decided::new(verdict, &Evidence::NONE));
+        return verdict.passes();
     }
     // Absent is impossible for an array of one; nothing may pass without having been judged.
     let Some(case) = maps::case() else { return false };
@@ -94,6 +94,18 @@ fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> bool {
     counters.judged(verdict, &arrival);
     subprogram::report(case, verdict);
     verdict.passes()
+}
+
+/// What the short way says, if anything. Of a drop nobody is told: that is why it may be taken.
+#[inline(always)]
+fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<Verdict> {
+    match context.express(arrival) {
+        Ok(pass) => pass.map(Verdict::Pass),
+        Err(reason) => {
+            account::keep_silent();
+            Some(Verdict::Drop(reason))
+        }
+    }
 }
 
 /// Never reached: the program has no panicking path, or the verifier would refuse it.

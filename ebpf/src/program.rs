@@ -23,8 +23,8 @@ impl<C: Context> Program<C> {
 
 /// Stages that read the packet; the verifier takes a context as an argument only under its own type.
 pub(crate) trait Stages: Copy {
-    /// As [`bulkhead_common::express::express`]; true if the packet passes.
-    fn express(self, arrival: &Arrival) -> bool;
+    /// As [`bulkhead_common::express::express`].
+    fn express(self, arrival: &Arrival) -> Step;
     /// As [`bulkhead_common::parse::link`].
     fn parse_link(self, case: &mut Case) -> u32;
     /// As [`bulkhead_common::parse::network`].
@@ -37,8 +37,8 @@ pub(crate) trait Stages: Copy {
 
 impl Stages for *mut xdp_md {
     #[inline(always)]
-    fn express(self, arrival: &Arrival) -> bool {
-        subprogram::express(self, arrival.ifindex, arrival.length) != 0
+    fn express(self, arrival: &Arrival) -> Step {
+        step_from_number(subprogram::express(self, arrival.ifindex, arrival.length))
     }
 
     #[inline(always)]
@@ -65,8 +65,8 @@ impl Stages for *mut xdp_md {
 impl Stages for *mut __sk_buff {
     /// What leaves has no short way.
     #[inline(always)]
-    fn express(self, _arrival: &Arrival) -> bool {
-        false
+    fn express(self, _arrival: &Arrival) -> Step {
+        Ok(None)
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 //! it (kernel commits 51c39bb1d5d1 and e5069b9c23b3).
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
-use bulkhead_common::abi::{Addr, DeviceId, FlowKey, Limits, ProfileId, Span};
+use bulkhead_common::abi::{Addr, DeviceId, Epoch, FlowKey, Generation, Limits, NetworkId, ProfileId, Span};
 use bulkhead_common::candidate::Decided;
 use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::decide::{FlowStart, Tables as _};
@@ -17,7 +17,7 @@ use bulkhead_common::{
 
 use crate::account;
 use crate::candidate;
-use crate::frame::Packet;
+use crate::frame::{FirstBuffer, Packet};
 use crate::maps::{self, Maps};
 
 /// Makes the case one of a new packet.
@@ -79,16 +79,31 @@ pub(crate) extern "C" fn witness(case: *mut Case) -> u32 {
     stage(case, |case| witness::look(&Maps, case).map(Some))
 }
 
-/// [`bulkhead_common::express::express`] for a frame that enters; 1 if it passes.
+/// [`bulkhead_common::express::express`] for a frame that enters.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn express(context: *mut xdp_md, ifindex: u32, length: u32) -> u32 {
     // Who wants to be told of every packet must let it go the whole way. The verifier knows who does, and looks no further.
     if maps::tells_all() || maps::is_candidate() {
-        return 0;
+        return step_to_number(Ok(None));
     }
     let arrival = Arrival::of(ifindex, maps::link_type(), length);
-    express::express(&Packet::new(context, length), &Maps, Maps.epoch(), &arrival).is_some() as u32
+    let frame = FirstBuffer(Packet::new(context, length));
+    step_to_number(express::express(&frame, &Maps, Maps.epoch(), &arrival))
+}
+
+/// As [`bulkhead_common::express::is_of_nobody`].
+#[inline(always)]
+pub(crate) fn is_of_nobody(epoch: Epoch, network: NetworkId, source: Addr) -> bool {
+    is_of_nobody_step(epoch.bank, network.0, source.high(), source.low()) != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_of_nobody_step(bank: u32, network: u32, high: u64, low: u64) -> u32 {
+    // Which networks there are is a matter of the bank alone.
+    let epoch = Epoch { generation: Generation::NONE, bank };
+    express::is_of_nobody(&Maps, epoch, NetworkId(network), Addr::from_halves(high, low)) as u32
 }
 
 #[unsafe(no_mangle)]

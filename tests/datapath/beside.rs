@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use bulkhead::tables::{Beside, Image};
-use bulkhead_common::abi::counter::{CandidateCounters, Would};
+use bulkhead_common::abi::counter::{CandidateCounters, EVENTS_PER_BUCKET, Would};
 use bulkhead_common::abi::{Flow, map};
 use bulkhead_common::candidate::{Comparison, Decided, Outcome};
+use bulkhead_common::verdict::DropReason;
 use bytemuck::Zeroable as _;
 use tests::compare::hex;
+use tests::frame::eth;
 use tests::generate::{Random, Shot, Traffic, World, seed, volume};
 use tests::kernel::pair::Pair;
 use tests::kernel::{SHORTEST, XDP_DROP, XDP_PASS, geometry, privilege};
@@ -17,6 +19,8 @@ use super::{ROOM, VOLUME_EMULATED, is_emulated};
 
 const VOLUME: usize = 20_000;
 const FRAMES: usize = 400;
+const ACC0: u32 = 11;
+const SECOND: u64 = 1_000_000_000;
 
 /// What the candidate must have counted.
 struct Wanted {
@@ -73,6 +77,57 @@ fn a_candidate_counts_what_the_host_says_and_changes_nothing() -> Result<()> {
     let Would { pass, drop } = wanted.all.would();
     eprintln!("{worlds} pairs of policies: would pass {pass}, would drop {drop}");
     ensure!(pass > 0 && drop > 0 && wanted.all.unknowable > 0, "too few to be sure");
+    Ok(())
+}
+
+/// A network with one device.
+fn with_device(address: &str) -> World {
+    World::written(&format!(
+        "{NETWORK}---\napiVersion: bulkhead/v1\nkind: Device\nmetadata: {{name: charger}}\n\
+         spec: {{network: acme, addresses: [{address}]}}\n"
+    ))
+}
+
+const NETWORK: &str = r#"
+apiVersion: bulkhead/v1
+kind: Network
+metadata: {name: acme}
+spec: {seenOn: [{interface: acc0}, {interface: core0}], pools: [10.45.0.0/16]}
+---
+apiVersion: bulkhead/v1
+kind: Policy
+metadata: {name: charging}
+spec:
+  subject: {device: charger}
+  allow: [{name: log, to: {cidrs: [203.0.113.10]}, ports: [udp/514]}]
+"#;
+
+#[test]
+fn a_candidate_that_knows_who_floods_is_told_of_every_drop() -> Result<()> {
+    if !privilege::granted() {
+        return Ok(());
+    }
+    let mut pair = Pair::load(ROOM)?;
+    let images = ["10.45.0.17", "10.45.0.99"].map(with_device);
+    let [enforced, candidate] =
+        images.each_ref().map(|world| Image::new(&world.compiled.tables).with_flows(geometry(ROOM)));
+    pair.candidate.fill(candidate.layout())?;
+    pair.enforced.fill(enforced.layout())?;
+    for kernel in [&mut pair.candidate, &mut pair.enforced] {
+        kernel.enter(ACC0, SECOND, SECOND)?;
+    }
+    let sent_by =
+        |last| eth().ip([10, 45, 0, last], [203, 0, 113, 10]).udp(50_000, 514).payload(b"?").build();
+    let (known, strange) = (sent_by(17), sent_by(99));
+    let flood = 4 * EVENTS_PER_BUCKET;
+    for _ in 0..flood {
+        // One that passes before each, so that nothing is left of what the candidate was told of the last.
+        ensure!(pair.enforced.runner()?.run(&known)? == XDP_PASS, "a candidate has shut somebody out");
+        ensure!(pair.enforced.runner()?.run(&strange)? == XDP_DROP, "a candidate has let somebody in");
+    }
+    let compared = pair.candidate.compared()?;
+    let would_pass = compared.would_pass[DropReason::UnknownDevice as usize];
+    ensure!(compared.judged == 2 * flood && would_pass == flood, "{compared:?} of {flood}");
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 use anyhow::{Result, ensure};
 use bulkhead::tables::Image;
+use bulkhead_common::abi::counter::{EVENT_WINDOW_SHIFT, EVENTS_PER_BUCKET};
+use bulkhead_common::verdict::DropReason;
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 use tests::frame::{ACK, FIN, Frame, SYN, eth};
@@ -13,6 +15,8 @@ use super::{ROOM, geometry};
 const ACC0: u32 = 11;
 const CORE0: u32 = 21;
 const DEVICE: [u8; 4] = [10, 45, 0, 17];
+/// Of the pool, and nobody's.
+const STRANGER: [u8; 4] = [10, 45, 0, 99];
 const SERVER: [u8; 4] = [203, 0, 113, 10];
 const SECOND: u64 = 1_000_000_000;
 
@@ -41,11 +45,13 @@ enum Way {
     Whole,
     Short,
     Dropped,
+    DroppedShortly,
 }
 
 struct Host {
     kernel: Kernel,
     image: Image,
+    now: u64,
 }
 
 impl Host {
@@ -57,7 +63,7 @@ impl Host {
         let mut kernel = Kernel::load(ROOM)?;
         let image = Image::new(&World::written(POLICY).compiled.tables).with_flows(geometry(ROOM));
         kernel.fill(image.layout())?;
-        Ok(Self { kernel, image })
+        Ok(Self { kernel, image, now: SECOND })
     }
 
     /// Lets a packet enter behind one that is never plain, so that no case is left from one like it.
@@ -66,7 +72,8 @@ impl Host {
         let before = self.kernel.cases()?;
         let passes = self.enters(ifindex, frame)?;
         Ok(match (passes, before == self.kernel.cases()?) {
-            (false, _) => Way::Dropped,
+            (false, true) => Way::DroppedShortly,
+            (false, false) => Way::Dropped,
             (true, true) => Way::Short,
             (true, false) => Way::Whole,
         })
@@ -75,8 +82,8 @@ impl Host {
     /// Lets a packet enter here and in the image, where it goes the whole way; true if it passes.
     fn enters(&mut self, ifindex: u32, frame: Frame) -> Result<bool> {
         let bytes = frame.payload(b"?").build();
-        self.image.set_now(SECOND, SECOND);
-        self.kernel.enter(ifindex, SECOND, SECOND)?;
+        self.image.set_now(self.now, self.now);
+        self.kernel.enter(ifindex, self.now, self.now)?;
         let passes = self.image.judge(&bytes, ifindex).0.passes();
         let answer = self.kernel.runner()?.run(&bytes)?;
         ensure!(answer == if passes { XDP_PASS } else { XDP_DROP }, "XDP answers {answer}");
@@ -85,6 +92,11 @@ impl Host {
 
     fn sent(&mut self, frame: impl FnOnce(Frame) -> Frame) -> Result<Way> {
         self.way(ACC0, frame(eth().ip(DEVICE, SERVER)))
+    }
+
+    /// A packet from an address that no device has.
+    fn strange(&mut self) -> Result<Way> {
+        self.way(ACC0, eth().ip(STRANGER, SERVER).tcp(50_000, 443).flags(SYN))
     }
 
     fn received(&mut self, frame: impl FnOnce(Frame) -> Frame) -> Result<Way> {
@@ -133,5 +145,29 @@ fn a_flow_that_a_clock_ends_stays_on_the_whole_way() -> Result<()> {
     for _ in 0..4 {
         ensure!(host.sent(|frame| frame.udp(50_000, 515))? == Way::Whole, "a window was not looked at");
     }
+    host.leaves_the_same()
+}
+
+#[test]
+fn a_flood_from_nobody_s_address_is_dropped_shortly_once_nobody_is_told_of_it() -> Result<()> {
+    if !privilege::granted() {
+        return Ok(());
+    }
+    let mut host = Host::load()?;
+    for window in 1..=2 {
+        host.now = window << EVENT_WINDOW_SHIFT;
+        for told in 0..2 * EVENTS_PER_BUCKET {
+            let wanted = if told < EVENTS_PER_BUCKET { Way::Dropped } else { Way::DroppedShortly };
+            let way = host.strange()?;
+            ensure!(way == wanted, "{way:?} after {told} that were told of");
+        }
+    }
+    // Each of them, and the packet before it, is sent or counted as one that is not.
+    let frames = 2 * 2 * EVENTS_PER_BUCKET;
+    let events = host.kernel.event_counters()?;
+    ensure!(events.sent + events.suppressed == 2 * frames && events.lost == 0, "{events:?}");
+    let dropped = host.kernel.counters(0)?.dropped[DropReason::UnknownDevice as usize];
+    ensure!(dropped.packets == frames, "{dropped:?}");
+    ensure!(host.sent(|frame| frame.udp(50_000, 514))? == Way::Whole, "a device was taken for nobody");
     host.leaves_the_same()
 }

@@ -1,5 +1,7 @@
 //! Short ways that are wrong in one thing each.
 
+use std::cell::OnceCell;
+
 use bulkhead::reconcile::Memory;
 use bulkhead_common::abi::value::{STATE_TIMED, STATE_WINDOW};
 use bulkhead_common::abi::{
@@ -7,7 +9,7 @@ use bulkhead_common::abi::{
     RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, Window,
 };
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
-use bulkhead_common::express::Vouched;
+use bulkhead_common::express::{Strangers, Vouched};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::verdict::DropReason;
 
@@ -32,9 +34,14 @@ pub(super) enum Lie {
     Timed,
     /// Packets are not counted.
     NoUpdate,
+    /// Nobody has an address of his own, or a prefix.
+    Addresses,
+    Prefixes,
+    /// Networks that only observe do not.
+    Observes,
 }
 
-pub(super) const LIES: [Lie; 9] = [
+pub(super) const LIES: [Lie; 12] = [
     Lie::Generation,
     Lie::Access,
     Lie::Initiator,
@@ -44,6 +51,9 @@ pub(super) const LIES: [Lie; 9] = [
     Lie::Limits,
     Lie::Timed,
     Lie::NoUpdate,
+    Lie::Addresses,
+    Lie::Prefixes,
+    Lie::Observes,
 ];
 
 /// Rules without a limit.
@@ -60,13 +70,19 @@ static FREE: RuleSet = RuleSet {
 
 /// Tables as a wrong short way sees them.
 pub(super) struct Lying<'m> {
-    pub(super) memory: &'m Memory,
+    memory: &'m Memory,
     pub(super) lie: Option<Lie>,
     /// The word of the place that the frame enters by.
-    pub(super) place: u64,
+    place: u64,
+    /// The network that it enters, as it is taken for.
+    network: OnceCell<Network>,
 }
 
-impl Lying<'_> {
+impl<'m> Lying<'m> {
+    pub(super) fn new(memory: &'m Memory, lie: Option<Lie>, place: u64) -> Self {
+        Self { memory, lie, place, network: OnceCell::new() }
+    }
+
     /// What it takes a flow for.
     fn taken_for(&self, mut flow: FlowWords) -> FlowWords {
         match self.lie {
@@ -88,6 +104,12 @@ impl Vouched for Lying<'_> {
 
     fn vouch(&self, handle: Self::Handle, key: &FlowKey, flow: &FlowWords, generation: Generation) {
         self.memory.vouch(handle, key, flow, generation);
+    }
+}
+
+impl Strangers for Lying<'_> {
+    fn is_silent(&self, _reason: DropReason, _now: u64) -> bool {
+        true
     }
 }
 
@@ -147,7 +169,12 @@ impl Tables for Lying<'_> {
     }
 
     fn network(&self, index: u32) -> Option<&Network> {
-        Tables::network(self.memory, index)
+        let network = Tables::network(self.memory, index)?;
+        Some(match self.lie {
+            Some(Lie::Prefixes) => self.network.get_or_init(|| Network { prefixes: Span::EMPTY, ..*network }),
+            Some(Lie::Observes) => self.network.get_or_init(|| Network { flags: 0, ..*network }),
+            _ => network,
+        })
     }
 
     fn scope(&self, index: u32) -> Option<&ScopeRange> {
@@ -155,7 +182,7 @@ impl Tables for Lying<'_> {
     }
 
     fn address(&self, key: &AddressKey) -> Option<u32> {
-        self.memory.address(key)
+        if self.lie == Some(Lie::Addresses) { None } else { self.memory.address(key) }
     }
 
     fn identity(&self, slot: u32) -> Option<Versioned> {
