@@ -1,11 +1,11 @@
 //! One test for each bug that was found, named after the issue in which it was.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bulkhead::tables::Image;
 use bulkhead_common::parse::Kind;
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
-use tests::frame::{ACK, DESTINATION, FIN, RST, SYN, eth};
+use tests::frame::{ACK, DESTINATION, FIN, Frame, HOP_BY_HOP, RST, SYN, eth};
 use tests::generate::World;
 
 /// Two private APNs use the same pool, and one has its servers inside it.
@@ -259,4 +259,60 @@ fn issue_5_a_device_that_moved_is_heard_once_it_was_silent_where_it_was() {
             (303, CORE0, answer(), holds),
         ],
     );
+}
+
+/// A charger in the whole of a `/56`, which its policy lets out; its network passes options.
+const PREFIX: &str = r#"
+apiVersion: bulkhead/v1
+kind: Network
+metadata: {name: acme}
+spec: {seenOn: [{interface: acc0}, {interface: core0}], pools: ["fd00:45::/32"], ipOptions: pass}
+---
+kind: Device
+metadata: {name: charger}
+spec: {network: acme, addresses: ["fd00:45:0:1700::/56"]}
+---
+kind: Policy
+metadata: {name: base}
+spec: {subject: {device: charger}, allow: [{name: world, to: {cidrs: ["::/0"]}, ports: [any]}]}
+"#;
+
+#[test]
+fn issue_3_a_prefix_shorter_than_64_is_its_device_s_to_the_last_address_and_no_further() {
+    let image = Image::new(&World::written(PREFIX).compiled.tables);
+    let cloud: Ipv6Addr = "2001:db8::10".parse().unwrap();
+    let from = |source: &str| {
+        let source: Ipv6Addr = source.parse().unwrap();
+        let asked = eth().ipv6(source, cloud).udp(50_000, 53).payload(b"?").build();
+        let answer = eth().ipv6(cloud, source).udp(53, 50_000).payload(b"!").build();
+        [image.judge(&asked, ACC0).0, image.judge(&answer, CORE0).0]
+    };
+    for inside in ["fd00:45:0:1700::", "fd00:45:0:1742::1", "fd00:45:0:17ff:ffff:ffff:ffff:ffff"] {
+        assert_eq!(from(inside), [Pass::Opened, Pass::Established].map(Verdict::Pass), "{inside}");
+    }
+    for beside in ["fd00:45:0:16ff:ffff:ffff:ffff:ffff", "fd00:45:0:1800::"] {
+        assert_eq!(from(beside), [DropReason::UnknownDevice; 2].map(Verdict::Drop), "{beside}");
+    }
+}
+
+/// Nobody's packets to a group could be held against a device's rules, so none may join: not by a rule that
+/// lets out to everything, nor where the network passes the router alert that reports have (RFC 3376, RFC 3810).
+#[test]
+fn issue_3_groups_are_neither_joined_nor_spoken_to() {
+    const ROUTER_ALERT_V4: [u8; 4] = [0x94, 4, 0, 0];
+    const ROUTER_ALERT_V6: [u8; 6] = [5, 2, 0, 0, 1, 0];
+    const IGMP: u8 = 2;
+    const REPORT_V3: [u8; 16] = [0x22, 0, 0xe7, 0xf9, 0, 0, 0, 1, 4, 0, 0, 0, 239, 1, 1, 1];
+    let v4 = PREFIX.replace("fd00:45::/32", "10.45.0.0/16").replace("fd00:45:0:1700::/56", "10.45.0.17");
+    let v4 = v4.replace("::/0", "0.0.0.0/0");
+    let [v4, v6] = [&v4, PREFIX].map(|policy| Image::new(&World::written(policy).compiled.tables));
+    let told = |image: &Image, frame: Frame| {
+        assert_eq!(image.judge(&frame.build(), ACC0).0, Verdict::Drop(DropReason::Multicast))
+    };
+    let joins = eth().ip(CHARGER, Ipv4Addr::new(224, 0, 0, 22)).ip_options(&ROUTER_ALERT_V4);
+    told(&v4, joins.protocol(IGMP).payload(&REPORT_V3));
+    told(&v4, eth().ip(CHARGER, Ipv4Addr::new(239, 1, 1, 1)).udp(50_000, 5000));
+    let six = |to: &str| eth().ipv6("fd00:45:0:1700::1".parse().unwrap(), to.parse().unwrap());
+    told(&v6, six("ff02::16").extension(HOP_BY_HOP, &ROUTER_ALERT_V6).icmpv6(143, 0, [0; 4]));
+    told(&v6, six("ff1e::1").udp(50_000, 5000));
 }
