@@ -7,6 +7,8 @@
 mod host;
 #[path = "tunnels/ipsec.rs"]
 mod ipsec;
+#[path = "tunnels/ppp.rs"]
+mod ppp;
 #[path = "tunnels/tags.rs"]
 mod tags;
 #[path = "tunnels/wireguard.rs"]

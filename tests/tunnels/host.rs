@@ -159,7 +159,7 @@ pub(crate) fn run(command: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn mac(interface: &str) -> Result<[u8; 6]> {
+pub(crate) fn mac(interface: &str) -> Result<[u8; 6]> {
     let mut all = nix::ifaddrs::getifaddrs().context("list interfaces")?;
     let found = all.find_map(|entry| {
         let address = entry.address.filter(|_| entry.interface_name == interface)?;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 /// Pairs of interfaces, VLANs, and the tunnels that a host may terminate.
-const WANTED: [&str; 14] = [
+const WANTED: [&str; 15] = [
     "veth",
     "8021q",
     "ipip",
@@ -20,6 +20,7 @@ const WANTED: [&str; 14] = [
     "sit",
     "wireguard",
     "vxlan",
+    "pppoe",
     // IPsec, and ciphers that encrypt nothing.
     "xfrm_user",
     "esp4",
