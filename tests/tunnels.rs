@@ -20,10 +20,11 @@ use anyhow::{Result, ensure};
 use bulkhead::datapath::link_type;
 use bulkhead_common::case::LinkType;
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
+use tests::command::run;
 use tests::frame::{Frame, bare, eth};
 use tests::small;
 
-use host::{DEVICE, Guarded, LOCAL, LOCAL_V6, OPEN, PEER, PEER_V6, run};
+use host::{DEVICE, Guarded, LOCAL, LOCAL_V6, OPEN, PEER, PEER_V6};
 
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 11));
 const ESTABLISHED: Verdict = Verdict::Pass(Pass::Established);

@@ -1,16 +1,16 @@
 //! A network namespace of its own on one CPU: `out ══ into` and, beyond the kernel's forwarding, `core ══ sink`.
 
 use std::fs;
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use nix::unistd::Pid;
+use tests::command::run;
 
 /// What frames are sent to: forwarding takes only what is for the host itself.
 pub(crate) const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -62,30 +62,14 @@ fn wire() -> Result<()> {
         // Nobody's address: the sink drops what reaches it as another host's.
         "ip neigh add 203.0.113.10 lladdr 02:00:00:00:00:99 dev core nud permanent",
     ] {
-        sh(line)?;
+        run(line)?;
     }
     Ok(())
 }
 
-/// Runs a command line without quotes.
-pub(crate) fn sh(line: &str) -> Result<String> {
-    let mut words = line.split_whitespace();
-    let program = words.next().context("an empty command line")?;
-    let output = Command::new(program).args(words).stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("start {program}"))?;
-    ensure!(output.status.success(), "`{line}`: {}", first_line(&output.stderr));
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Error texts may repeat a set of a million addresses.
-fn first_line(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.lines().next().unwrap_or_default().chars().take(200).collect()
-}
-
 /// How many frames an interface of the lab has received.
 pub(crate) fn received(interface: &str) -> Result<u64> {
-    let json: serde_json::Value = serde_json::from_str(&sh(&format!("ip -j -s link show {interface}"))?)?;
+    let json: serde_json::Value = serde_json::from_str(&run(&format!("ip -j -s link show {interface}"))?)?;
     json.pointer("/0/stats64/rx/packets")
         .and_then(serde_json::Value::as_u64)
         .context("ip shows no statistics")

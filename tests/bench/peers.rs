@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{HashMap, Map, MapData};
+use tests::command::run;
 
 use super::fleet::FIRST;
-use super::lab::sh;
 
 /// One way to let known devices through and drop the rest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,7 +43,7 @@ impl Peer {
         match self {
             Self::XdpFilter => {
                 ensure!(devices <= XDP_FILTER_ROOM, "its tables end at {XDP_FILTER_ROOM} addresses");
-                sh("which xdp-filter").map(drop)
+                run("which xdp-filter").map(drop)
             }
             Self::NftNetdev => load_nft("netdev", devices),
             Self::NftConntrack => load_nft("ip", devices),
@@ -62,7 +62,7 @@ impl Peer {
     fn hook(self, devices: u32) -> Result<()> {
         match self {
             Self::XdpFilter => {
-                sh("xdp-filter load --mode native --policy deny --features ipv4 into")?;
+                run("xdp-filter load --mode native --policy deny --features ipv4 into")?;
                 allow(devices)
             }
             Self::NftNetdev => {
@@ -76,17 +76,17 @@ impl Peer {
                 nft("add rule ip bench guard ip saddr @known accept")
             }
             Self::Ipset => {
-                sh("iptables -t raw -A PREROUTING -i into -m set ! --match-set bench src -j DROP").map(drop)
+                run("iptables -t raw -A PREROUTING -i into -m set ! --match-set bench src -j DROP").map(drop)
             }
         }
     }
 
     fn unhook(self) -> Result<()> {
         match self {
-            Self::XdpFilter => sh("xdp-filter unload into").map(drop),
+            Self::XdpFilter => run("xdp-filter unload into").map(drop),
             Self::NftNetdev => nft("delete chain netdev bench guard"),
             Self::NftConntrack => nft("delete chain ip bench guard"),
-            Self::Ipset => sh("iptables -t raw -F PREROUTING").map(drop),
+            Self::Ipset => run("iptables -t raw -F PREROUTING").map(drop),
         }
     }
 
@@ -96,7 +96,7 @@ impl Peer {
             Self::XdpFilter => Ok(()),
             Self::NftNetdev => nft("delete table netdev bench"),
             Self::NftConntrack => nft("delete table ip bench"),
-            Self::Ipset => sh("ipset destroy bench").map(drop),
+            Self::Ipset => run("ipset destroy bench").map(drop),
         }
     }
 }
@@ -109,7 +109,7 @@ fn nft(command: &str) -> Result<()> {
 fn from_file(text: &str, command: impl FnOnce(&str) -> String) -> Result<()> {
     let mut file = tempfile::NamedTempFile::new().context("make a temporary file")?;
     file.write_all(text.as_bytes()).context("write a temporary file")?;
-    sh(&command(&file.path().to_string_lossy())).map(drop)
+    run(&command(&file.path().to_string_lossy())).map(drop)
 }
 
 fn addresses(devices: u32) -> impl Iterator<Item = Ipv4Addr> {

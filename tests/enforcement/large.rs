@@ -1,11 +1,11 @@
 //! Datagrams larger than a link, and paths that are narrower than both ends know.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
+use tests::command::ip;
 use tests::frame::{Frame, eth};
 use tests::netns::{Client, Endpoint, Injector, Match, OUTSIDER, SERVER, Servers, Witness};
 
@@ -110,7 +110,8 @@ fn a_transfer_finds_the_path_s_width_and_completes() -> Result<()> {
     // Only the way there: the server believes in 1500 bytes and says so in its handshake, and what it sends is not
     // held against a narrower link, which would lose it without a word.
     for server in OUTSIDER.both() {
-        ip(&core, "dn", &format!("route replace {server} dev out mtu lock {NARROW}"))?;
+        let dn = core.lab.namespace("dn")?.name();
+        ip(&format!("-n {dn} route replace {server} dev out mtu lock {NARROW}"))?;
     }
     let servers = Servers::new();
     servers
@@ -159,12 +160,4 @@ fn a_report_about_a_flow_that_is_not_reaches_no_device() -> Result<()> {
 
 fn dropped(core: &Core) -> Result<String> {
     Ok(format!("acc0 dropped {:?}, n6 {:?}", core.drops("acc0")?, core.drops("n6")?))
-}
-
-fn ip(core: &Core, role: &str, line: &str) -> Result<()> {
-    let mut command = Command::new("ip");
-    command.args(["-n", core.lab.namespace(role)?.name()]).args(line.split(' '));
-    let status = command.status().context("run ip")?;
-    ensure!(status.success(), "ip {line}: {status}");
-    Ok(())
 }

@@ -1,11 +1,10 @@
 //! What a link must be like, and what is left when one goes.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use bulkhead::datapath::{Hook, keep_vlan_tags};
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 use nix::net::if_::if_nametoindex;
+use tests::command::ip;
 use tests::frame::eth;
 use tests::netns::Injector;
 use tests::small;
@@ -69,11 +68,5 @@ fn jumbo_frames_are_judged_natively_whole_also_after_the_mtu_was_raised() -> Res
         flows.iter().any(|flow| flow.sent == [1, u64::from(MTU) + 14]),
         "the flow counted something else"
     );
-    Ok(())
-}
-
-fn ip(command: &str) -> Result<()> {
-    let status = Command::new("ip").args(command.split(' ')).status().context("run ip")?;
-    ensure!(status.success(), "ip {command}: {status}");
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! Generic mode sits behind the driver: what the sender's stack, or the driver, has merged comes as one frame.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,6 +8,7 @@ use bulkhead::tables::Tables;
 use bulkhead_common::abi::value::ROLE_ACCESS;
 use bulkhead_common::case::LinkType;
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
+use tests::command::ip;
 use tests::frame::{ACK, eth};
 use tests::merged::{Merger, header};
 use tests::netns::Injector;
@@ -130,11 +130,5 @@ fn a_jumbo_frame_is_judged_whole_in_generic_mode_too() -> Result<()> {
         let counted = core.counters("jumbo0")?.of(verdict);
         ensure!((counted.packets, counted.bytes) == (1, frame.len() as u64), "{verdict:?}: {counted:?}");
     }
-    Ok(())
-}
-
-fn ip(command: &str) -> Result<()> {
-    let status = Command::new("ip").args(command.split(' ')).status().context("run ip")?;
-    ensure!(status.success(), "ip {command}: {status}");
     Ok(())
 }

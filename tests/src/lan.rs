@@ -1,10 +1,10 @@
 //! A LAN behind a device of the lab: two hosts, and the device is their router.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
+use crate::command::ip;
 use crate::netns::Lab;
 
 /// What the device says in its policy: `framedRoutes: [192.168.50.0/24]`.
@@ -48,10 +48,4 @@ pub fn put_behind(lab: &Lab) -> Result<()> {
     }
     let forwarding = "/proc/sys/net/ipv4/ip_forward";
     lab.namespace("charger-1")?.run(|| std::fs::write(forwarding, "1"))?.context("forward packets")
-}
-
-fn ip(command: &str) -> Result<()> {
-    let status = Command::new("ip").args(command.split(' ')).status().context("run ip")?;
-    ensure!(status.success(), "ip {command}: {status}");
-    Ok(())
 }

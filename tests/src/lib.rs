@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod capture;
+pub mod command;
 pub mod compare;
 pub mod frame;
 pub mod fuzz;

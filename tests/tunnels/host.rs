@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -18,6 +17,7 @@ use bytemuck::Zeroable as _;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{MsgFlags, send};
+use tests::command::run;
 use tests::frame::eth;
 use tests::kernel::privilege;
 use tests::merged::packet_socket;
@@ -147,16 +147,6 @@ impl Drop for Guarded {
             drop(std::fs::remove_dir(folder));
         }
     }
-}
-
-/// Runs a command in the thread's namespace.
-pub(crate) fn run(command: &str) -> Result<String> {
-    let mut words = command.split(' ');
-    let program = words.next().context("no command")?;
-    let output = Command::new(program).args(words).output().with_context(|| format!("start {program}"))?;
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "{command}: {}", error.trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 pub(crate) fn mac(interface: &str) -> Result<[u8; 6]> {

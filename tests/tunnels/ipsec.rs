@@ -3,9 +3,10 @@
 use anyhow::{Result, ensure};
 use bulkhead::datapath::link_type;
 use bulkhead_common::case::LinkType;
+use tests::command::run;
 use tests::frame::{bare, eth};
 
-use super::host::{Guarded, LOCAL, PEER, run};
+use super::host::{Guarded, LOCAL, PEER};
 use super::{IPIP, inside};
 
 const ESP: u8 = 50;

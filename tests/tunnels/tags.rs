@@ -7,11 +7,12 @@ use bulkhead_common::abi::NetworkId;
 use bulkhead_common::abi::value::ROLE_ACCESS;
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 use nix::net::if_::if_nametoindex;
+use tests::command::run;
 use tests::frame::eth;
 use tests::merged::packet_socket;
 use tests::small;
 
-use super::host::{DEVICE, Guarded, OPEN, run};
+use super::host::{DEVICE, Guarded, OPEN};
 
 const OPENED: Verdict = Verdict::Pass(Pass::Opened);
 const NO_NETWORK: Verdict = Verdict::Drop(DropReason::UnknownVlan);

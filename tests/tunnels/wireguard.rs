@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use bulkhead::datapath::link_type;
 use bulkhead_common::case::LinkType;
+use tests::command::run;
 use tests::frame::bare;
 use tests::merged::packet_socket;
 
-use super::host::{Guarded, run};
+use super::host::Guarded;
 use super::inside;
 
 /// Both ends are on this host, by its loopback.
