@@ -2,15 +2,17 @@
 //! enforce from then on cuts what is forbidden and nothing else.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bulkhead::policy::{self, Mode, SourceFile};
 use serde_json::Value;
 use tests::frame::eth;
 use tests::netns::{Client, FORBIDDEN, Injector, LiveConnection, Match, SERVER, Witness};
 
 use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, POLICIES_OF_THE_DEMO, Status, polled, words};
+use super::revisions::done;
 
 /// The demo's network with another mode.
 fn network(mode: &str) -> Result<String> {
@@ -158,5 +160,75 @@ fn a_segment_may_be_stricter_and_a_canary_goes_first() -> Result<()> {
     assert!(host.forbids()? && !bad.is_alive()?, "everybody does");
     let status = host.status()?;
     assert_eq!(status.json["observing"][0]["enforced"], 2, "{}", status.text);
+    Ok(())
+}
+
+/// The demo's policies with a network that observes, chargers of whom some are enforced first, and other names or labels.
+fn folder(host: &Host, canary: &str, change: impl Fn(String) -> String) -> Result<PathBuf> {
+    let folder = host.lab.directory().join("canary");
+    std::fs::create_dir_all(&folder)?;
+    super::folder::fill(&folder)?;
+    for entry in std::fs::read_dir(&folder)? {
+        let path = entry?.path();
+        std::fs::write(&path, change(std::fs::read_to_string(&path)?))?;
+    }
+    std::fs::write(folder.join("10-network.yaml"), network("observe")?)?;
+    let devices = folder.join("20-devices.yaml");
+    let text = std::fs::read_to_string(&devices)?;
+    let (_, text) = text.split_once("---\n").context("the demo's segments are written in another way")?;
+    std::fs::write(&devices, format!("{}---\n{text}", chargers(&format!("canary: {canary}"))))?;
+    Ok(folder)
+}
+
+/// True if a device gets to where no rule lets it.
+fn roams(host: &Host, device: &str) -> Result<bool> {
+    host.reaches(device, FORBIDDEN.v4.into(), 443)
+}
+
+/// Names of chargers of which a share enforces the first, and not the second.
+fn drawn(share: &str) -> Result<[String; 2]> {
+    let network = "apiVersion: bulkhead/v1\nkind: Network\nmetadata: {name: fleet}\nspec:\n  mode: observe\n  \
+                   seenOn: [{interface: acc0}, {interface: n6}]\n  pools: [10.45.0.0/16]\n---\n";
+    let device = |number: u8| {
+        format!(
+            "---\napiVersion: bulkhead/v1\nkind: Device\nmetadata: {{name: bay-{number}, labels: {{class: \
+             ev-charger}}}}\nspec: {{network: fleet, addresses: [10.45.1.{number}]}}\n"
+        )
+    };
+    let mut text = network.to_owned() + &chargers(&format!("canary: {{share: {share}}}"));
+    text.extend((1..200).map(device));
+    let policy = policy::parse(vec![SourceFile::new("bays.yaml", text.as_str())], None)
+        .map_err(|problems| anyhow::anyhow!("{:?}", problems.iter().next()))?
+        .policy;
+    let first = |mode| {
+        let found = policy.devices().values().find(|device| policy.mode_of(device) == mode);
+        found.map(|device| device.name.to_string()).context("everybody or nobody is drawn")
+    };
+    Ok([first(Mode::Enforce)?, first(Mode::Observe)?])
+}
+
+#[test]
+fn a_share_enforces_the_same_devices_always_and_a_label_those_that_bear_it() -> Result<()> {
+    let Some(mut host) = Host::enforcing()? else { return Ok(()) };
+    let [early, late] = drawn("5%")?;
+    let renamed = |text: String| text.replace("charger-1", &early).replace("charger-2", &late);
+    let applied = |host: &Host, path: &Path| done(host, &["apply", "--prune", "-f", &path.to_string_lossy()]);
+    applied(&host, &folder(&host, "{share: 5%}", renamed)?)?;
+    assert!(
+        !roams(&host, "charger-1")? && roams(&host, "charger-2")?,
+        "{early} goes first, and {late} does not"
+    );
+    assert!(host.allows()?, "what a rule allows passes in either mode");
+    host.kill()?;
+    host.start()?;
+    assert!(!roams(&host, "charger-1")? && roams(&host, "charger-2")?, "the draw does not change");
+    applied(&host, &folder(&host, "{share: 10%}", renamed)?)?;
+    assert!(!roams(&host, "charger-1")?, "whoever was among the first stays there");
+    let labelled =
+        |text: String| text.replacen("class: ev-charger, site", "class: ev-charger, ring: first, site", 1);
+    applied(&host, &folder(&host, "{matchLabels: {ring: first}}", labelled)?)?;
+    assert!(!roams(&host, "charger-1")? && roams(&host, "charger-2")?, "one has the label");
+    let status = host.status()?;
+    assert_eq!(status.json["observing"][0]["enforced"], 1, "{}", status.text);
     Ok(())
 }
