@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 
 use super::author::Author;
 use super::engine::Engine;
@@ -178,16 +177,12 @@ impl Engine {
     }
 
     fn next_revision(&self, proposal: &Proposal, terms: &Terms) -> Result<RevisionInfo> {
-        let sudo = terms.sudo_user.as_deref();
-        let unattended = matches!(proposal.cause, Cause::Unconfirmed(_));
-        Ok(RevisionInfo {
-            number: self.store.next_number(self.number())?,
-            time: Timestamp::now(),
-            author: if unattended { "bulkhead".to_owned() } else { proposal.author.describe(sudo) },
-            message: terms.message.clone(),
-            who: proposal.author.who(sudo),
-            origin: proposal.origin,
-        })
+        let number = self.store.next_number(self.number())?;
+        let mut revision = proposal.author.signs(number, terms, proposal.origin);
+        if matches!(proposal.cause, Cause::Unconfirmed(_)) {
+            revision.author = "bulkhead".to_owned();
+        }
+        Ok(revision)
     }
 
     /// The next state, and what it changes.

@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use jiff::Timestamp;
 use nix::unistd::{Uid, User};
 
-use crate::api::types::Who;
+use crate::api::types::{Origin, RevisionInfo, Terms, Who};
 
 /// The process at the other end of the socket.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -33,6 +34,19 @@ impl Author {
     pub fn who(self, sudo_user: Option<&str>) -> Who {
         let sudo_user = sudo_user.filter(|name| is_plain(name)).map(str::to_owned);
         Who { uid: self.uid, login_uid: self.login(), sudo_user }
+    }
+
+    /// A revision as he makes it now, on these terms.
+    pub(super) fn signs(self, number: u64, terms: &Terms, origin: Origin) -> RevisionInfo {
+        let sudo = terms.sudo_user.as_deref();
+        RevisionInfo {
+            number,
+            time: Timestamp::now(),
+            author: self.describe(sudo),
+            message: terms.message.clone(),
+            who: self.who(sudo),
+            origin,
+        }
     }
 
     fn login(self) -> Option<u32> {

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, anyhow};
 use bulkhead_common::abi::counter::{CandidateCounters, Would};
 use bulkhead_common::candidate::Comparison;
 use bulkhead_common::verdict::DropReason;
-use jiff::Timestamp;
 
 use super::apply::{Proposal, Refused};
 use super::author::Author;
@@ -18,7 +17,7 @@ use super::engine::Engine;
 use super::in_force::InForce;
 use crate::api::types::{
     ApplyReply, ApplyRequest, CandidateReport, CandidateStatus, Cause, Changes, Compared, Done,
-    PromoteRequest, RevisionInfo, Terms, WouldCount,
+    PromoteRequest, Terms, WouldCount,
 };
 use crate::policy::Catalogue;
 use crate::state::{Candidate, Merged, Objects};
@@ -67,24 +66,12 @@ impl Engine {
         }
         reply.plan = self.plan(&in_force, &proposal, terms);
         if !terms.dry_run {
-            let made = self.made(request, author, over);
+            let made = author.signs(over, terms, request.origin);
             let change = Objects::of(&request.files, request.origin);
             let kept = Candidate { made, change, prune: request.prune, over, ids };
             self.begin_trial(kept).map_err(Refused::Host)?;
         }
         Ok(reply)
-    }
-
-    fn made(&self, request: &ApplyRequest, author: Author, number: u64) -> RevisionInfo {
-        let sudo = request.terms.sudo_user.as_deref();
-        RevisionInfo {
-            number,
-            time: Timestamp::now(),
-            author: author.describe(sudo),
-            message: request.terms.message.clone(),
-            who: author.who(sudo),
-            origin: request.origin,
-        }
     }
 
     /// Disk first: what the kernel does must survive a restart.
