@@ -161,13 +161,7 @@ impl Candidate {
             return Ok(());
         }
         Slots::open(&mut Pins(pins))?.clear()?;
-        for name in CANDIDATE_PINS {
-            let path = folder.join(name);
-            if path.exists() {
-                fs::remove_file(&path)
-                    .with_context(|| format!("remove the pinned map {}", path.display()))?;
-            }
-        }
+        load::unpin(&folder, &CANDIDATE_PINS)?;
         fs::remove_dir(&folder).with_context(|| format!("remove {}", folder.display()))
     }
 }

@@ -1,6 +1,7 @@
 //! Loading the program: pinned maps are adopted only if they are what this program was built for.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -98,8 +99,9 @@ pub const CANDIDATE_PINS: [&str; 19] = [
     map::WOULD_RULES,
 ];
 
-/// Entries of the maps that are made to measure; adopted maps keep their size.
-fn entries(sizes: &Capacities) -> [(&'static str, u32); 13] {
+/// Entries of the maps that are made to measure; adopted maps keep their size. Of which devices and rules a candidate
+/// would treat packets otherwise only a candidate counts.
+fn entries(sizes: &Capacities, would: Would) -> [(&'static str, u32); 13] {
     [
         // Two rows for each device, and device 0 is nobody.
         (map::DEVICES, sizes.devices.saturating_add(1).saturating_mul(2)),
@@ -113,10 +115,20 @@ fn entries(sizes: &Capacities) -> [(&'static str, u32); 13] {
         (map::DEVICE_STATES, sizes.devices.saturating_add(1)),
         (map::FRAGMENTS, sizes.devices.saturating_add(1).saturating_mul(fragment::PLACES)),
         (map::ERROR_BUDGETS, sizes.devices.saturating_add(1)),
-        // Only a candidate counts there.
-        (map::WOULD_DEVICES, 1),
-        (map::WOULD_RULES, 1),
+        (map::WOULD_DEVICES, would.devices),
+        (map::WOULD_RULES, would.rules),
     ]
+}
+
+/// Rows of a candidate's counters.
+struct Would {
+    devices: u32,
+    rules: u32,
+}
+
+impl Would {
+    /// Of a program that is no candidate's.
+    const NONE: Self = Self { devices: 1, rules: 1 };
 }
 
 /// Loads a copy of the program over the maps pinned below `pins`, which are created where they are missing.
@@ -131,7 +143,7 @@ pub(super) fn load(pins: &Path, sizes: &Capacities, variant: Variant) -> Result<
     for name in PINNED {
         loader.map_pin_path(name, pins.join(name));
     }
-    load_with(&mut loader, &entries(sizes), variant)
+    load_with(&mut loader, &entries(sizes, Would::NONE), variant)
 }
 
 /// Loads a copy of the program as a candidate's: over maps of its own below `own`, which are created where they are
@@ -156,20 +168,19 @@ pub(super) fn load_candidate(
     for name in CANDIDATE_PINS {
         loader.map_pin_path(name, own.join(name));
     }
-    let entries = candidate_entries(sizes, rules);
+    let entries = entries(sizes, Would { devices: sizes.devices.saturating_add(1), rules });
     if !own.join(map::ADDRESSES).exists() {
         has_memory(&entries)?;
     }
     load_with(&mut loader, &entries, variant)
 }
 
-fn candidate_entries(sizes: &Capacities, rules: u32) -> Vec<(&'static str, u32)> {
-    let own = [(map::WOULD_DEVICES, sizes.devices.saturating_add(1)), (map::WOULD_RULES, rules)];
-    entries(sizes)
-        .into_iter()
-        .filter(|(name, _)| own.iter().all(|(other, _)| other != name))
-        .chain(own)
-        .collect()
+/// Removes the pins of these maps below a folder, as far as they are there.
+pub(super) fn unpin(folder: &Path, names: &[&str]) -> Result<()> {
+    for path in names.iter().map(|name| folder.join(name)).filter(|path| path.exists()) {
+        fs::remove_file(&path).with_context(|| format!("remove the pinned map {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Refuses a second set of tables that the host has no memory for, before the kernel looks for it elsewhere.
@@ -194,7 +205,7 @@ fn has_memory(entries: &[(&'static str, u32)]) -> Result<()> {
 
 /// What can be had without swapping, in bytes (`MemAvailable`, proc(5)).
 fn available_memory() -> Result<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let text = fs::read_to_string("/proc/meminfo")?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kilobytes = line.and_then(|rest| rest.split_whitespace().next()).context("it is not told")?;
     Ok(kilobytes.parse::<u64>()?.saturating_mul(1024))
@@ -207,7 +218,7 @@ fn available_memory() -> Result<u64> {
 pub(super) fn load_isolated(sizes: &Capacities) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     loader.override_global("REPLAY", &1u32, true).override_global("TELL_ALL", &1u32, true);
-    load_with(&mut loader, &entries(sizes), Variant::Ingress(LinkType::Ethernet))
+    load_with(&mut loader, &entries(sizes, Would::NONE), Variant::Ingress(LinkType::Ethernet))
 }
 
 fn load_with(loader: &mut EbpfLoader<'_>, entries: &[(&'static str, u32)], variant: Variant) -> Result<Ebpf> {

@@ -173,13 +173,7 @@ impl Datapath {
             link::detach(path)?;
         }
         Candidate::remove(pins)?;
-        for name in PINNED {
-            let path = pins.join(name);
-            if path.exists() {
-                fs::remove_file(&path)
-                    .with_context(|| format!("remove the pinned map {}", path.display()))?;
-            }
-        }
+        load::unpin(pins, &PINNED)?;
         for folder in [pins.join("links"), pins.to_owned()] {
             if folder.exists() {
                 fs::remove_dir(&folder).with_context(|| format!("remove {}", folder.display()))?;
