@@ -125,12 +125,16 @@ fn remove_tree(path: &Path) {
 }
 
 fn namespaces(prefix: &str) -> Vec<String> {
-    let start = format!("{prefix}-");
     let entries = fs::read_dir(namespace::DIRECTORY).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with(&start))
-        .collect()
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| is_of(prefix, name)).collect()
+}
+
+/// True of the name of a namespace of the lab `prefix`. The first lab of a process, `bh-7`, does not own `bh-7-1-core`.
+fn is_of(prefix: &str, name: &str) -> bool {
+    let rest = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    rest.is_some_and(|rest| !rest.split_once('-').is_some_and(|(first, _)| is_number(first)))
 }
 
 /// Ends the processes inside the namespaces: asked first, so that they can put away what they hold, then killed.
@@ -195,4 +199,25 @@ fn stat_field(pid: u32, index: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;
     fields.split(' ').nth(index).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lab_owns_its_namespaces_and_no_other_lab_s() {
+        for (prefix, name, own) in [
+            ("bh-7", "bh-7-core", true),
+            ("bh-7", "bh-7-lan-2", true),
+            ("bh-7-1", "bh-7-1-core", true),
+            ("bh-7", "bh-7-1-core", false),
+            ("bh-7-1", "bh-7-10-core", false),
+            ("bh-7", "bh-70-core", false),
+            ("bh-7-1", "bh-7-core", false),
+            ("bh-7", "bh-7", false),
+        ] {
+            assert_eq!(is_of(prefix, name), own, "{prefix} {name}");
+        }
+    }
 }
