@@ -36,7 +36,7 @@ impl Author {
         Who { uid: self.uid, login_uid: self.login(), sudo_user }
     }
 
-    /// A revision as he makes it now, on these terms.
+    /// A revision that is made now, on these terms.
     pub(super) fn signs(self, number: u64, terms: &Terms, origin: Origin) -> RevisionInfo {
         let sudo = terms.sudo_user.as_deref();
         RevisionInfo {
