@@ -14,6 +14,8 @@ mod candidate;
 mod crash;
 #[path = "agent/folder.rs"]
 mod folder;
+#[path = "agent/forwarding.rs"]
+mod forwarding;
 #[path = "agent/grants.rs"]
 mod grants;
 #[path = "agent/gtpu.rs"]

@@ -10,6 +10,8 @@ mod counters;
 mod egress;
 #[path = "datapath/express.rs"]
 mod express;
+#[path = "datapath/forward.rs"]
+mod forward;
 #[path = "datapath/isolated.rs"]
 mod isolated;
 #[path = "datapath/links.rs"]
@@ -206,7 +208,7 @@ impl Pair {
         tally.frames += 1;
         let wanted = if expected.verdict.passes() { XDP_PASS } else { XDP_DROP };
         ensure!(answer == wanted, "XDP answers {answer}");
-        self.agree_on_counters(shot, expected.verdict)?;
+        self.agree_on_counters(shot, expected)?;
         let after = self.kernel.event_counters()?;
         let refused = expected.verdict.refusal().is_some();
         let told_of = [Verdict::Pass(Pass::Opened), Verdict::Pass(Pass::WitnessAlarm)];
@@ -228,7 +230,8 @@ impl Pair {
     }
 
     /// Exactly one packet more was received, and counted for the verdict.
-    fn agree_on_counters(&mut self, shot: &Shot, verdict: Verdict) -> Result<()> {
+    fn agree_on_counters(&mut self, shot: &Shot, expected: &Expected) -> Result<()> {
+        let verdict = expected.verdict;
         let ifindex = if COUNTED.contains(&shot.ifindex) { shot.ifindex } else { 0 };
         let counters = self.counters.entry(ifindex).or_insert_with(Counters::zeroed);
         let bytes = shot.bytes.len() as u64;
@@ -238,6 +241,10 @@ impl Pair {
             Verdict::Observe(reason) => &mut counters.observed[reason as usize],
         };
         for count in [cell, &mut counters.received] {
+            *count = Count { packets: count.packets + 1, bytes: count.bytes + bytes };
+        }
+        if let Some(way) = forward::way(&shot.bytes, &expected.case, verdict) {
+            let count = &mut counters.ways[way as usize];
             *count = Count { packets: count.packets + 1, bytes: count.bytes + bytes };
         }
         let counted = self.kernel.counters(ifindex)?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bulkhead::api::types::path;
 use bulkhead::datapath::{CANDIDATE_PINS, PINNED};
 use bulkhead::policy::{self, Ids, SourceFile};
-use bulkhead_common::verdict::{DropReason, Pass};
+use bulkhead_common::verdict::{DropReason, Pass, Way};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -29,6 +29,10 @@ fn every_reason_is_explained_with_what_to_do() {
     }
     for pass in Pass::ALL {
         let row = format!("| `{}` | {} |", pass.as_str(), pass.meaning());
+        assert!(page.contains(&row), "agent/README.md lacks the row {row}");
+    }
+    for way in Way::ALL {
+        let row = format!("| `{}` | {} |", way.as_str(), way.meaning());
         assert!(page.contains(&row), "agent/README.md lacks the row {row}");
     }
 }

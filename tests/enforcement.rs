@@ -4,6 +4,8 @@
 mod core;
 #[path = "enforcement/flips.rs"]
 mod flips;
+#[path = "enforcement/forwarding.rs"]
+mod forwarding;
 #[path = "enforcement/inner.rs"]
 mod inner;
 #[path = "enforcement/lan.rs"]

@@ -19,8 +19,8 @@ use bulkhead_common::abi::counter::{
     CandidateCounters, Counters, DecidedWords, EventBudget, EventCounters, Would,
 };
 use bulkhead_common::abi::{
-    AddressKey, Device, DeviceState, FlowGeometry, FlowSlot, InterfaceRow, Network, Peer, PortRange, Range,
-    ReplayInput, RuleSet, ScopeRange, SubinterfaceRow, Versioned, Window, map,
+    AddressKey, Device, DeviceState, FlowGeometry, FlowSlot, InterfaceRow, LegRow, Network, Peer, PortRange,
+    Range, ReplayInput, RuleSet, ScopeRange, SubinterfaceRow, Versioned, Window, map,
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::fragment::FragmentPlace;
@@ -213,7 +213,7 @@ struct Constants {
 const ATTACHED: Constants = Constants { replay: 0, link: LinkType::Ethernet, frags: true, candidate: 0 };
 
 /// Name, type, and sizes of key and value of every map.
-fn expected() -> [(&'static str, MapType, usize, usize); 33] {
+fn expected() -> [(&'static str, MapType, usize, usize); 36] {
     const INDEX: usize = size_of::<u32>();
     let hash = |name, key, value| (name, MapType::Hash, key, value);
     let array = |name, value| (name, MapType::Array, INDEX, value);
@@ -221,6 +221,8 @@ fn expected() -> [(&'static str, MapType, usize, usize); 33] {
     [
         array(map::GENERATION, size_of::<u64>()),
         array(map::SUBINTERFACES, size_of::<SubinterfaceRow>()),
+        array(map::LEG_BANK, size_of::<u64>()),
+        array(map::LEGS, size_of::<LegRow>()),
         array(map::NETWORKS, size_of::<Network>()),
         array(map::SCOPES, size_of::<ScopeRange>()),
         hash(map::ADDRESSES, size_of::<AddressKey>(), size_of::<u32>()),
@@ -252,6 +254,7 @@ fn expected() -> [(&'static str, MapType, usize, usize); 33] {
         per_cpu(map::WOULD, size_of::<CandidateCounters>()),
         array(map::WOULD_DEVICES, size_of::<Would>()),
         array(map::WOULD_RULES, size_of::<Would>()),
+        per_cpu("TURNS", size_of::<u64>()),
         per_cpu("CASES", size_of::<Case>()),
     ]
 }

@@ -10,6 +10,7 @@ pub mod api;
 pub mod cli;
 pub mod datapath;
 pub mod demo;
+pub mod forwarding;
 pub mod guard;
 pub mod impact;
 pub mod lab;

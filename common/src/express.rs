@@ -70,11 +70,26 @@ where
     F: Frame + ?Sized,
     T: Vouched + Strangers,
 {
+    network_flags(frame, tables, epoch, arrival).map(|flags| flags.map(|_| Pass::Established))
+}
+
+/// As [`express`]; what passes is told by the flags of its network.
+#[inline(always)]
+pub fn network_flags<F, T>(
+    frame: &F,
+    tables: &T,
+    epoch: Epoch,
+    arrival: &Arrival,
+) -> Result<Option<u32>, DropReason>
+where
+    F: Frame + ?Sized,
+    T: Vouched + Strangers,
+{
     let Some(entry) = Entry::of(frame, tables, epoch, arrival) else { return Ok(None) };
     if !entry.plain.turns
-        && let Some(pass) = entry.of_vouched_flow(tables, epoch, arrival)
+        && let Some(flags) = entry.of_vouched_flow(tables, epoch, arrival)
     {
-        return Ok(Some(pass));
+        return Ok(Some(flags));
     }
     entry.of_somebody(tables, epoch).map(|()| None)
 }
@@ -99,13 +114,14 @@ impl Entry {
         Some(Self { plain, network: place.network, outgoing, now: tables.now() })
     }
 
+    /// Passes a packet of a flow that is vouched for; the flags of its network.
     #[inline(always)]
     fn of_vouched_flow<T: Tables + Vouched>(
         &self,
         tables: &T,
         epoch: Epoch,
         arrival: &Arrival,
-    ) -> Option<Pass> {
+    ) -> Option<u32> {
         let Self { plain, network, outgoing, now } = self;
         let key = plain.ends().key(*network, DeviceId::NONE, *outgoing);
         let (handle, flow) = tables.vouched(&key, epoch.generation, *now)?;
@@ -118,8 +134,8 @@ impl Entry {
         if next_state(flow.state, *outgoing == (flow.initiator == INITIATOR_LOCAL), 0) != flow.state {
             return None;
         }
+        let network = tables.network(identify::network_index(epoch, *network))?;
         let deadline = if *outgoing {
-            let network = tables.network(identify::network_index(epoch, *network))?;
             now + timeout(&network.timeouts, plain.protocol, flow.state)
         } else {
             // The time runs on from the device's last packet.
@@ -135,7 +151,7 @@ impl Entry {
             packets: arrival.packets,
         };
         tables.update(handle, &key, &update);
-        Some(Pass::Established)
+        Some(network.flags)
     }
 
     /// Refuses what nobody can have sent, where nobody would be told: elsewhere the packet pays for no look at all.

@@ -12,6 +12,7 @@
 //! decide   live flow? else never, rules, between                      (decide.rs, search.rs)
 //! account  verdict → counters, flow table, events                   (ebpf/src/account.rs)
 //! compare  a candidate judges the same packet, and is only counted    (candidate.rs)
+//! forward  of a live flow: a new header, past the kernel's stack        (forward.rs)
 //! ```
 //!
 //! Everything is generic over [`frame::Frame`], [`decide::Tables`], [`decide::Flows`] and [`tunnel::Tunnels`]: in the kernel
@@ -32,6 +33,7 @@ pub mod ends;
 pub mod engine;
 pub mod express;
 pub mod flow_table;
+pub mod forward;
 pub mod fragment;
 pub mod frame;
 pub mod icmp_error;

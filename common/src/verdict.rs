@@ -119,6 +119,32 @@ numbered! {
     }
 }
 
+numbered! {
+    /// How a packet that passed left, where its network has `forwarding: xdp`: by XDP, or through the kernel's stack and why.
+    Way {
+        Fast = 0, "fast", "Sent on by XDP, past the kernel's stack.";
+        Header = 1, "header", "Through the stack: it has options, is a fragment, has a wrong header checksum or bytes behind its end.";
+        Tunnel = 2, "tunnel", "Through the stack: it came in a GTP-U tunnel, which the packet core takes off.";
+        Buffers = 3, "buffers", "Through the stack: its frame lies in several buffers.";
+        Entry = 4, "entry", "Through the stack: what enters by this interface and VLAN is not forwarded by XDP.";
+        Receiver = 5, "receiver", "Through the stack: its frame is not addressed to the interface.";
+        HopLimit = 6, "hop_limit", "Through the stack: its hops are used up, and the stack tells its sender.";
+        Blackhole = 7, "blackhole", "Through the stack: its route is a blackhole.";
+        Unreachable = 8, "unreachable", "Through the stack: its route says unreachable, or there is none for its family.";
+        Prohibited = 9, "prohibited", "Through the stack: its route says prohibit.";
+        NotForwarded = 10, "not_forwarded", "Through the stack: it is for this host itself, or has no unicast route.";
+        ForwardingOff = 11, "forwarding_off", "Through the stack: the interface that it entered by does not forward (sysctl forwarding).";
+        Encapsulated = 12, "encapsulated", "Through the stack: its route wraps packets (MPLS, SRv6 and the like).";
+        NoNeighbour = 13, "no_neighbour", "Through the stack, which asks for the next hop's MAC address.";
+        TooLong = 14, "too_long", "Through the stack: it is longer than the MTU of its route.";
+        OtherRoute = 15, "other_route", "Through the stack: the routing table gave an answer that is not known.";
+        Exit = 16, "exit", "Through the stack: the interface that it leaves by takes no frames from XDP.";
+        SameInterface = 17, "same_interface", "Through the stack, which may tell its sender of a shorter way: it leaves where it entered.";
+        Confirm = 18, "confirm", "Through the stack in its turn, so that the kernel keeps looking after the next hop's MAC address.";
+        NoRoom = 19, "no_room", "Through the stack: the driver has no room for its new header.";
+    }
+}
+
 /// Who refuses a packet, and so may as well only observe it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RefusedBy {

@@ -4,12 +4,12 @@ use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use bulkhead_common::abi::DeviceId;
 use bulkhead_common::abi::counter::{
     self, Count, EVENT_BUCKETS, EVENT_WINDOW_SHIFT, EVENTS_PER_BUCKET, EVENTS_PER_CPU, PASS_CAPACITY,
-    REASON_CAPACITY,
+    REASON_CAPACITY, WAY_CAPACITY,
 };
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::decide::Tables;
-use bulkhead_common::verdict::{Pass, Verdict};
+use bulkhead_common::verdict::{Pass, Verdict, Way};
 
 use crate::bounded::bounded;
 use crate::maps::{self, EVENT_BUDGETS, EVENT_COUNTERS, EVENTS, Maps, tells_all};
@@ -18,15 +18,20 @@ use crate::maps::{self, EVENT_BUDGETS, EVENT_COUNTERS, EVENTS, Maps, tells_all};
 pub(crate) struct Counters(Option<*mut counter::Counters>);
 
 impl Counters {
+    #[inline(always)]
+    pub(crate) fn of(arrival: &Arrival) -> Self {
+        Self(maps::counters(arrival.ifindex))
+    }
+
     /// Counts the packet before anything can go wrong with it.
     #[inline(always)]
     pub(crate) fn received(arrival: &Arrival) -> Self {
-        let counters = maps::counters(arrival.ifindex);
-        if let Some(counters) = counters {
+        let counters = Self::of(arrival);
+        if let Some(counters) = counters.0 {
             // SAFETY: a live per-CPU map value that only this CPU writes.
             count(unsafe { &mut (*counters).received }, arrival);
         }
-        Self(counters)
+        counters
     }
 
     /// Counts the verdict.
@@ -50,8 +55,20 @@ impl Counters {
         // SAFETY: as above.
         count(unsafe { &mut *cell }, arrival);
     }
+
+    /// Counts the way out.
+    #[inline(always)]
+    pub(crate) fn left(&self, way: Way, arrival: &Arrival) {
+        let Some(counters) = self.0 else { return };
+        // SAFETY: as above, and the index is masked to the array's length.
+        let cell =
+            unsafe { (&raw mut (*counters).ways).cast::<Count>().add(bounded::<LAST_WAY>(way as u32)) };
+        // SAFETY: as above.
+        count(unsafe { &mut *cell }, arrival);
+    }
 }
 
+const LAST_WAY: u32 = WAY_CAPACITY as u32 - 1;
 const LAST_PASS: u32 = PASS_CAPACITY as u32 - 1;
 const LAST_REASON: u32 = REASON_CAPACITY as u32 - 1;
 

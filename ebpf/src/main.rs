@@ -9,6 +9,7 @@ mod atomic;
 mod bounded;
 mod candidate;
 mod flows;
+mod forward;
 mod fragments;
 mod frame;
 mod maps;
@@ -16,16 +17,18 @@ mod program;
 mod subprogram;
 mod sweep;
 
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_md};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::candidate::Decided;
-use bulkhead_common::case::{Arrival, LinkType};
-use bulkhead_common::engine;
-use bulkhead_common::verdict::{Evidence, Verdict};
+use bulkhead_common::case::{Arrival, Case, LinkType};
+use bulkhead_common::engine::{Step, step_from_number};
+use bulkhead_common::verdict::{Evidence, Pass, Verdict, Way};
+use bulkhead_common::{engine, forward as fast};
 
+use account::Counters;
 use frame::Context;
 use program::{Program, Stages};
 
@@ -43,14 +46,20 @@ fn bulkhead_plain(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn enter(context: &XdpContext) -> u32 {
-    let frame = context.ctx;
-    let arrival = Arrival::of(maps::interface(context), maps::link_type(), frame.length());
-    let passes = judge(frame, arrival);
+    let fate = judge(context.ctx, arrival(context));
+    // It wants the frame as it came. So while there is one, the stack forwards.
     candidate::hand_on_entering(context);
-    match passes {
-        true => XDP_PASS,
-        false => XDP_DROP,
+    match fate {
+        Fate::Ends => XDP_DROP,
+        Fate::GoesOn => XDP_PASS,
+        Fate::MayLeave { read } => leave(context, read),
     }
+}
+
+/// Asked twice, where it would else lie on the stack meanwhile.
+#[inline(always)]
+fn arrival(context: &XdpContext) -> Arrival {
+    Arrival::of(maps::interface(context), maps::link_type(), context.ctx.length())
 }
 
 /// Judges a packet that leaves by a device without Ethernet header, behind the host's address translation.
@@ -66,46 +75,88 @@ fn bulkhead_egress(context: TcContext) -> i32 {
         from_host: entered == 0,
         ..Arrival::of(ifindex | EGRESS, LinkType::RawIp, packet.length())
     };
-    let passes = judge(packet, arrival);
+    let fate = judge(packet, arrival);
     candidate::hand_on_leaving(&context);
-    match passes {
-        // `TCX_NEXT` and `TCX_DROP` have the same numbers.
-        true => TC_ACT_UNSPEC,
-        false => TC_ACT_SHOT,
+    match fate {
+        // `TCX_NEXT` and `TCX_DROP` have the same numbers. It is on its way out already.
+        Fate::GoesOn | Fate::MayLeave { .. } => TC_ACT_UNSPEC,
+        Fate::Ends => TC_ACT_SHOT,
     }
 }
 
-/// Judges and counts one packet; true if it goes on.
-#[inline(always)]
-fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> bool {
-    if maps::is_candidate() {
-        return candidate::judge(context, arrival);
+/// What becomes of a packet.
+enum Fate {
+    /// It is dropped.
+    Ends,
+    /// The kernel goes on with it.
+    GoesOn,
+    /// XDP sends it on if it can be, or the kernel goes on with it. Its case is of it only if it was read.
+    MayLeave { read: bool },
+}
+
+impl Fate {
+    #[inline(always)]
+    const fn passing(passes: bool) -> Self {
+        if passes { Self::GoesOn } else { Self::Ends }
     }
-    let counters = account::Counters::received(&arrival);
-    if let Some(verdict) = shortly(context, &arrival) {
+}
+
+/// Judges and counts one packet.
+#[inline(always)]
+fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> Fate {
+    if maps::is_candidate() {
+        return Fate::passing(candidate::judge(context, arrival));
+    }
+    let counters = Counters::received(&arrival);
+    if let Some((verdict, leaves)) = shortly(context, &arrival) {
         counters.judged(verdict, &arrival);
         candidate::tell(&Decided::new(verdict, &Evidence::NONE));
-        return verdict.passes();
+        return if leaves { Fate::MayLeave { read: false } } else { Fate::passing(verdict.passes()) };
     }
     // Absent is impossible for an array of one; nothing may pass without having been judged.
-    let Some(case) = maps::case() else { return false };
+    let Some(case) = maps::case() else { return Fate::Ends };
     subprogram::begin(case, arrival);
     let verdict = engine::run(&Program::new(context, arrival.length), case);
     counters.judged(verdict, &arrival);
     subprogram::report(case, verdict);
-    verdict.passes()
+    if fast::is_wanted(case, verdict) {
+        return Fate::MayLeave { read: true };
+    }
+    Fate::passing(verdict.passes())
 }
 
-/// What the short way says, if anything. Of a drop nobody is told: that is why it may be taken.
+/// What the short way says, if anything, and whether the packet may leave past the kernel's stack. Of a drop nobody is
+/// told: that is why it may be taken.
 #[inline(always)]
-fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<Verdict> {
+fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdict, bool)> {
     match context.express(arrival) {
-        Ok(pass) => pass.map(Verdict::Pass),
+        Ok(leaves) => leaves.map(|leaves| (Verdict::Pass(Pass::Established), leaves)),
         Err(reason) => {
             account::keep_silent();
-            Some(Verdict::Drop(reason))
+            Some((Verdict::Drop(reason), false))
         }
     }
+}
+
+/// Sends a packet on if it can be, and counts how it leaves.
+#[inline(always)]
+fn leave(context: &XdpContext, read: bool) -> u32 {
+    let (frame, arrival) = (context.ctx, arrival(context));
+    let Some(case) = maps::case() else { return XDP_PASS };
+    // It was plain, so it can be read; else it is the stack's.
+    if !read && read_again(frame, case, arrival).is_err() {
+        return XDP_PASS;
+    }
+    let way = Way::from_number(subprogram::forward(frame, case) as u8).unwrap_or(Way::NoRoom);
+    Counters::of(&arrival).left(way, &arrival);
+    if matches!(way, Way::Fast) { XDP_REDIRECT } else { XDP_PASS }
+}
+
+/// Reads a packet that has passed on the short way, where nothing more was read of it than that took.
+#[inline(always)]
+fn read_again(frame: *mut xdp_md, case: &mut Case, arrival: Arrival) -> Step {
+    subprogram::begin(case, arrival);
+    step_from_number(frame.parse_link(case)).and_then(|_| step_from_number(frame.parse_network(case)))
 }
 
 /// Never reached: the program has no panicking path, or the verifier would refuse it.

@@ -11,15 +11,15 @@ use bulkhead_common::abi::counter::{
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::seek::seek;
 use bulkhead_common::abi::{
-    Addr, AddressKey, Device, DeviceState, Epoch, FlowGeometry, FlowSlot, InterfaceRow, Network, Peer,
-    PortRange, ProfileId, Range, ReplayInput, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey,
+    Addr, AddressKey, Device, DeviceState, Epoch, FlowGeometry, FlowSlot, InterfaceRow, Leg, LegRow, Network,
+    Peer, PortRange, ProfileId, Range, ReplayInput, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey,
     SubinterfaceRow, Versioned, Window, map,
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::decide::Tables;
 use bulkhead_common::fragment::{self, FragmentPlace};
-use bulkhead_common::search;
 use bulkhead_common::tunnel::Tunnels;
+use bulkhead_common::{forward, search};
 
 use crate::{atomic, subprogram};
 
@@ -32,6 +32,10 @@ pub(crate) static GENERATION: Array<u64, 1, MMAP> = Array::new();
 #[btf_map]
 static SUBINTERFACES: Array<SubinterfaceRow, { map::SUBINTERFACE_ROWS as usize * BANKS }, MMAP> =
     Array::new();
+#[btf_map]
+static LEG_BANK: Array<u64, 1, MMAP> = Array::new();
+#[btf_map]
+static LEGS: Array<LegRow, { map::SUBINTERFACE_ROWS as usize * BANKS }, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static NETWORKS: Array<Network, { map::NETWORK_CAPACITY as usize * BANKS }, MMAP> = Array::new();
 #[btf_map]
@@ -99,6 +103,10 @@ pub(crate) static WOULD_RULES: Array<Would, { map::WOULD_RULE_ROWS as usize }, M
 /// The packet at hand.
 #[btf_map]
 static CASES: PerCpuArray<Case, 1> = PerCpuArray::new();
+
+/// The last turn of each next hop.
+#[btf_map]
+pub(crate) static TURNS: PerCpuArray<u64, { forward::PLACES as usize }> = PerCpuArray::new();
 
 /// 1 in a program that is only ever run by `BPF_PROG_TEST_RUN`: clock, interface, link type and length come
 /// from [`REPLAY_INPUT`]. Set before loading, so the verifier removes the branch that is not taken.
@@ -187,6 +195,19 @@ pub(crate) fn counters(interface: u32) -> Option<*mut Counters> {
     let row = |row| InterfaceRow(INTERFACES.get_ptr(row).map_or(0, |row| atomic::load(row.cast())));
     let found = seek(interface, map::INTERFACE_ROWS, |at| row(at).interface() == interface);
     COUNTERS.get_ptr_mut(found.map_or(0, |found| row(found).row()))
+}
+
+/// The row of a leg. Its bank is written before it is published, and not touched until a grace period after.
+#[inline(always)]
+pub(crate) fn leg_row(key: SubinterfaceKey) -> Option<u32> {
+    let key = key.in_bank(LEG_BANK.get_ptr(0).map_or(0, atomic::load) as u32);
+    key.seek(|row| LEGS.get(row).is_some_and(|row| row.key == key))
+}
+
+/// A row of the table of legs.
+#[inline(always)]
+pub(crate) fn leg(row: u32) -> Option<Leg> {
+    LEGS.get(row).map(|row| row.leg)
 }
 
 /// The maps as the engine sees them.

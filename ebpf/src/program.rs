@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::engine::{Engine, Step, step_from_number};
+use bulkhead_common::verdict::DropReason;
 
 use crate::frame::{Context, Packet};
 use crate::maps::Maps;
@@ -23,8 +24,8 @@ impl<C: Context> Program<C> {
 
 /// Stages that read the packet; the verifier takes a context as an argument only under its own type.
 pub(crate) trait Stages: Copy {
-    /// As [`bulkhead_common::express::express`].
-    fn express(self, arrival: &Arrival) -> Step;
+    /// As [`bulkhead_common::express::express`]; true of a packet that may leave past the kernel's stack.
+    fn express(self, arrival: &Arrival) -> Result<Option<bool>, DropReason>;
     /// As [`bulkhead_common::parse::link`].
     fn parse_link(self, case: &mut Case) -> u32;
     /// As [`bulkhead_common::parse::network`].
@@ -37,8 +38,10 @@ pub(crate) trait Stages: Copy {
 
 impl Stages for *mut xdp_md {
     #[inline(always)]
-    fn express(self, arrival: &Arrival) -> Step {
-        step_from_number(subprogram::express(self, arrival.ifindex, arrival.length))
+    fn express(self, arrival: &Arrival) -> Result<Option<bool>, DropReason> {
+        let number = subprogram::express(self, arrival.ifindex, arrival.length);
+        let step = step_from_number(number & !subprogram::MAY_LEAVE);
+        step.map(|pass| pass.map(|_| number & subprogram::MAY_LEAVE != 0))
     }
 
     #[inline(always)]
@@ -65,7 +68,7 @@ impl Stages for *mut xdp_md {
 impl Stages for *mut __sk_buff {
     /// What leaves has no short way.
     #[inline(always)]
-    fn express(self, _arrival: &Arrival) -> Step {
+    fn express(self, _arrival: &Arrival) -> Result<Option<bool>, DropReason> {
         Ok(None)
     }
 

@@ -3,14 +3,17 @@
 //! it (kernel commits 51c39bb1d5d1 and e5069b9c23b3).
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
-use bulkhead_common::abi::{Addr, DeviceId, Epoch, FlowKey, Generation, Limits, NetworkId, ProfileId, Span};
+use bulkhead_common::abi::value::NETWORK_FORWARDS;
+use bulkhead_common::abi::{
+    Addr, DeviceId, Epoch, FlowKey, Generation, Leg, Limits, NetworkId, ProfileId, Span, SubinterfaceKey,
+};
 use bulkhead_common::candidate::Decided;
 use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::decide::{FlowStart, Tables as _};
 use bulkhead_common::engine::{Step, step_from_number, step_to_number};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::search::{self, Found};
-use bulkhead_common::verdict::{DropReason, Verdict};
+use bulkhead_common::verdict::{DropReason, Pass, Verdict, Way};
 use bulkhead_common::{
     decide, express, flow_table, fragment, icmp_error, identify, limits, parse, tunnel, witness,
 };
@@ -79,7 +82,8 @@ pub(crate) extern "C" fn witness(case: *mut Case) -> u32 {
     stage(case, |case| witness::look(&Maps, case).map(Some))
 }
 
-/// [`bulkhead_common::express::express`] for a frame that enters.
+/// [`bulkhead_common::express::express`] for a frame that enters; with [`MAY_LEAVE`] for one that passes and may leave
+/// past the kernel's stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn express(context: *mut xdp_md, ifindex: u32, length: u32) -> u32 {
@@ -89,8 +93,14 @@ pub(crate) extern "C" fn express(context: *mut xdp_md, ifindex: u32, length: u32
     }
     let arrival = Arrival::of(ifindex, maps::link_type(), length);
     let frame = FirstBuffer(Packet::new(context, length));
-    step_to_number(express::express(&frame, &Maps, Maps.epoch(), &arrival))
+    let told = express::network_flags(&frame, &Maps, Maps.epoch(), &arrival);
+    let leaves = matches!(told, Ok(Some(flags)) if flags & NETWORK_FORWARDS != 0);
+    let step = told.map(|flags| flags.map(|_| Pass::Established));
+    step_to_number(step) | if leaves { MAY_LEAVE } else { 0 }
 }
+
+/// Of no step.
+pub(crate) const MAY_LEAVE: u32 = 1 << 31;
 
 /// As [`bulkhead_common::express::is_of_nobody`].
 #[inline(always)]
@@ -333,4 +343,31 @@ extern "C" fn report_step(case: *mut Case, verdict: u32) -> u32 {
 #[inline(always)]
 pub(crate) fn report(case: &mut Case, verdict: Verdict) {
     report_step(case, verdict.code() as u32);
+}
+
+/// As [`maps::leg_row`]; [`NO_ROW`] if there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn locate_leg(ifindex: u32, vlans: u32) -> u32 {
+    let key = SubinterfaceKey::new(0, ifindex, (vlans >> 16) as u16, vlans as u16);
+    maps::leg_row(key).unwrap_or(NO_ROW)
+}
+
+/// Beyond the table's end.
+const NO_ROW: u32 = u32::MAX;
+
+/// The leg that has a key.
+#[inline(always)]
+pub(crate) fn leg(key: SubinterfaceKey) -> Option<Leg> {
+    let (outer, inner) = key.vlans();
+    maps::leg(locate_leg(key.ifindex(), (outer as u32) << 16 | inner as u32))
+}
+
+/// As [`crate::forward::send`]; the way travels as its number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn forward(context: *mut xdp_md, case: *mut Case) -> u32 {
+    // SAFETY: as in `stage`.
+    let way = unsafe { case.as_ref() }.map_or(Way::Entry, |case| crate::forward::send(context, case));
+    way as u32
 }

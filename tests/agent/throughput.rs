@@ -37,7 +37,7 @@ fn a_transfer_at_full_speed_sees_no_storm_of_retransmissions() -> Result<()> {
 }
 
 /// Two seconds of iperf3, as its client reports them.
-fn transfer(from: &Namespace, to: &Namespace, address: IpAddr) -> Result<Value> {
+pub(crate) fn transfer(from: &Namespace, to: &Namespace, address: IpAddr) -> Result<Value> {
     let address = address.to_string();
     let mut server = Command::new("iperf3");
     server.args(["-s", "-p", PORT, "-B", &address]).stdin(Stdio::null());

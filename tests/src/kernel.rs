@@ -18,8 +18,8 @@ use bulkhead::tables::Layout;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::{
-    AddressKey, DeviceId, DeviceState, Epoch, Flow, FlowGeometry, FlowKey, FlowSlot, Generation, ReplayInput,
-    Subinterface, SubinterfaceKey, SubinterfaceRow, map,
+    AddressKey, DeviceId, DeviceState, Epoch, Flow, FlowGeometry, FlowKey, FlowSlot, Generation, Leg, LegRow,
+    ReplayInput, Subinterface, SubinterfaceKey, SubinterfaceRow, map,
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::flow_table::{BUCKET, Memory as _};
@@ -202,6 +202,21 @@ impl Kernel {
         let mut array = Array::<_, Raw<T>>::try_from(map)?;
         for (index, row) in (0u32..).zip(rows) {
             array.set(index, Raw(*row), 0).with_context(|| format!("write row {index} of {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Lets packets enter and leave by these interfaces past the kernel's stack, beside those that there are.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn forward_by(&mut self, legs: &[(SubinterfaceKey, Leg)]) -> Result<()> {
+        let map = self.ebpf.map_mut(map::LEGS).context("find the legs")?;
+        let mut rows = Array::<_, Raw<LegRow>>::try_from(map)?;
+        for (key, leg) in legs {
+            let free = |row| rows.get(&row, 0).is_ok_and(|row| row.0 == LegRow::default());
+            let row = key.seek(free).context("find a row for a leg")?;
+            rows.set(row, Raw(LegRow { key: *key, leg: *leg }), 0)?;
         }
         Ok(())
     }

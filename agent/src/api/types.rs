@@ -128,8 +128,26 @@ pub struct Status {
     /// The second guard.
     #[serde(default)]
     pub second_guard: GuardStatus,
+    /// What is forwarded by XDP; nothing if no network asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarding: Option<ForwardingStatus>,
     /// What is not guarded or not seen, and no fault; one sentence each, with what to do.
     #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// Packets that go past the kernel's stack.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ForwardingStatus {
+    /// Networks that ask for it.
+    pub networks: Vec<String>,
+    /// Interfaces, VLANs among them, by which such packets enter; none if anything stands in the way.
+    pub enters: Vec<String>,
+    /// Interfaces by which they leave.
+    pub leaves: Vec<String>,
+    /// What they would go round: while there is anything, all packets go through the stack.
+    pub obstacles: Vec<String>,
+    /// What works otherwise than somebody may expect, with what to do.
     pub notes: Vec<String>,
 }
 
@@ -223,6 +241,10 @@ pub struct InterfaceStatus {
     /// Passed although policy refuses it, by reason, only what is not 0; part of `passed`.
     #[serde(default)]
     pub would_drop: BTreeMap<String, u64>,
+    /// How packets of networks with `forwarding: xdp` left, `fast` by XDP and the others through the kernel's stack by
+    /// what sent them there, only what is not 0; part of `passed`.
+    #[serde(default)]
+    pub ways: BTreeMap<String, u64>,
     /// Packets per second over the last few seconds.
     pub packets_per_second: f64,
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bulkhead_common::verdict::DropReason;
+use bulkhead_common::verdict::{DropReason, Way};
 use jiff::Timestamp;
 
 use super::candidate;
@@ -16,8 +16,8 @@ use super::words::moment;
 use super::{COULD_NOT_RUN, Format, REFUSED};
 use crate::api::client::{Client, Unanswered};
 use crate::api::types::{
-    CandidateStatus, ClockStatus, GuardState, GuardStatus, Health, InterfaceStatus, Observing, Pending,
-    Status, Waiting, path,
+    CandidateStatus, ClockStatus, ForwardingStatus, GuardState, GuardStatus, Health, InterfaceStatus,
+    Observing, Pending, Status, Waiting, path,
 };
 use crate::datapath::{Datapath, attachments};
 use crate::runtime;
@@ -105,6 +105,7 @@ fn print(status: &Status, out: &mut dyn Write) -> Result<()> {
     grants.try_for_each(|sentence| writeln!(out, "  grant {sentence}"))?;
     status.interfaces.iter().try_for_each(|interface| print_interface(interface, out))?;
     print_guard(&status.second_guard, out)?;
+    status.forwarding.iter().try_for_each(|forwarding| print_forwarding(forwarding, out))?;
     status.notes.iter().try_for_each(|note| writeln!(out, "    note: {note}"))?;
     if let Some(clock) = &status.clock {
         writeln!(out, "  clock {}", horizon(clock))?;
@@ -139,9 +140,38 @@ fn print_interface(interface: &InterfaceStatus, out: &mut dyn Write) -> Result<(
         let reasons = most_first(&interface.would_drop);
         writeln!(out, "    of what passed, {} would drop: {reasons}", grouped(would))?;
     }
+    if !interface.ways.is_empty() {
+        writeln!(out, "    of what passed, {}", ways(&interface.ways))?;
+    }
     if interface.reasons.contains_key(DropReason::GtpuOuterFragment.as_str()) {
         writeln!(out, "    {PIECES}")?;
     }
+    Ok(())
+}
+
+/// `1,204 forwarded by XDP · 3 by the stack: no_neighbour 2 · confirm 1`
+fn ways(ways: &BTreeMap<String, u64>) -> String {
+    let mut others = ways.clone();
+    let fast = others.remove(Way::Fast.as_str()).unwrap_or_default();
+    let fast = format!("{} forwarded by XDP", grouped(fast));
+    match others.values().sum() {
+        0 => fast,
+        stack => format!("{fast} · {} by the stack: {}", grouped(stack), most_first(&others)),
+    }
+}
+
+fn print_forwarding(forwarding: &ForwardingStatus, out: &mut dyn Write) -> Result<()> {
+    let ForwardingStatus { networks, enters, leaves, obstacles, notes } = forwarding;
+    let networks = networks.join(", ");
+    if obstacles.is_empty() {
+        let named = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        let (enters, leaves) = (named(enters), named(leaves));
+        writeln!(out, "  forwarding by XDP for {networks} · enters {enters} · leaves {leaves}")?;
+    } else {
+        writeln!(out, "  forwarding by the kernel, although {networks} asks for XDP, which would go round:")?;
+        obstacles.iter().try_for_each(|obstacle| writeln!(out, "    {obstacle}"))?;
+    }
+    notes.iter().try_for_each(|note| writeln!(out, "    note: {note}"))?;
     Ok(())
 }
 

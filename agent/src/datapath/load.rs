@@ -44,9 +44,11 @@ pub fn xdp_program() -> &'static str {
 pub const SWEEP_PROGRAM: &str = "bulkhead_sweep";
 
 /// Maps that outlive the agent, by name. The others are scratch of one program.
-pub const PINNED: [&str; 28] = [
+pub const PINNED: [&str; 30] = [
     map::GENERATION,
     map::SUBINTERFACES,
+    map::LEGS,
+    map::LEG_BANK,
     map::NETWORKS,
     map::SCOPES,
     map::ADDRESSES,

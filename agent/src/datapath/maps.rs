@@ -16,6 +16,7 @@ use bytemuck::Pod;
 use super::batch;
 use super::counters::PointCounters;
 use super::flows::FlowRows;
+use super::legs::LegRows;
 use super::mmap::Mmap;
 use super::pod::Abi;
 
@@ -44,6 +45,7 @@ pub struct Maps {
     pub(super) peers: Mmap<Peer>,
     pub(super) ports: Mmap<PortRange>,
     pub(super) flows: FlowRows,
+    pub(super) legs: LegRows,
     pub(super) counters: PointCounters,
     pub(super) event_counters: PerCpuArray<MapData, Abi<EventCounters>>,
 }
@@ -76,6 +78,7 @@ impl Maps {
                 &source.open(map::FLOW_GEOMETRY)?,
                 &source.open(map::DEVICE_STATES)?,
             )?,
+            legs: LegRows::open(source)?,
             counters: PointCounters::open(&source.open(map::INTERFACES)?, source.open(map::COUNTERS)?)?,
             event_counters: PerCpuArray::try_from(Map::PerCpuArray(source.open(map::EVENT_COUNTERS)?))
                 .with_context(|| opening(map::EVENT_COUNTERS))?,

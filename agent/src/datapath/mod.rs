@@ -15,6 +15,7 @@ mod flows;
 mod grace;
 mod isolated;
 mod kind;
+mod legs;
 mod link;
 mod load;
 mod maps;
@@ -46,6 +47,7 @@ pub use flows::{FlowRows, Row};
 pub use grace::wait_for_packets;
 pub use isolated::{Entry, Isolated, SHORTEST, SHOWN};
 pub use kind::link_type;
+pub use legs::Legs;
 pub use link::{Attachment, Mode};
 pub use load::{
     CANDIDATE, CANDIDATE_PINS, EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PINNED, PLAIN_PROGRAM, PROGRAM,
@@ -245,6 +247,15 @@ impl Datapath {
     /// Last words of flows that have died since the last call; the kernel gives up their places.
     pub fn ended_flows(&mut self, now_ns: u64) -> Vec<Flow> {
         self.ended.since(&self.maps.flows, now_ns)
+    }
+
+    /// Makes packets of networks with `forwarding: xdp` enter and leave by these interfaces past the kernel's stack;
+    /// false if they do already.
+    ///
+    /// # Errors
+    /// The maps cannot be written.
+    pub fn forward_by(&mut self, legs: &Legs) -> Result<bool> {
+        self.maps.legs.publish(legs)
     }
 
     /// The tables, row by row.

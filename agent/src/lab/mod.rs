@@ -126,6 +126,22 @@ impl Lab {
         Ok(())
     }
 
+    /// Makes the links fit for forwarding by XDP, as NICs are: their other ends take frames from XDP programs, and senders
+    /// finish the checksums of what they send.
+    ///
+    /// # Errors
+    /// An interface cannot do that.
+    pub fn fit_for_xdp(&self) -> Result<()> {
+        for (role, interface) in [("ran", "acc0"), ("ran", "acc1"), ("dn", "n6")] {
+            self.namespace(role)?.run(|| sys::take_frames_from_xdp(interface))??;
+        }
+        let devices = self.topology.devices.iter().map(|device| (device.name.as_str(), "radio"));
+        for (role, interface) in devices.chain([("dn", "n6"), ("outside", "out")]) {
+            self.namespace(role)?.run(|| sys::finish_checksums(interface))??;
+        }
+        Ok(())
+    }
+
     fn wire(&self) -> Result<()> {
         for (role, namespace) in self.namespaces() {
             namespace.run(|| wiring::write_sysctls(role))??;

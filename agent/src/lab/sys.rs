@@ -13,6 +13,8 @@ pub(crate) type Instruction = libc::sock_filter;
 /// Of linux/ethtool.h.
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_SFLAGS: u32 = 0x26;
+const ETHTOOL_STXCSUM: u32 = 0x17;
+const ETHTOOL_SGRO: u32 = 0x2c;
 const VLAN_FLAGS: u32 = (1 << 7) | (1 << 8);
 
 /// Of linux/if_packet.h: the kernel took a tag out of the frame; the tag's protocol is valid too.
@@ -34,6 +36,24 @@ pub(crate) fn disable_vlan_offload(interface: &str) -> anyhow::Result<()> {
     let flags = flags.with_context(|| format!("read the offloads of {interface}"))?;
     ethtool(&socket, interface, ETHTOOL_SFLAGS, flags & !VLAN_FLAGS)
         .with_context(|| format!("switch VLAN offload of {interface} off"))?;
+    Ok(())
+}
+
+/// Makes an interface, in the namespace of the calling thread, take frames from XDP programs: a veth does if it merges
+/// what it receives (GRO).
+pub(crate) fn take_frames_from_xdp(interface: &str) -> anyhow::Result<()> {
+    switch(interface, ETHTOOL_SGRO, 1).with_context(|| format!("switch GRO of {interface} on"))
+}
+
+/// Makes an interface, in the namespace of the calling thread, send frames with whole checksums.
+pub(crate) fn finish_checksums(interface: &str) -> anyhow::Result<()> {
+    switch(interface, ETHTOOL_STXCSUM, 0)
+        .with_context(|| format!("switch checksum offload of {interface} off"))
+}
+
+fn switch(interface: &str, command: u32, data: u32) -> anyhow::Result<()> {
+    let opened = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+    ethtool(&opened.context("open a socket for ethtool")?, interface, command, data)?;
     Ok(())
 }
 

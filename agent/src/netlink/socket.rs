@@ -1,13 +1,10 @@
 //! A netlink socket of this thread's network namespace.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 
 use anyhow::{Context, Result};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
-    socket, sockopt,
-};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, SockFlag, bind, recv, send, setsockopt, sockopt};
 
 /// Whom a socket talks to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,6 +13,10 @@ pub enum Protocol {
     Route,
     /// nftables.
     Netfilter,
+    /// What other parts of the kernel tell, each a family of its own.
+    Generic,
+    /// IPsec.
+    Ipsec,
 }
 
 /// One message to the kernel.
@@ -76,11 +77,12 @@ impl Socket {
 
     fn of(protocol: Protocol, groups: u32, flags: SockFlag) -> Result<Self> {
         let (number, name) = match protocol {
-            Protocol::Route => (SockProtocol::NetlinkRoute, "rtnetlink"),
-            Protocol::Netfilter => (SockProtocol::NetlinkNetFilter, "netfilter netlink"),
+            Protocol::Route => (libc::NETLINK_ROUTE, "rtnetlink"),
+            Protocol::Netfilter => (libc::NETLINK_NETFILTER, "netfilter netlink"),
+            Protocol::Generic => (libc::NETLINK_GENERIC, "generic netlink"),
+            Protocol::Ipsec => (libc::NETLINK_XFRM, "IPsec netlink"),
         };
-        let opened = socket(AddressFamily::Netlink, SockType::Raw, flags, number);
-        let fd = opened.with_context(|| format!("open a {name} socket"))?;
+        let fd = open(number, flags).with_context(|| format!("open a {name} socket"))?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))
             .with_context(|| format!("bind a {name} socket"))?;
         Ok(Self(fd))
@@ -184,6 +186,17 @@ impl Socket {
             }
         }
     }
+}
+
+/// By hand: nix has no name for the number of IPsec.
+fn open(number: i32, flags: SockFlag) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes numbers only.
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | flags.bits(), number) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The start of `struct nlmsghdr`, behind its length.

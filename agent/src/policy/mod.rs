@@ -69,9 +69,9 @@ pub use judge::{
 pub(crate) use judge::{first_packet, host as host_in};
 pub use location::{Located, Location, SourceFile};
 pub use model::{
-    Between, Binding, Destination, Device, Direction, FragmentMode, Labels, Like, Limits, Mode, Network,
-    Policy, PolicyRules, Remotes, Rule, Segment, Selector, Service, SimProfile, Subinterface, Subject,
-    TeidRange, Test, TestDevice, TestRemote, Timeouts, carries,
+    Between, Binding, Destination, Device, Direction, Forwarding, FragmentMode, Labels, Like, Limits, Mode,
+    Network, Policy, PolicyRules, Remotes, Rule, Segment, Selector, Service, SimProfile, Subinterface,
+    Subject, TeidRange, Test, TestDevice, TestRemote, Timeouts, carries,
 };
 pub use name::Name;
 pub(crate) use name::nearest as nearest_name;

@@ -196,10 +196,21 @@ pub struct Network {
     pub fragments: FragmentMode,
     /// True if its devices may send and be sent IPv4 options and IPv6 options headers.
     pub passes_options: bool,
+    /// How packets of its live flows go on.
+    pub forwarding: Forwarding,
     /// How long its flows live.
     pub timeouts: Timeouts,
     /// Whether what policy refuses is dropped.
     pub mode: Mode,
+}
+
+/// How packets of live flows go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Through the kernel's stack.
+    Kernel,
+    /// Past it by XDP, where that changes nothing that is known of.
+    Xdp,
 }
 
 /// What becomes of a packet that policy refuses.

@@ -31,6 +31,7 @@ use super::translation::Translation;
 use super::warming;
 use crate::api::types::{Accepted, AcceptedInterface, NamedText, Pending};
 use crate::datapath::Datapath;
+use crate::forwarding::Survey;
 use crate::impact::Activity;
 use crate::policy::{self, AgentConfig, Diagnostics, Ids, Policy};
 use crate::reconcile::Applied;
@@ -96,6 +97,8 @@ pub struct Engine {
     pub(super) surroundings: Surroundings,
     /// What is judged beside what is in force.
     pub(super) trial: Trial,
+    /// What is forwarded by XDP, or why not.
+    pub(super) forwarding: Survey,
     pub(super) rates: super::report::Rates,
     /// Packets by ifindex that found no entry before the tables followed the host: closed, and no fault.
     pub(super) excused: BTreeMap<u32, u64>,
@@ -147,6 +150,7 @@ impl Engine {
             second_guard: SecondGuard::default(),
             surroundings: Surroundings::default(),
             trial: Trial::default(),
+            forwarding: Survey::default(),
             rates: super::report::Rates::default(),
             excused: BTreeMap::new(),
             ticks: 0,
@@ -424,6 +428,7 @@ impl Engine {
             None => {}
         }
         self.settle(&host);
+        self.look_at_forwarding();
         self.look_around(&host);
         if let Some(kernel) = &self.kernel {
             self.rates.observe(&kernel.datapath().counters().unwrap_or_default());

@@ -14,6 +14,7 @@ mod candidate;
 mod clock;
 mod engine;
 mod folder;
+mod forwarding;
 mod grants;
 mod guard;
 mod history;

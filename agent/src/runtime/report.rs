@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bulkhead_common::abi::counter::Counters;
 use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::case::LinkType;
-use bulkhead_common::verdict::{DropReason, Pass, Verdict};
+use bulkhead_common::verdict::{DropReason, Pass, Verdict, Way};
 
 use super::attributes::sentences;
 use super::engine::Engine;
@@ -109,6 +109,7 @@ impl Engine {
             warming_ms: self.warming().map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
             folder_held: self.accepted.as_ref().is_some_and(|state| state.folder_held),
             second_guard: self.guard_status(seen.guard.as_ref()),
+            forwarding: self.forwarding_status(),
             notes: self.notes(&seen.guard.map(|found| found.refused).unwrap_or_default()),
         }
     }
@@ -192,6 +193,7 @@ impl Engine {
             dropped: counters.map_or(0, |c| c.dropped_total().packets),
             reasons: counters.map(|c| reasons(c, Verdict::Drop)).unwrap_or_default(),
             would_drop: counters.map(|c| reasons(c, Verdict::Observe)).unwrap_or_default(),
+            ways: counters.map(ways).unwrap_or_default(),
             packets_per_second: rate.copied().unwrap_or_default(),
         }
     }
@@ -402,6 +404,11 @@ fn health(interfaces: &[InterfaceStatus], problems: &[String], observing: &[Obse
 fn reasons(counters: &Counters, verdict: impl Fn(DropReason) -> Verdict) -> BTreeMap<String, u64> {
     let packets = |reason: DropReason| counters.of(verdict(reason)).packets;
     let each = DropReason::ALL.iter().map(|reason| (reason.as_str(), packets(*reason)));
+    each.filter(|(_, packets)| *packets > 0).map(|(label, packets)| (label.to_owned(), packets)).collect()
+}
+
+fn ways(counters: &Counters) -> BTreeMap<String, u64> {
+    let each = Way::ALL.iter().map(|way| (way.as_str(), counters.way(*way).packets));
     each.filter(|(_, packets)| *packets > 0).map(|(label, packets)| (label.to_owned(), packets)).collect()
 }
 

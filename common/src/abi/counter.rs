@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{DeviceId, RuleId};
 use crate::candidate::{Comparison, Decided};
-use crate::verdict::{DropReason, Pass, Verdict};
+use crate::verdict::{DropReason, Pass, Verdict, Way};
 
 /// Packets and bytes (whole frames as XDP sees them).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
@@ -20,6 +20,8 @@ pub struct Count {
 pub const REASON_CAPACITY: usize = 128;
 /// Room for every way to pass; a power of two.
 pub const PASS_CAPACITY: usize = 16;
+/// Room for every way out; a power of two.
+pub const WAY_CAPACITY: usize = 32;
 
 /// One interface's counters, one copy per CPU.
 ///
@@ -36,6 +38,8 @@ pub struct Counters {
     pub dropped: [Count; REASON_CAPACITY],
     /// By the number of the [`DropReason`] for which policy refused what passed.
     pub observed: [Count; REASON_CAPACITY],
+    /// Of what passed in networks with `forwarding: xdp`, by [`Way`] number: part of `passed`, in no sum.
+    pub ways: [Count; WAY_CAPACITY],
 }
 
 impl Counters {
@@ -48,7 +52,12 @@ impl Counters {
         }
     }
 
-    /// Passed packets and bytes over all ways, those included that policy refused.
+    /// The counter of a way out.
+    pub const fn way(&self, way: Way) -> Count {
+        self.ways[way as usize]
+    }
+
+    /// Passed packets and bytes over all kinds, those included that policy refused.
     pub fn passed_total(&self) -> Count {
         let mut sum = total(&self.passed);
         add(&mut sum, self.observed_total());
@@ -68,7 +77,8 @@ impl Counters {
     /// Adds another CPU's copy.
     pub fn add(&mut self, other: &Self) {
         add(&mut self.received, other.received);
-        for (into, from) in self.passed.iter_mut().zip(&other.passed) {
+        let passed = self.passed.iter_mut().zip(&other.passed);
+        for (into, from) in passed.chain(self.ways.iter_mut().zip(&other.ways)) {
             add(into, *from);
         }
         let refused = self.dropped.iter_mut().zip(&other.dropped);
@@ -213,10 +223,11 @@ pub const EVENTS_PER_CPU: u64 = 2048;
 pub const EVENT_BUCKETS: u32 = 1024;
 
 const _: () = {
-    assert!(size_of::<Counters>() == 16 * (1 + PASS_CAPACITY + 2 * REASON_CAPACITY));
+    assert!(size_of::<Counters>() == 16 * (1 + PASS_CAPACITY + 2 * REASON_CAPACITY + WAY_CAPACITY));
     assert!(size_of::<Would>() == 16 && size_of::<DecidedWords>() == 12);
     assert!(size_of::<CandidateCounters>() == 8 * (3 + 2 * REASON_CAPACITY));
     assert!(REASON_CAPACITY.is_power_of_two() && PASS_CAPACITY.is_power_of_two());
+    assert!(WAY_CAPACITY.is_power_of_two() && Way::ALL.len() <= WAY_CAPACITY);
     assert!(DropReason::ALL.len() < REASON_CAPACITY);
     assert!(Pass::ALL.len() <= PASS_CAPACITY);
 };

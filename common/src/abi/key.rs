@@ -38,7 +38,25 @@ impl SubinterfaceKey {
         Self::new(bank, ifindex, VLAN_OTHER, VLAN_OTHER)
     }
 
-    /// The first of the key's rows in [`super::map::SUBINTERFACES`] that is wanted.
+    /// Which [`super::value::Leg`] a frame with these tags enters by.
+    #[inline(always)]
+    pub const fn entry(port: u32, outer_vlan: u16, inner_vlan: u16) -> Self {
+        Self::new(0, port, outer_vlan, inner_vlan)
+    }
+
+    /// Which [`super::value::Leg`] a packet leaves by whose route names this interface.
+    #[inline(always)]
+    pub const fn exit(ifindex: u32) -> Self {
+        Self::new(0, ifindex | EGRESS, 0, 0)
+    }
+
+    /// The same in a bank.
+    #[inline(always)]
+    pub const fn in_bank(self, bank: u32) -> Self {
+        Self { bank, ..self }
+    }
+
+    /// The first of the key's rows in [`super::map::SUBINTERFACES`] or [`super::map::LEGS`] that is wanted.
     #[inline(always)]
     pub fn seek(self, mut wanted: impl FnMut(u32) -> bool) -> Option<u32> {
         let bank = (self.bank & 1) * SUBINTERFACE_ROWS;
@@ -53,16 +71,19 @@ impl SubinterfaceKey {
     }
 
     /// The bank that holds the row.
+    #[inline(always)]
     pub const fn bank(self) -> u32 {
         self.bank
     }
 
     /// The kernel's number of the interface.
+    #[inline(always)]
     pub const fn ifindex(self) -> u32 {
         self.ifindex
     }
 
     /// Outer and inner VLAN number.
+    #[inline(always)]
     pub const fn vlans(self) -> (u16, u16) {
         (self.outer_vlan, self.inner_vlan)
     }

@@ -4,6 +4,10 @@
 pub const GENERATION: &str = "GENERATION";
 /// [`super::SubinterfaceRow`]s, both banks, where [`super::seek`] says (ARRAY, mmap).
 pub const SUBINTERFACES: &str = "SUBINTERFACES";
+/// [`super::LegRow`]s, both banks, where [`super::seek`] says (ARRAY, mmap).
+pub const LEGS: &str = "LEGS";
+/// Which bank of [`LEGS`] packets read, 0 or 1 (ARRAY of one, mmap).
+pub const LEG_BANK: &str = "LEG_BANK";
 /// [`super::Network`] by bank and id (ARRAY).
 pub const NETWORKS: &str = "NETWORKS";
 /// [`super::ScopeRange`] by bank (ARRAY).

@@ -18,12 +18,12 @@ pub use id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
 pub use key::{AddressKey, FlowKey, InterfaceRow, SubinterfaceKey};
 pub use replay::ReplayInput;
 pub use value::{
-    Device, DeviceState, Epoch, Flow, FlowGeometry, FlowSlot, Limits, Network, Peer, PortRange, Range,
-    RuleSet, ScopeRange, Span, Subinterface, SubinterfaceRow, Timeouts, Versioned, Window,
+    Device, DeviceState, Epoch, Flow, FlowGeometry, FlowSlot, Leg, LegRow, Limits, Network, Peer, PortRange,
+    Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceRow, Timeouts, Versioned, Window,
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
-pub const ABI_VERSION: u32 = 11;
+pub const ABI_VERSION: u32 = 12;
 
 /// Asserts sizes at compile time: a changed layout must bump [`ABI_VERSION`].
 const _: () = {
@@ -34,6 +34,8 @@ const _: () = {
     assert!(size_of::<Subinterface>() == 52);
     // One cache line.
     assert!(size_of::<SubinterfaceRow>() == 64);
+    assert!(size_of::<Leg>() == 24);
+    assert!(size_of::<LegRow>() == 36);
     assert!(size_of::<InterfaceRow>() == 8);
     assert!(size_of::<Network>() == 56);
     assert!(size_of::<ScopeRange>() == 36);
@@ -46,7 +48,7 @@ const _: () = {
     assert!(size_of::<crate::fragment::FragmentPlace>() == 64);
     assert!(size_of::<Window>() == 32);
     assert!(size_of::<event::Event>() == 112);
-    assert!(size_of::<counter::Counters>() == 4368);
+    assert!(size_of::<counter::Counters>() == 4880);
     assert!(size_of::<ReplayInput>() == 32);
     assert!(size_of::<FlowSlot>() == 128 && align_of::<FlowSlot>() == 64);
     assert!(size_of::<FlowGeometry>() == 112);

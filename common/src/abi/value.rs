@@ -170,13 +170,48 @@ pub struct SubinterfaceRow {
     pub value: Subinterface,
 }
 
+/// An IP interface of this host, as frames enter or leave by it past the kernel's stack.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Pod, Zeroable)]
+#[repr(C)]
+pub struct Leg {
+    /// The interface that routes name.
+    pub ifindex: u32,
+    /// The interface that its frames travel on: itself, or the one below its VLAN tags.
+    pub port: u32,
+    /// Its VLAN tags, the outer one first: `EtherType << 16 | VLAN number`; 0 is no tag.
+    pub tags: [u32; 2],
+    /// What frames to it are addressed to.
+    pub mac: [u8; 6],
+    /// Zero.
+    pub _pad: [u8; 2],
+}
+
+impl Leg {
+    /// How many tags its frames have.
+    #[inline(always)]
+    pub const fn depth(&self) -> u32 {
+        (self.tags[0] != 0) as u32 + (self.tags[1] != 0) as u32
+    }
+}
+
+/// A row of the table of [`Leg`]s, with its key; free if the key is nobody's. Banked, with a bank of its own: legs are the
+/// host's, not the policy's. Immutable while its bank is in force.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct LegRow {
+    /// [`SubinterfaceKey::entry`] or [`SubinterfaceKey::exit`].
+    pub key: SubinterfaceKey,
+    /// What enters or leaves there.
+    pub leg: Leg,
+}
+
 /// One network's scopes. Banked: index is `bank * NETWORK_CAPACITY + id`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Network {
     /// Since when this row has this content.
     pub since: Generation,
-    /// [`NETWORK_DROPS_FRAGMENTS`], [`NETWORK_PASSES_OPTIONS`], [`NETWORK_OBSERVES`].
+    /// [`NETWORK_DROPS_FRAGMENTS`], [`NETWORK_PASSES_OPTIONS`], [`NETWORK_OBSERVES`], [`NETWORK_FORWARDS`].
     pub flags: u32,
     /// Pools and infrastructure, sorted and disjoint.
     pub scopes: Span,
@@ -228,6 +263,8 @@ pub const NETWORK_DROPS_FRAGMENTS: u32 = 1;
 pub const NETWORK_PASSES_OPTIONS: u32 = 2;
 /// [`Network::flags`]: addresses of its pools that no device has are only observed.
 pub const NETWORK_OBSERVES: u32 = 4;
+/// [`Network::flags`]: packets of live flows may leave past the kernel's stack.
+pub const NETWORK_FORWARDS: u32 = 8;
 
 impl Network {
     /// A network without addresses.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bulkhead_common::abi::value::{
-    NETWORK_DROPS_FRAGMENTS, NETWORK_OBSERVES, NETWORK_PASSES_OPTIONS, SCOPE_ENDPOINT, SCOPE_INFRASTRUCTURE,
-    SCOPE_POOL,
+    NETWORK_DROPS_FRAGMENTS, NETWORK_FORWARDS, NETWORK_OBSERVES, NETWORK_PASSES_OPTIONS, SCOPE_ENDPOINT,
+    SCOPE_INFRASTRUCTURE, SCOPE_POOL,
 };
 use bulkhead_common::abi::{Addr, NetworkId, Timeouts};
 use ipnet::IpNet;
@@ -15,7 +15,7 @@ use super::translations;
 use crate::policy::address::{AddressRange, IPV4};
 use crate::policy::agent::AgentConfig;
 use crate::policy::location::Located;
-use crate::policy::model::{FragmentMode, Mode, Network, Policy, Subinterface};
+use crate::policy::model::{Forwarding, FragmentMode, Mode, Network, Policy, Subinterface};
 use crate::policy::name::Name;
 use crate::tables::{Host, NetworkFacts, Scoped};
 
@@ -206,7 +206,12 @@ const fn flags(network: &Network) -> u32 {
         Mode::Enforce => 0,
         Mode::Observe => NETWORK_OBSERVES,
     };
-    fragments | observes | if network.passes_options { NETWORK_PASSES_OPTIONS } else { 0 }
+    let forwards = match network.forwarding {
+        Forwarding::Kernel => 0,
+        Forwarding::Xdp => NETWORK_FORWARDS,
+    };
+    let options = if network.passes_options { NETWORK_PASSES_OPTIONS } else { 0 };
+    fragments | observes | options | forwards
 }
 
 /// What a prefix means: IPv6 does not hold the place where IPv4 is kept.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::optional;
 use crate::policy::location::Located;
-use crate::policy::model::{FragmentMode, Mode, Network, Service, Subinterface, TeidRange, Timeouts};
+use crate::policy::model::{
+    Forwarding, FragmentMode, Mode, Network, Service, Subinterface, TeidRange, Timeouts,
+};
 use crate::policy::name::{self, Name};
 use crate::policy::node::{Entry, Node, Value, Word};
 use crate::policy::ports::{Port, Protocol};
@@ -36,6 +38,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         Some(node) => reader.choice(node, "way to treat IP options", &[("drop", false), ("pass", true)]),
         None => Some(false),
     };
+    let forwarding = forwarding(reader, &mut fields);
     fields.finish(reader);
     let (seen_on, teids): (Vec<_>, Vec<_>) = seen_on?.into_iter().unzip();
     let teids =
@@ -52,6 +55,7 @@ pub(super) fn read(reader: &mut Reader<'_>, name: &Located<Name>, spec: &Node) -
         timeouts: timeouts.unwrap_or_else(|| Some(Timeouts::default()))?,
         fragments: fragments?,
         passes_options: passes_options?,
+        forwarding: forwarding?,
         mode: mode?.map_or(Mode::Enforce, |mode| mode.value),
     })
 }
@@ -90,6 +94,11 @@ fn fragments(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Fragmen
     let Some(node) = fields.optional(reader, "fragments") else { return Some(FragmentMode::Track) };
     let choices = [("track", FragmentMode::Track), ("drop", FragmentMode::Drop)];
     reader.choice(node, "way to treat fragments", &choices)
+}
+
+fn forwarding(reader: &mut Reader<'_>, fields: &mut Fields<'_>) -> Option<Forwarding> {
+    let Some(node) = fields.optional(reader, "forwarding") else { return Some(Forwarding::Kernel) };
+    reader.choice(node, "way of forwarding", &[("kernel", Forwarding::Kernel), ("xdp", Forwarding::Xdp)])
 }
 
 type Seen = (Located<Subinterface>, Vec<Located<TeidRange>>);

@@ -1,0 +1,205 @@
+//! Interfaces of the host → where packets may enter and leave past the stack; pure.
+
+use bulkhead_common::abi::key::EGRESS;
+use bulkhead_common::abi::{Leg, SubinterfaceKey};
+
+use super::View;
+use crate::datapath::Legs;
+use crate::netlink::Link;
+
+/// Queues that keep the order of packets and nothing else: what goes past them is not missed.
+const PLAIN_QUEUES: [&str; 9] =
+    ["noqueue", "mq", "mqprio", "pfifo", "pfifo_fast", "pfifo_head_drop", "fq", "fq_codel", "noop"];
+
+/// Every leg, as an entry where its frames are judged in the driver, as an exit where its driver sends them.
+pub(super) fn all(view: &View<'_>) -> Legs {
+    let mut legs = Legs::new();
+    for link in view.links {
+        let Some(leg) = leg(link, view).filter(|_| shaper(link, view).is_none()) else { continue };
+        if view.judged.contains(&leg.port) && view.drivers.redirecting.contains(&leg.port) {
+            let [outer, inner] = leg.tags.map(|tag| tag as u16);
+            legs.insert(SubinterfaceKey::entry(leg.port, outer, inner), leg);
+        }
+        if view.drivers.sending.contains(&leg.port) {
+            legs.insert(SubinterfaceKey::exit(leg.ifindex), leg);
+        }
+    }
+    legs
+}
+
+/// True of a key that stands for what leaves.
+pub(super) const fn is_exit(key: &SubinterfaceKey) -> bool {
+    key.ifindex() & EGRESS != 0
+}
+
+/// Interfaces that are judged and yet not on the fast way, with the reason.
+pub(super) fn left_out(view: &View<'_>) -> Vec<String> {
+    let judged = view.links.iter().filter(|link| view.judged.contains(&link.ifindex));
+    judged.flat_map(|link| reasons(link, view)).collect()
+}
+
+fn reasons(link: &Link, view: &View<'_>) -> Vec<String> {
+    let name = &link.name;
+    if link.master != 0 {
+        return vec![format!(
+            "{name} belongs to a bridge, bond or VRF, so nothing there is forwarded by XDP"
+        )];
+    }
+    if let Some(kind) = shaper(link, view) {
+        return vec![format!("{name} has traffic control ({kind}), so nothing there is forwarded by XDP")];
+    }
+    let mut reasons = Vec::new();
+    if !view.drivers.redirecting.contains(&link.ifindex) {
+        reasons.push(format!(
+            "the driver of {name} lets no program send frames on, so what enters by it goes through the stack"
+        ));
+    }
+    if !view.drivers.sending.contains(&link.ifindex) {
+        let advice = match link.kind.as_str() {
+            "veth" => {
+                "switch GRO on at its other end (`ethtool -K PEER gro on`), or attach an XDP program there"
+            }
+            _ => "its driver cannot",
+        };
+        reasons.push(format!(
+            "{name} takes no frames from XDP, so what leaves by it goes through the stack: {advice}"
+        ));
+    }
+    reasons
+}
+
+/// The leg that an interface is, if it is Ethernet with up to two VLAN tags, and belongs to nothing else.
+fn leg(link: &Link, view: &View<'_>) -> Option<Leg> {
+    let whole = |link: &&Link| link.master == 0;
+    let parent =
+        |of: &Link| view.links.iter().find(|link| link.ifindex == of.parent && of.parent != 0).filter(whole);
+    let mac = link.mac.filter(|_| link.master == 0)?;
+    let plain = Leg { ifindex: link.ifindex, port: link.ifindex, tags: [0; 2], mac, _pad: [0; 2] };
+    if link.kind != "vlan" {
+        return Some(plain);
+    }
+    let (own, below) = (tag(link)?, parent(link)?);
+    if below.kind != "vlan" {
+        return Some(Leg { port: below.ifindex, tags: [own, 0], ..plain });
+    }
+    let port = parent(below).filter(|port| port.kind != "vlan")?;
+    Some(Leg { port: port.ifindex, tags: [tag(below)?, own], ..plain })
+}
+
+/// The tag that a VLAN interface puts before its frames; nothing if it differs from frame to frame.
+fn tag(link: &Link) -> Option<u32> {
+    let vlan = link.vlan.filter(|vlan| vlan.number != 0 && !vlan.has_priorities)?;
+    Some(u32::from(vlan.ether_type) << 16 | u32::from(vlan.number))
+}
+
+/// What at an interface, or at one below, does more with packets than send them in their order.
+fn shaper<'a>(link: &Link, view: &'a View<'_>) -> Option<&'a str> {
+    let kinds = view.queues.get(&link.ifindex).map(Vec::as_slice).unwrap_or_default();
+    let own = kinds.iter().map(String::as_str).find(|kind| !PLAIN_QUEUES.contains(kind));
+    let below = || view.links.iter().find(|below| link.kind == "vlan" && below.ifindex == link.parent);
+    own.or_else(|| shaper(below()?, view))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::netlink::{Drivers, Vlan};
+
+    fn link(ifindex: u32, name: &str) -> Link {
+        Link { ifindex, name: name.to_owned(), mac: Some([2, 0, 0, 0, 0, ifindex as u8]), ..Link::default() }
+    }
+
+    fn vlan(ifindex: u32, parent: u32, ether_type: u16, number: u16) -> Link {
+        let vlan = Some(Vlan { ether_type, number, has_priorities: false });
+        Link { kind: "vlan".to_owned(), parent, vlan, ..link(ifindex, &format!("v{number}")) }
+    }
+
+    struct Host {
+        links: Vec<Link>,
+        queues: BTreeMap<u32, Vec<String>>,
+        drivers: Drivers,
+        judged: BTreeSet<u32>,
+    }
+
+    impl Host {
+        fn of(links: Vec<Link>) -> Self {
+            let all: BTreeSet<u32> = [2, 3].into();
+            let drivers = Drivers { redirecting: all.clone(), sending: all.clone() };
+            Self { links, queues: BTreeMap::new(), drivers, judged: all }
+        }
+
+        fn view(&self) -> View<'_> {
+            let Self { links, queues, drivers, judged } = self;
+            View { links, queues, drivers, judged }
+        }
+
+        fn legs(&self) -> Legs {
+            all(&self.view())
+        }
+    }
+
+    #[test]
+    fn an_interface_enters_and_leaves_by_itself() {
+        let legs = Host::of(vec![link(2, "n3")]).legs();
+        let leg = Leg { ifindex: 2, port: 2, tags: [0; 2], mac: [2, 0, 0, 0, 0, 2], _pad: [0; 2] };
+        let expected = [(SubinterfaceKey::entry(2, 0, 0), leg), (SubinterfaceKey::exit(2), leg)];
+        assert_eq!(legs, expected.into());
+    }
+
+    #[test]
+    fn a_vlan_leaves_with_its_tags_by_what_is_below() {
+        let host = Host::of(vec![link(2, "n6"), vlan(4, 2, 0x88a8, 100), vlan(5, 4, 0x8100, 7)]);
+        let legs = host.legs();
+        let one = legs[&SubinterfaceKey::exit(4)];
+        assert_eq!((one.ifindex, one.port, one.tags), (4, 2, [0x88a8_0064, 0]));
+        let two = legs[&SubinterfaceKey::entry(2, 100, 7)];
+        assert_eq!((two.ifindex, two.port, two.tags), (5, 2, [0x88a8_0064, 0x8100_0007]));
+        assert_eq!(legs.len(), 6);
+    }
+
+    #[test]
+    fn what_is_not_judged_is_no_entry_and_what_cannot_send_no_exit() {
+        let mut host = Host::of(vec![link(2, "n3"), link(3, "n6"), vlan(4, 3, 0x8100, 9)]);
+        host.judged = [3].into();
+        host.drivers.sending = [2].into();
+        let keys: Vec<SubinterfaceKey> = host.legs().into_keys().collect();
+        let expected =
+            [SubinterfaceKey::entry(3, 0, 0), SubinterfaceKey::entry(3, 9, 0), SubinterfaceKey::exit(2)];
+        assert_eq!(keys, expected);
+        assert!(left_out(&host.view()).iter().any(|note| note.starts_with("n6 takes no frames from XDP")));
+        host.drivers.redirecting.clear();
+        let keys: Vec<SubinterfaceKey> = host.legs().into_keys().collect();
+        assert_eq!(keys, [SubinterfaceKey::exit(2)]);
+        assert!(
+            left_out(&host.view()).iter().any(|note| note.starts_with("the driver of n6 lets no program"))
+        );
+    }
+
+    #[test]
+    fn members_tunnels_and_what_is_shaped_go_through_the_stack() {
+        let member = Link { master: 9, ..link(2, "p0") };
+        let tunnel = Link { mac: None, ..link(3, "tun") };
+        assert!(Host::of(vec![member.clone(), tunnel]).legs().is_empty());
+        assert!(Host::of(vec![member, vlan(4, 2, 0x8100, 9)]).legs().is_empty(), "a VLAN of a member");
+        let mut host = Host::of(vec![link(2, "n6"), vlan(4, 2, 0x8100, 9)]);
+        host.queues = [(2, vec!["mq".to_owned(), "fq_codel".to_owned()])].into();
+        assert_eq!(host.legs().len(), 4);
+        for kind in ["clsact", "htb", "ingress", "netem"] {
+            host.queues = [(2, vec!["noqueue".to_owned(), kind.to_owned()])].into();
+            assert!(host.legs().is_empty(), "{kind}");
+            assert!(left_out(&host.view())[0].contains(kind));
+        }
+    }
+
+    #[test]
+    fn a_vlan_of_many_priorities_or_three_tags_goes_through_the_stack() {
+        let mut mapped = vlan(4, 2, 0x8100, 9);
+        mapped.vlan = mapped.vlan.map(|vlan| Vlan { has_priorities: true, ..vlan });
+        let deep = [vlan(5, 2, 0x8100, 1), vlan(6, 5, 0x8100, 2), vlan(7, 6, 0x8100, 3)];
+        let legs = Host::of([vec![link(2, "n6"), mapped], deep.to_vec()].concat()).legs();
+        let found: BTreeSet<u32> = legs.values().map(|leg| leg.ifindex).collect();
+        assert_eq!(found, [2, 5, 6].into());
+    }
+}

@@ -1,0 +1,523 @@
+//! The fast way: a packet of a live flow gets a new header here and is sent on by XDP, past the kernel's stack.
+//!
+//! Only where its network says `forwarding: xdp`, and only what the stack would have forwarded as it is, with a hop
+//! less. Whatever asks for more (options, fragments, an ICMP error to be sent, a neighbour to be found) is left to the
+//! stack, which does as it always does: [`Way`] says why. Nothing is decided here about whether a packet may pass.
+
+use crate::abi::value::NETWORK_FORWARDS;
+use crate::abi::{Leg, SubinterfaceKey};
+use crate::case::{Case, LinkType};
+use crate::frame::Frame;
+use crate::parse::Kind;
+use crate::verdict::{Pass, Verdict, Way};
+use crate::wire::{ether_type, ethernet, ipv4};
+
+/// Where packets may go: the kernel's routing table and neighbours, and what the agent says of interfaces.
+pub trait Routes {
+    /// An interface on the fast way.
+    fn leg(&self, key: SubinterfaceKey) -> Option<Leg>;
+    /// Asks for the way of a packet that entered by an interface, as routes name it.
+    fn next_hop(&self, case: &Case, header: &Header, entry: u32) -> Result<NextHop, Way>;
+    /// True for the first packet since the clock's last [`turn`] that is kept at this [`place`] on this CPU.
+    fn takes_turn(&self, place: u32) -> bool;
+}
+
+/// What routing needs of an IP header, and what forwarding changes of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Header {
+    /// IPv4: the type of service. IPv6: version, class and flow label as on the wire.
+    pub class: u32,
+    /// Bytes of the packet.
+    pub length: u16,
+    /// Where [`Self::hops`] lies in the header.
+    pub hops_at: u32,
+    /// Four bytes, the hops left and an IPv4 checksum among them, as they go on.
+    pub hops: [u8; 4],
+}
+
+/// Where a packet goes next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NextHop {
+    /// The interface that the route names.
+    pub ifindex: u32,
+    /// The MAC address of whoever takes it.
+    pub receiver: [u8; 6],
+    /// The MAC address of that interface.
+    pub sender: [u8; 6],
+}
+
+/// Bytes of an Ethernet header with as many tags as there can be.
+pub const ETHERNET_MAX: usize = (ethernet::LEN + ethernet::VLAN_MAX_DEPTH * ethernet::VLAN_LEN) as usize;
+
+/// What a packet becomes, and where it leaves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Departure {
+    /// The interface that sends it.
+    pub port: u32,
+    /// VLAN tags of its new Ethernet header.
+    pub depth: u32,
+    /// The new Ethernet header; longer than it is where there are fewer tags.
+    pub ethernet: [u8; ETHERNET_MAX],
+    /// The change of its IP header.
+    pub header: Header,
+}
+
+/// True if a packet that was judged may go the fast way, if it can.
+#[inline(always)]
+pub const fn is_wanted(case: &Case, verdict: Verdict) -> bool {
+    case.place.network.flags & NETWORK_FORWARDS != 0 && matches!(verdict, Verdict::Pass(Pass::Established))
+}
+
+/// What becomes of a packet on the fast way; `linear` is how many bytes of its frame lie in the first buffer.
+#[inline(always)]
+pub fn forward<F, R>(frame: &F, linear: u32, routes: &R, case: &Case) -> Result<Departure, Way>
+where
+    F: Frame + ?Sized,
+    R: Routes,
+{
+    is_plain(case, linear)?;
+    let header = header(frame, case)?;
+    let entry = entry(frame, routes, case)?;
+    let hop = routes.next_hop(case, &header, entry.ifindex)?;
+    if hop.ifindex == entry.ifindex {
+        return Err(Way::SameInterface);
+    }
+    let exit = routes.leg(SubinterfaceKey::exit(hop.ifindex)).ok_or(Way::Exit)?;
+    if routes.takes_turn(place(&hop)) {
+        return Err(Way::Confirm);
+    }
+    let ethernet = ethernet_of(&hop, &exit, case.packet.ether_type);
+    Ok(Departure { port: exit.port, depth: exit.depth(), ethernet, header })
+}
+
+/// Refuses what is in pieces, wrapped, or more than an IP packet.
+#[inline(always)]
+const fn is_plain(case: &Case, linear: u32) -> Result<(), Way> {
+    let Case { packet, arrival, .. } = case;
+    if packet.teid != 0 {
+        return Err(Way::Tunnel);
+    }
+    if !matches!(arrival.link, LinkType::Ethernet) {
+        return Err(Way::Entry);
+    }
+    if arrival.length != linear {
+        return Err(Way::Buffers);
+    }
+    // Ethernet pads short frames, and the next link wants that too (IEEE 802.3 clause 3.2.8). More is no padding.
+    let padded = SHORTEST + case.at - ethernet::LEN;
+    let trails = case.end < arrival.length && arrival.length > padded;
+    if packet.options != 0 || packet.piece.is_fragment() || trails {
+        return Err(Way::Header);
+    }
+    Ok(())
+}
+
+/// Bytes of the shortest Ethernet frame, without its checksum.
+const SHORTEST: u32 = 60;
+
+/// Reads the IP header and takes a hop off.
+#[inline(always)]
+fn header<F: Frame + ?Sized>(frame: &F, case: &Case) -> Result<Header, Way> {
+    match case.packet.ether_type {
+        ether_type::IPV4 => header_v4(&frame.load(case.at).ok_or(Way::Header)?),
+        _ => header_v6(&frame.load(case.at).ok_or(Way::Header)?),
+    }
+}
+
+#[inline(always)]
+const fn header_v4(bytes: &[u8; ipv4::LEN]) -> Result<Header, Way> {
+    if !is_whole(bytes) {
+        return Err(Way::Header);
+    }
+    let [_, class, l0, l1, _, _, _, _, hops, protocol, c0, c1, ..] = *bytes;
+    if hops <= 1 {
+        return Err(Way::HopLimit);
+    }
+    let [c0, c1] = checksum_after_hop(u16::from_be_bytes([c0, c1])).to_be_bytes();
+    let hops = [hops - 1, protocol, c0, c1];
+    Ok(Header { class: class as u32, length: u16::from_be_bytes([l0, l1]), hops_at: 8, hops })
+}
+
+#[inline(always)]
+const fn header_v6(bytes: &[u8; 8]) -> Result<Header, Way> {
+    let [c0, c1, c2, c3, l0, l1, next, hops] = *bytes;
+    if hops <= 1 {
+        return Err(Way::HopLimit);
+    }
+    let payload = u16::from_be_bytes([l0, l1]);
+    let Some(length) = payload.checked_add(FIXED_V6) else { return Err(Way::Header) };
+    let class = u32::from_ne_bytes([c0, c1, c2, c3]);
+    Ok(Header { class, length, hops_at: 4, hops: [l0, l1, next, hops - 1] })
+}
+
+/// Bytes of the IPv6 header, which its length leaves out.
+const FIXED_V6: u16 = crate::wire::ipv6::LEN as u16;
+
+/// True if an IPv4 header has the checksum that it says (RFC 1071). The stack drops what has not.
+#[inline(always)]
+const fn is_whole(bytes: &[u8; ipv4::LEN]) -> bool {
+    let mut sum = 0;
+    let mut at = 0;
+    while at < ipv4::LEN {
+        sum += u16::from_be_bytes([bytes[at], bytes[at + 1]]) as u32;
+        at += 2;
+    }
+    let folded = (sum & 0xffff) + (sum >> 16);
+    (folded & 0xffff) + (folded >> 16) == 0xffff
+}
+
+/// The IPv4 checksum with a hop less in the header, as `ip_decrease_ttl` of the kernel's include/net/ip.h counts.
+#[inline(always)]
+const fn checksum_after_hop(checksum: u16) -> u16 {
+    let sum = checksum as u32 + 0x0100;
+    (sum + (sum >= 0xffff) as u32) as u16
+}
+
+/// The interface that the stack would say the frame entered by, if it would take it for its own.
+#[inline(always)]
+fn entry<F: Frame + ?Sized, R: Routes>(frame: &F, routes: &R, case: &Case) -> Result<Leg, Way> {
+    let Case { packet, arrival, .. } = case;
+    let key = SubinterfaceKey::entry(arrival.ifindex, packet.outer_vlan, packet.inner_vlan);
+    let leg = routes.leg(key).ok_or(Way::Entry)?;
+    // A tag of number 0 has a priority and no VLAN; one of the other kind is another VLAN's.
+    if case.at != ethernet::LEN + leg.depth() * ethernet::VLAN_LEN || !has_tags(frame, &leg) {
+        return Err(Way::Entry);
+    }
+    match frame.load::<6>(0) {
+        Some(receiver) if receiver == leg.mac => Ok(leg),
+        Some(_) | None => Err(Way::Receiver),
+    }
+}
+
+#[inline(always)]
+fn has_tags<F: Frame + ?Sized>(frame: &F, leg: &Leg) -> bool {
+    let is_kind = |at, tag: u32| tag == 0 || frame.load(at) == Some(((tag >> 16) as u16).to_be_bytes());
+    let [outer, inner] = leg.tags;
+    is_kind(ethernet::LEN - 2, outer) && is_kind(ethernet::LEN - 2 + ethernet::VLAN_LEN, inner)
+}
+
+#[inline(always)]
+const fn ethernet_of(hop: &NextHop, exit: &Leg, ether_type: u16) -> [u8; ETHERNET_MAX] {
+    let [r0, r1, r2, r3, r4, r5] = hop.receiver;
+    let [s0, s1, s2, s3, s4, s5] = hop.sender;
+    let [e0, e1] = ether_type.to_be_bytes();
+    let [a0, a1, a2, a3] = exit.tags[0].to_be_bytes();
+    let [b0, b1, b2, b3] = exit.tags[1].to_be_bytes();
+    let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9] = match exit.depth() {
+        0 => [e0, e1, 0, 0, 0, 0, 0, 0, 0, 0],
+        1 => [a0, a1, a2, a3, e0, e1, 0, 0, 0, 0],
+        _ => [a0, a1, a2, a3, b0, b1, b2, b3, e0, e1],
+    };
+    [r0, r1, r2, r3, r4, r5, s0, s1, s2, s3, s4, s5, t0, t1, t2, t3, t4, t5, t6, t7, t8, t9]
+}
+
+/// What the kernel's `bpf_fib_lookup` answers (`BPF_FIB_LKUP_RET_*`); nothing if it found a way.
+#[inline(always)]
+pub const fn refusal(answer: i64) -> Option<Way> {
+    Some(match answer {
+        0 => return None,
+        1 => Way::Blackhole,
+        2 => Way::Unreachable,
+        3 => Way::Prohibited,
+        4 => Way::NotForwarded,
+        5 => Way::ForwardingOff,
+        6 => Way::Encapsulated,
+        7 => Way::NoNeighbour,
+        8 => Way::TooLong,
+        // It could not be asked, or the kernel is newer than this.
+        _ => Way::OtherRoute,
+    })
+}
+
+/// The ports by which the kernel may choose a route; 0 where a packet has none.
+#[inline(always)]
+pub const fn ports(case: &Case) -> [u16; 2] {
+    let packet = &case.packet;
+    if matches!(packet.kind, Kind::Ports) { [packet.source_port, packet.destination_port] } else { [0; 2] }
+}
+
+/// Places for next hops that take turns, on each CPU.
+pub const PLACES: u32 = 1024;
+
+/// The clock's turns, of about four seconds.
+///
+/// A neighbour's entry gets old in the kernel, which then asks whether it is still there, but only if the stack sends
+/// something to it (RFC 4861 section 7.3.3; ARP is treated alike). So one packet in each turn goes through the stack.
+#[inline(always)]
+pub const fn turn(now: u64) -> u64 {
+    now >> 32
+}
+
+/// Where the last turn of a next hop is kept. Hops that share a place share its turns: who sends more has more of them.
+#[inline(always)]
+const fn place(hop: &NextHop) -> u32 {
+    let [_, _, m2, m3, m4, m5] = hop.receiver;
+    let mac = u32::from_ne_bytes([m2, m3, m4, m5]) ^ hop.ifindex;
+    // Fibonacci hashing, as in `abi::seek`.
+    mac.wrapping_mul(0x9e37_79b1) >> 22
+}
+
+const _: () = assert!(PLACES == 1 << 10);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::abi::Epoch;
+    use crate::case::Arrival;
+    use crate::fragment::Piece;
+    use crate::parse;
+
+    const OURS: [u8; 6] = [2, 0, 0, 0, 0, 2];
+    const OTHERS: [u8; 6] = [2, 0, 0, 0, 0, 9];
+    const NEXT: [u8; 6] = [2, 0, 0, 0, 0, 0x99];
+    const EXIT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 3];
+    const V4: [u8; 28] = [
+        0x45, 0, 0, 28, 0, 7, 0x40, 0, 64, 17, 0, 0, 10, 45, 0, 17, 203, 0, 113, 10, 0x30, 0x39, 0x13, 0x88,
+        0, 8, 0, 0,
+    ];
+
+    /// One leg in, one out, and a routing table that answers what it is told to.
+    struct Host {
+        entry: (SubinterfaceKey, Leg),
+        exit: (SubinterfaceKey, Leg),
+        answer: i64,
+        asked: RefCell<Vec<(u32, Header)>>,
+        turns: Cell<bool>,
+    }
+
+    impl Host {
+        fn new(entry: [u32; 2], exit: [u32; 2]) -> Self {
+            let leg = |ifindex, port, tags, mac| Leg { ifindex, port, tags, mac, _pad: [0; 2] };
+            let [outer, inner] = entry.map(|tag| tag as u16);
+            Self {
+                entry: (SubinterfaceKey::entry(2, outer, inner), leg(12, 2, entry, OURS)),
+                exit: (SubinterfaceKey::exit(13), leg(13, 3, exit, EXIT_MAC)),
+                answer: 0,
+                asked: RefCell::default(),
+                turns: Cell::new(false),
+            }
+        }
+
+        fn plain() -> Self {
+            Self::new([0; 2], [0; 2])
+        }
+    }
+
+    impl Routes for Host {
+        fn leg(&self, key: SubinterfaceKey) -> Option<Leg> {
+            [self.entry, self.exit].iter().find(|(known, _)| *known == key).map(|(_, leg)| *leg)
+        }
+
+        fn next_hop(&self, _case: &Case, header: &Header, entry: u32) -> Result<NextHop, Way> {
+            self.asked.borrow_mut().push((entry, *header));
+            match refusal(self.answer) {
+                Some(way) => Err(way),
+                None => Ok(NextHop { ifindex: 13, receiver: NEXT, sender: EXIT_MAC }),
+            }
+        }
+
+        fn takes_turn(&self, _place: u32) -> bool {
+            self.turns.get()
+        }
+    }
+
+    fn frame(receiver: [u8; 6], tags: &[u8], packet: &[u8]) -> Vec<u8> {
+        let kind: &[u8] = if packet[0] >> 4 == 4 { &[0x08, 0] } else { &[0x86, 0xdd] };
+        [&receiver[..], &OTHERS, tags, kind, packet].concat()
+    }
+
+    /// An IPv4 packet with the checksum that it should have.
+    fn v4(change: impl FnOnce(&mut [u8; 28])) -> Vec<u8> {
+        let mut packet = V4;
+        change(&mut packet);
+        [packet[10], packet[11]] = checksum(&packet).to_be_bytes();
+        packet.to_vec()
+    }
+
+    fn checksum(packet: &[u8]) -> u16 {
+        let words = packet[..20].chunks(2).enumerate().filter(|(word, _)| *word != 5);
+        let sum: u32 = words.map(|(_, word)| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+        let folded = (sum & 0xffff) + (sum >> 16);
+        !((folded & 0xffff) + (folded >> 16)) as u16
+    }
+
+    fn v6(hops: u8) -> Vec<u8> {
+        let (from, to) = (
+            [0xfd, 0, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+            [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9],
+        );
+        [&[0x6a, 0xbc, 1, 2, 0, 8, 17, hops][..], &from, &to, &[0x30, 0x39, 0x13, 0x88, 0, 8, 0, 1]].concat()
+    }
+
+    /// A frame as the earlier stages leave it.
+    fn case(frame: &[u8]) -> Case {
+        let mut case = Case::new(Epoch::default(), Arrival::of(2, LinkType::Ethernet, frame.len() as u32));
+        parse::link(frame, &mut case).unwrap();
+        parse::network(frame, &mut case).unwrap();
+        case
+    }
+
+    fn go(host: &Host, frame: &[u8]) -> Result<Departure, Way> {
+        forward(frame, frame.len() as u32, host, &case(frame))
+    }
+
+    #[test]
+    fn a_hop_less_and_a_new_ethernet_header() {
+        let host = Host::plain();
+        let departure = go(&host, &frame(OURS, &[], &v4(|_| ()))).unwrap();
+        assert_eq!((departure.port, departure.depth), (3, 0));
+        assert_eq!(departure.ethernet[..14], [&NEXT[..], &EXIT_MAC, &[8, 0]].concat());
+        let expected = checksum(&v4(|packet| packet[8] = 63)).to_be_bytes();
+        assert_eq!(departure.header.hops, [63, 17, expected[0], expected[1]]);
+        assert_eq!(host.asked.borrow()[0].0, 12, "routes know the entry by its own number");
+        let departure = go(&host, &frame(OURS, &[], &v6(9))).unwrap();
+        assert_eq!((departure.header.hops_at, departure.header.hops), (4, [0, 8, 17, 8]));
+        assert_eq!(
+            (departure.header.length, departure.header.class),
+            (48, u32::from_ne_bytes([0x6a, 0xbc, 1, 2]))
+        );
+    }
+
+    #[test]
+    fn every_checksum_stays_right_when_a_hop_is_taken() {
+        for low in 0..=u16::MAX {
+            let packet = v4(|packet| [packet[4], packet[5]] = low.to_be_bytes());
+            let Header { hops: [hops, protocol, c0, c1], .. } =
+                header_v4(packet[..20].try_into().unwrap()).unwrap();
+            let mut next: [u8; 20] = packet[..20].try_into().unwrap();
+            (next[8], next[9], next[10], next[11]) = (hops, protocol, c0, c1);
+            assert!(is_whole(&next), "{low}");
+        }
+        // The corner in which `ip_decrease_ttl` adds a carry: 0xfeff becomes 0, not 0xffff.
+        assert_eq!([0xfeff, 0xff00, 0xffff, 0x1234].map(checksum_after_hop), [0, 1, 0x0100, 0x1334]);
+    }
+
+    #[test]
+    fn tags_are_taken_off_and_put_on() {
+        let (one, two) = (0x8100_0064, 0x88a8_0007);
+        let cases = [
+            ([0, 0], [one, 0]),
+            ([one, 0], [0, 0]),
+            ([two, one], [one, 0]),
+            ([0, 0], [two, one]),
+            ([one, 0], [two, one]),
+        ];
+        for (entry, exit) in cases {
+            let bytes = |tags: [u32; 2]| -> Vec<u8> {
+                tags.iter().filter(|tag| **tag != 0).flat_map(|tag| tag.to_be_bytes()).collect()
+            };
+            let departure = go(&Host::new(entry, exit), &frame(OURS, &bytes(entry), &v4(|_| ()))).unwrap();
+            let header = [&NEXT[..], &EXIT_MAC, &bytes(exit), &[8, 0]].concat();
+            assert_eq!(departure.ethernet[..header.len()], header, "{entry:x?} {exit:x?}");
+            assert_eq!(departure.depth, exit.iter().filter(|tag| **tag != 0).count() as u32);
+        }
+    }
+
+    #[test]
+    fn what_the_stack_must_see_goes_there() {
+        let plain = Host::plain();
+        for (frame, way) in [
+            (frame(OTHERS, &[], &v4(|_| ())), Way::Receiver),
+            (frame([0xff; 6], &[], &v4(|_| ())), Way::Receiver),
+            (frame(OURS, &[], &v4(|packet| packet[8] = 1)), Way::HopLimit),
+            (frame(OURS, &[], &v4(|packet| packet[8] = 0)), Way::HopLimit),
+            (frame(OURS, &[], &v6(1)), Way::HopLimit),
+            (frame(OURS, &[], &V4), Way::Header),
+            (frame(OURS, &[0x81, 0, 0, 5], &v4(|_| ())), Way::Entry),
+            // Of priority alone: the stack takes it for untagged.
+            (frame(OURS, &[0x81, 0, 0xe0, 0], &v4(|_| ())), Way::Entry),
+            ([frame(OURS, &[], &v4(|_| ())), [7; 40].to_vec()].concat(), Way::Header),
+        ] {
+            assert_eq!(go(&plain, &frame), Err(way), "{frame:x?}");
+        }
+        let padded = [frame(OURS, &[], &v4(|_| ())), [0; 18].to_vec()].concat();
+        assert_eq!((padded.len(), go(&plain, &padded).is_ok()), (60, true));
+        let other_tag = Host::new([0x88a8_0064, 0], [0; 2]);
+        assert_eq!(go(&other_tag, &frame(OURS, &[0x81, 0, 0, 100], &v4(|_| ()))), Err(Way::Entry));
+    }
+
+    #[test]
+    fn what_is_wrapped_or_in_pieces_goes_to_the_stack() {
+        let frame = frame(OURS, &[], &v4(|_| ()));
+        let changed = |change: fn(&mut Case)| {
+            let mut case = case(&frame);
+            change(&mut case);
+            forward(&frame[..], frame.len() as u32, &Host::plain(), &case)
+        };
+        assert_eq!(changed(|case| case.packet.teid = 7), Err(Way::Tunnel));
+        assert_eq!(changed(|case| case.arrival.link = LinkType::RawIp), Err(Way::Entry));
+        assert_eq!(changed(|case| case.packet.options = 1), Err(Way::Header));
+        assert_eq!(changed(|case| case.packet.piece = Piece { more: 1, ..Piece::WHOLE }), Err(Way::Header));
+        assert_eq!(forward(&frame[..], 20, &Host::plain(), &case(&frame)), Err(Way::Buffers));
+    }
+
+    #[test]
+    fn the_routing_table_s_answers_have_names() {
+        let frame = frame(OURS, &[], &v4(|_| ()));
+        let ways = [
+            Way::Blackhole,
+            Way::Unreachable,
+            Way::Prohibited,
+            Way::NotForwarded,
+            Way::ForwardingOff,
+            Way::Encapsulated,
+            Way::NoNeighbour,
+            Way::TooLong,
+            Way::OtherRoute,
+            Way::OtherRoute,
+        ];
+        for (answer, way) in (1..).zip(ways) {
+            assert_eq!(go(&Host { answer, ..Host::plain() }, &frame), Err(way), "{answer}");
+        }
+        assert_eq!(refusal(-22), Some(Way::OtherRoute));
+    }
+
+    #[test]
+    fn nothing_leaves_where_it_entered_or_where_nobody_takes_it() {
+        let frame = frame(OURS, &[], &v4(|_| ()));
+        let mut host = Host::plain();
+        host.entry.1.ifindex = 13;
+        assert_eq!(go(&host, &frame), Err(Way::SameInterface));
+        let mut host = Host::plain();
+        host.exit.0 = SubinterfaceKey::exit(14);
+        assert_eq!(go(&host, &frame), Err(Way::Exit));
+        let host = Host::plain();
+        host.turns.set(true);
+        assert_eq!(go(&host, &frame), Err(Way::Confirm));
+    }
+
+    #[test]
+    fn only_live_flows_of_networks_that_ask_for_it_are_wanted() {
+        let mut case = case(&frame(OURS, &[], &v4(|_| ())));
+        assert!(!is_wanted(&case, Verdict::Pass(Pass::Established)));
+        case.place.network.flags = NETWORK_FORWARDS;
+        for verdict in Pass::ALL.iter().map(|pass| Verdict::Pass(*pass)) {
+            assert_eq!(is_wanted(&case, verdict), verdict == Verdict::Pass(Pass::Established), "{verdict:?}");
+        }
+        for reason in crate::verdict::DropReason::ALL {
+            assert!(
+                !is_wanted(&case, Verdict::Drop(*reason)) && !is_wanted(&case, Verdict::Observe(*reason))
+            );
+        }
+    }
+
+    #[test]
+    fn only_packets_with_ports_are_routed_by_them() {
+        let mut case = case(&frame(OURS, &[], &v4(|_| ())));
+        assert_eq!(ports(&case), [12345, 5000]);
+        case.packet.kind = Kind::EchoRequest;
+        assert_eq!(ports(&case), [0, 0]);
+    }
+
+    #[test]
+    fn hops_take_turns_by_the_clock() {
+        assert_eq!((turn(0), turn((1 << 32) - 1), turn(1 << 32)), (0, 0, 1));
+        for last in 0..=255 {
+            let hop = NextHop { ifindex: 13, receiver: [2, 0, 0, 0, last, 7], sender: EXIT_MAC };
+            assert!(place(&hop) < PLACES);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Sends packets on past the kernel's stack; `bulkhead_common::forward` says which, and what they become.
+
+use core::mem;
+
+use aya_ebpf::bindings::{bpf_fib_lookup as FibLookup, xdp_md};
+use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect, bpf_xdp_adjust_head};
+use bulkhead_common::abi::{Addr, Leg, SubinterfaceKey};
+use bulkhead_common::case::Case;
+use bulkhead_common::decide::Tables as _;
+use bulkhead_common::forward::{self, Departure, Header, NextHop, Routes};
+use bulkhead_common::verdict::Way;
+use bulkhead_common::wire::{ether_type, ethernet};
+
+use crate::frame::{Context as _, Packet};
+use crate::maps::{Maps, TURNS};
+use crate::subprogram;
+
+/// Sends a packet on if it can be, and says how it leaves: unchanged, if not by XDP.
+#[inline(always)]
+pub(crate) fn send(context: *mut xdp_md, case: &Case) -> Way {
+    let (start, end) = context.linear();
+    let frame = Packet::new(context, case.arrival.length);
+    match forward::forward(&frame, (end - start) as u32, &Kernel(context), case) {
+        Ok(departure) => leave(context, case, &departure),
+        Err(way) => way,
+    }
+}
+
+/// Writes the new headers and tells the kernel where the frame goes.
+#[inline(always)]
+fn leave(context: *mut xdp_md, case: &Case, departure: &Departure) -> Way {
+    let old = case.at as i32;
+    let new = (ethernet::LEN + departure.depth * ethernet::VLAN_LEN) as i32;
+    if !move_start(context, old - new) {
+        return Way::NoRoom;
+    }
+    let written = match departure.depth {
+        0 => write::<{ HEADERS[0] }>(context, departure),
+        1 => write::<{ HEADERS[1] }>(context, departure),
+        _ => write::<{ HEADERS[2] }>(context, departure),
+    };
+    if !written {
+        // Cannot be: the IP header was read just now. As it was, it is the stack's.
+        move_start(context, new - old);
+        return Way::NoRoom;
+    }
+    // Since Linux 5.6 the kernel sends such frames in batches too, not only those of a DEVMAP (commit 1d233886dd90).
+    // SAFETY: the helper takes no pointer.
+    unsafe { bpf_redirect(departure.port, 0) };
+    Way::Fast
+}
+
+/// Bytes of an Ethernet header by its tags.
+const HEADERS: [usize; 3] = [14, 18, 22];
+
+/// Takes bytes off the frame's start, or adds some there.
+#[inline(always)]
+fn move_start(context: *mut xdp_md, bytes: i32) -> bool {
+    // SAFETY: the kernel's own context; packet pointers are read anew after it.
+    bytes == 0 || unsafe { bpf_xdp_adjust_head(context, bytes) } == 0
+}
+
+/// Bytes of an IP header in which all lies that changes.
+const CHANGED: usize = 12;
+
+/// Writes the Ethernet header and the change of the IP header behind it: both, or nothing.
+#[inline(always)]
+fn write<const LENGTH: usize>(context: *mut xdp_md, departure: &Departure) -> bool {
+    let (start, end) = context.linear();
+    if start + LENGTH + CHANGED > end {
+        return false;
+    }
+    let Some(bytes) = departure.ethernet.first_chunk::<LENGTH>() else { return false };
+    let hops = start + LENGTH + if departure.header.hops_at == HOPS_V4 { 8 } else { 4 };
+    // SAFETY: both lie in `data..data_end`, checked above, and byte arrays have no alignment.
+    unsafe {
+        (start as *mut [u8; LENGTH]).write(*bytes);
+        (hops as *mut [u8; 4]).write(departure.header.hops);
+    }
+    true
+}
+
+/// [`Header::hops_at`] of IPv4.
+const HOPS_V4: u32 = 8;
+
+/// The kernel's routing table and neighbours.
+struct Kernel(*mut xdp_md);
+
+impl Routes for Kernel {
+    #[inline(always)]
+    fn leg(&self, key: SubinterfaceKey) -> Option<Leg> {
+        subprogram::leg(key)
+    }
+
+    #[inline(always)]
+    fn next_hop(&self, case: &Case, header: &Header, entry: u32) -> Result<NextHop, Way> {
+        let mut asked = question(case, header, entry);
+        // SAFETY: the kernel reads and writes as many bytes as it is told that there are.
+        let answer = unsafe {
+            bpf_fib_lookup(self.0.cast(), &raw mut asked, mem::size_of::<FibLookup>() as i32, NO_FLAGS)
+        };
+        match forward::refusal(answer) {
+            Some(way) => Err(way),
+            None => Ok(NextHop { ifindex: asked.ifindex, receiver: asked.dmac, sender: asked.smac }),
+        }
+    }
+
+    #[inline(always)]
+    fn takes_turn(&self, place: u32) -> bool {
+        let Some(last) = TURNS.get_ptr_mut(place) else { return false };
+        let turn = forward::turn(Maps.now());
+        // SAFETY: a live per-CPU map value that only this CPU writes.
+        let last = unsafe { &mut *last };
+        mem::replace(last, turn) != turn
+    }
+}
+
+/// As the stack asks: by the rules of policy routing, from the interface that the packet entered by.
+const NO_FLAGS: u32 = 0;
+
+#[inline(always)]
+fn question(case: &Case, header: &Header, entry: u32) -> FibLookup {
+    let packet = &case.packet;
+    let [source_port, destination_port] = forward::ports(case);
+    // SAFETY: numbers all through: every bit pattern is one.
+    let mut asked: FibLookup = unsafe { mem::zeroed() };
+    asked.ifindex = entry;
+    asked.l4_protocol = packet.protocol;
+    asked.sport = source_port.to_be();
+    asked.dport = destination_port.to_be();
+    asked.__bindgen_anon_1.tot_len = header.length;
+    if packet.ether_type == ether_type::IPV4 {
+        asked.family = AF_INET;
+        asked.__bindgen_anon_2.tos = header.class as u8;
+        asked.__bindgen_anon_3.ipv4_src = v4(packet.source);
+        asked.__bindgen_anon_4.ipv4_dst = v4(packet.destination);
+    } else {
+        asked.family = AF_INET6;
+        asked.__bindgen_anon_2.flowinfo = header.class & FLOW_INFO.to_be();
+        asked.__bindgen_anon_3.ipv6_src = packet.source.words();
+        asked.__bindgen_anon_4.ipv6_dst = packet.destination.words();
+    }
+    asked
+}
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// Traffic class and flow label (`IPV6_FLOWINFO_MASK`).
+const FLOW_INFO: u32 = 0x0fff_ffff;
+
+/// An IPv4 address in network order.
+#[inline(always)]
+const fn v4(address: Addr) -> u32 {
+    let [_, _, _, bits] = address.words();
+    bits
+}
