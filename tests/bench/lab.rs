@@ -22,6 +22,8 @@ pub(crate) struct Lab {
     pub(crate) out: u32,
     /// Where they enter, and a firewall looks at them.
     pub(crate) into: u32,
+    /// Where they leave if they are forwarded.
+    pub(crate) core: u32,
 }
 
 /// Acts in the lab, which goes with its thread.
@@ -31,7 +33,11 @@ pub(crate) fn within(act: impl FnOnce(Lab) -> Result<()> + Send) -> Result<()> {
             unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace")?;
             stay_on_cpu_0()?;
             wire()?;
-            act(Lab { out: if_nametoindex("out")?, into: if_nametoindex("into")? })
+            act(Lab {
+                out: if_nametoindex("out")?,
+                into: if_nametoindex("into")?,
+                core: if_nametoindex("core")?,
+            })
         });
         measuring.join().map_err(|_| anyhow!("the measuring thread panicked"))?
     })
@@ -65,6 +71,24 @@ fn wire() -> Result<()> {
         run(line)?;
     }
     Ok(())
+}
+
+/// Acts while an end of a veth pair takes frames from XDP programs, which costs others something.
+pub(crate) fn while_taking_xdp<T>(interface: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    run(&format!("ethtool -K {interface} gro on"))?;
+    let done = act();
+    run(&format!("ethtool -K {interface} gro off"))?;
+    done
+}
+
+/// The MAC address of an interface of the lab.
+pub(crate) fn mac(interface: &str) -> Result<[u8; 6]> {
+    // By the network namespace of this thread; `/sys` shows that of whoever mounted it.
+    let json: serde_json::Value = serde_json::from_str(&run(&format!("ip -j link show {interface}"))?)?;
+    let text = json[0]["address"].as_str().with_context(|| format!("{interface} has no MAC address"))?;
+    let bytes: Vec<u8> =
+        text.trim().split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    bytes.try_into().map_err(|_| anyhow!("{interface} has the MAC address {text}"))
 }
 
 /// How many frames an interface of the lab has received.

@@ -3,12 +3,14 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, ensure};
-use bulkhead::tables::Image;
+use bulkhead::tables::{Image, Tables};
+use bulkhead_common::abi::value::NETWORK_FORWARDS;
+use bulkhead_common::abi::{Leg, SubinterfaceKey};
 use tests::kernel::Kernel;
 
 use super::bytecode::Shuffle;
 use super::fleet::{self, FIRST, STRANGER, Sample};
-use super::lab::{self, Lab};
+use super::lab::{self, Lab, ROUTER_MAC};
 use super::options::{Options, Size};
 use super::peers::Peer;
 use super::program::{Link, Program, Run, XDP_DROP};
@@ -70,21 +72,27 @@ pub(crate) fn dropped(lab: Lab, options: &Options, table: &mut Table) -> Result<
     Ok(())
 }
 
-/// Frames of known devices on flows that exist, forwarded by the kernel.
+/// Frames of known devices on flows that exist, forwarded by the kernel, or by XDP past it.
 pub(crate) fn forwarded(lab: Lab, options: &Options, table: &mut Table) -> Result<()> {
     for size in options.forwarded {
         let peers = prepare(&[Peer::NftConntrack, Peer::Ipset], *size, table);
         let generator = Generator::new(lab, *size, FIRST)?;
         let (_kernel, bulkhead) = bulkhead(lab, *size)?;
-        {
-            let _link = Link::xdp(bulkhead.as_fd(), lab.into)?;
-            generator.send("sink").context("open the flows")?;
+        let (_fast_kernel, fast) = fast(lab, *size)?;
+        for program in [&bulkhead, &fast] {
+            let _link = Link::xdp(program.as_fd(), lab.into)?;
+            lab::while_taking_xdp("sink", || generator.send("sink")).context("open the flows")?;
         }
         for _ in 0..options.rounds {
             table.sample("no firewall", *size, || generator.send("sink"))?;
             let link = Link::xdp(bulkhead.as_fd(), lab.into)?;
             table.sample("Bulkhead", *size, || generator.send("sink"))?;
             drop(link);
+            if table.wants(FAST) {
+                let _link = Link::xdp(fast.as_fd(), lab.into)?;
+                let took = lab::while_taking_xdp("sink", || generator.send("sink"))?;
+                table.add(FAST, *size, took);
+            }
             against(&peers, *size, table, || generator.send("sink"))?;
         }
         clear(&peers)?;
@@ -92,12 +100,33 @@ pub(crate) fn forwarded(lab: Lab, options: &Options, table: &mut Table) -> Resul
     Ok(())
 }
 
+/// The row of what `forwarding: xdp` does.
+const FAST: &str = "Bulkhead, forwarding: xdp";
+
 /// The product's program and tables for so many devices.
 fn bulkhead(lab: Lab, size: Size) -> Result<(Kernel, OwnedFd)> {
     let devices = size.devices();
+    judging(lab, devices, &fleet::tables(devices, lab.into))
+}
+
+/// The same where their network asks for forwarding by XDP, and the way is open.
+fn fast(lab: Lab, size: Size) -> Result<(Kernel, OwnedFd)> {
+    let devices = size.devices();
+    let mut tables = fleet::tables(devices, lab.into);
+    tables.networks.values_mut().for_each(|network| network.flags |= NETWORK_FORWARDS);
+    let (mut kernel, fd) = judging(lab, devices, &tables)?;
+    let leg = |ifindex, mac| Leg { ifindex, port: ifindex, mac, ..Leg::default() };
+    kernel.forward_by(&[
+        (SubinterfaceKey::entry(lab.into, 0, 0), leg(lab.into, ROUTER_MAC)),
+        (SubinterfaceKey::exit(lab.core), leg(lab.core, lab::mac("core")?)),
+    ])?;
+    Ok((kernel, fd))
+}
+
+fn judging(lab: Lab, devices: u32, tables: &Tables) -> Result<(Kernel, OwnedFd)> {
     let mut kernel = Kernel::load_attached(devices)?;
     kernel.count_on(lab.into)?;
-    kernel.fill(Image::new(&fleet::tables(devices, lab.into)).layout())?;
+    kernel.fill(Image::new(tables).layout())?;
     let fd = kernel.program_fd()?;
     Ok((kernel, fd))
 }
