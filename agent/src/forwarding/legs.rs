@@ -2,14 +2,15 @@
 
 use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::abi::{Leg, SubinterfaceKey};
+use bulkhead_common::wire::ethernet;
 
 use super::View;
 use crate::datapath::Legs;
 use crate::netlink::Link;
 
 /// Queues that keep the order of packets and nothing else: what goes past them is not missed.
-const PLAIN_QUEUES: [&str; 9] =
-    ["noqueue", "mq", "mqprio", "pfifo", "pfifo_fast", "pfifo_head_drop", "fq", "fq_codel", "noop"];
+const PLAIN_QUEUES: [&str; 8] =
+    ["noqueue", "mq", "pfifo", "pfifo_fast", "pfifo_head_drop", "fq", "fq_codel", "noop"];
 
 /// Every leg, as an entry where its frames are judged in the driver, as an exit where its driver sends them.
 pub(super) fn all(view: &View<'_>) -> Legs {
@@ -20,7 +21,7 @@ pub(super) fn all(view: &View<'_>) -> Legs {
             let [outer, inner] = leg.tags.map(|tag| tag as u16);
             legs.insert(SubinterfaceKey::entry(leg.port, outer, inner), leg);
         }
-        if view.drivers.sending.contains(&leg.port) {
+        if view.drivers.sending.contains(&leg.port) && fits(link, &leg, view) {
             legs.insert(SubinterfaceKey::exit(leg.ifindex), leg);
         }
     }
@@ -35,7 +36,14 @@ pub(super) const fn is_exit(key: &SubinterfaceKey) -> bool {
 /// Interfaces that are judged and yet not on the fast way, with the reason.
 pub(super) fn left_out(view: &View<'_>) -> Vec<String> {
     let judged = view.links.iter().filter(|link| view.judged.contains(&link.ifindex));
-    judged.flat_map(|link| reasons(link, view)).collect()
+    let long = view.links.iter().filter(|link| leg(link, view).is_some_and(|leg| !fits(link, &leg, view)));
+    let long = long.map(|Link { name, .. }| {
+        format!(
+            "packets as long as the MTU of {name} are with its VLAN tags too long for XDP, so what leaves by it goes \
+             through the stack: raise the MTU of what is below it by 4"
+        )
+    });
+    judged.flat_map(|link| reasons(link, view)).chain(long).collect()
 }
 
 fn reasons(link: &Link, view: &View<'_>) -> Vec<String> {
@@ -73,7 +81,8 @@ fn leg(link: &Link, view: &View<'_>) -> Option<Leg> {
     let whole = |link: &&Link| link.master == 0;
     let parent =
         |of: &Link| view.links.iter().find(|link| link.ifindex == of.parent && of.parent != 0).filter(whole);
-    let mac = link.mac.filter(|_| link.master == 0)?;
+    // A VLAN interface that is down takes nothing, and the routing table does not look at where packets enter.
+    let mac = link.mac.filter(|_| link.master == 0 && link.is_up)?;
     let plain = Leg { ifindex: link.ifindex, port: link.ifindex, tags: [0; 2], mac, _pad: [0; 2] };
     if link.kind != "vlan" {
         return Some(plain);
@@ -92,6 +101,16 @@ fn tag(link: &Link) -> Option<u32> {
     Some(u32::from(vlan.ether_type) << 16 | u32::from(vlan.number))
 }
 
+/// True if the kernel lets XDP send the longest packet of an interface with its tags: it leaves room for one beyond the
+/// MTU of what sends (`xdp_ok_fwd_dev`), where the stack asks for none.
+fn fits(link: &Link, leg: &Leg, view: &View<'_>) -> bool {
+    let port = view.links.iter().find(|port| port.ifindex == leg.port);
+    let tags = leg.depth() * ethernet::VLAN_LEN;
+    port.is_some_and(|port| {
+        u64::from(link.mtu) + u64::from(tags) <= u64::from(port.mtu) + u64::from(ethernet::VLAN_LEN)
+    })
+}
+
 /// What at an interface, or at one below, does more with packets than send them in their order.
 fn shaper<'a>(link: &Link, view: &'a View<'_>) -> Option<&'a str> {
     let kinds = view.queues.get(&link.ifindex).map(Vec::as_slice).unwrap_or_default();
@@ -108,12 +127,13 @@ mod tests {
     use crate::netlink::{Drivers, Vlan};
 
     fn link(ifindex: u32, name: &str) -> Link {
-        Link { ifindex, name: name.to_owned(), mac: Some([2, 0, 0, 0, 0, ifindex as u8]), ..Link::default() }
+        let mac = Some([2, 0, 0, 0, 0, ifindex as u8]);
+        Link { ifindex, name: name.to_owned(), mac, mtu: 1500, is_up: true, ..Link::default() }
     }
 
     fn vlan(ifindex: u32, parent: u32, ether_type: u16, number: u16) -> Link {
         let vlan = Some(Vlan { ether_type, number, has_priorities: false });
-        Link { kind: "vlan".to_owned(), parent, vlan, ..link(ifindex, &format!("v{number}")) }
+        Link { kind: "vlan".to_owned(), parent, vlan, mtu: 1496, ..link(ifindex, &format!("v{number}")) }
     }
 
     struct Host {
@@ -191,6 +211,18 @@ mod tests {
             assert!(host.legs().is_empty(), "{kind}");
             assert!(left_out(&host.view())[0].contains(kind));
         }
+    }
+
+    #[test]
+    fn what_is_down_is_nothing_and_what_gets_too_long_no_exit() {
+        let below = Link { is_up: false, ..vlan(4, 2, 0x88a8, 100) };
+        let long = Link { mtu: 1500, ..vlan(5, 4, 0x8100, 7) };
+        let host = Host::of(vec![link(2, "n6"), below, long]);
+        let keys: Vec<SubinterfaceKey> = host.legs().into_keys().collect();
+        let expected =
+            [SubinterfaceKey::entry(2, 0, 0), SubinterfaceKey::entry(2, 100, 7), SubinterfaceKey::exit(2)];
+        assert_eq!(keys, expected);
+        assert!(left_out(&host.view())[0].starts_with("packets as long as the MTU of v7"));
     }
 
     #[test]

@@ -48,6 +48,7 @@ impl Survey {
                     .to_owned(),
             );
         }
+        obstacles.extend(half_open_to_ipv6(&links));
         let drivers = drivers.unwrap_or_default();
         Ok(Self::of(&View { links: &links, queues: &queues, drivers: &drivers, judged }, obstacles))
     }
@@ -81,6 +82,22 @@ struct View<'a> {
     judged: &'a BTreeSet<u32>,
 }
 
+/// The stack forwards IPv6 only if the host as a whole does, while XDP's look at routes asks the interface alone.
+fn half_open_to_ipv6(links: &[Link]) -> Option<String> {
+    if setting("ipv6", "all", "forwarding") != Some(0) {
+        return None;
+    }
+    let is_open = |name: &str| {
+        setting("ipv6", name, "forwarding") == Some(1) && setting("ipv6", name, "force_forwarding") != Some(1)
+    };
+    let open = links.iter().find(|link| is_open(&link.name))?;
+    Some(format!(
+        "this host forwards no IPv6 (sysctl net/ipv6/conf/all/forwarding), although {name} does \
+         (net/ipv6/conf/{name}/forwarding)",
+        name = open.name
+    ))
+}
+
 /// What is to be known of an interface by which packets enter.
 fn notes_of(link: &Link) -> Vec<String> {
     let name = &link.name;
@@ -88,15 +105,20 @@ fn notes_of(link: &Link) -> Vec<String> {
     for family in ["ipv4", "ipv6"] {
         if setting(family, name, "forwarding") == Some(0) {
             notes.push(format!(
-                "{name} does not forward {family} (sysctl net.{family}.conf.{name}.forwarding), so no {family} packet \
+                "{name} does not forward {family} (sysctl net/{family}/conf/{name}/forwarding), so no {family} packet \
                  that enters there is forwarded by XDP"
             ));
         }
     }
-    let strict = |interface| setting("ipv4", interface, "rp_filter") == Some(1);
-    if strict(name) || strict("all") {
+    // The kernel takes the greater one; 2 only asks whether there is any route.
+    if ["all", name].iter().filter_map(|interface| setting("ipv4", interface, "rp_filter")).max() == Some(1) {
         notes.push(format!(
             "the strict reverse path filter of {name} (sysctl rp_filter) sees no packet that is forwarded by XDP"
+        ));
+    }
+    if setting("ipv6", name, "disable_ipv6") == Some(1) {
+        notes.push(format!(
+            "{name} takes no IPv6 (sysctl disable_ipv6), but packets of live flows that are forwarded by XDP pass there"
         ));
     }
     if link.kind == "veth" {

@@ -1,6 +1,6 @@
 //! What packets that go past the kernel's stack would miss.
 
-use std::fs;
+use std::{fs, io};
 
 use anyhow::{Context, Result};
 
@@ -10,13 +10,14 @@ use crate::netlink::{BaseChain, Protocol, Socket, base_chains, has_ipsec, routes
 /// Every obstacle of this thread's network namespace, in words; `routes` is a socket to ask about routing.
 pub(super) fn found(routes: &Socket) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    // A kernel without nftables or IPsec has none that could be gone round.
-    if let Ok(socket) = Socket::open(Protocol::Netfilter) {
+    if let Some(socket) = open(Protocol::Netfilter)? {
         let chains = base_chains(&socket).context("list the chains of nftables")?;
         found.extend(chains.iter().filter(|chain| is_gone_round(chain)).map(of_chain));
     }
-    found.extend(TABLES.iter().flat_map(|path| of_tables(&fs::read_to_string(path).unwrap_or_default())));
-    if let Ok(socket) = Socket::open(Protocol::Ipsec)
+    for path in TABLES {
+        found.extend(of_tables(&read_if_there(path).with_context(|| format!("read {path}"))?));
+    }
+    if let Some(socket) = open(Protocol::Ipsec)?
         && has_ipsec(&socket).context("ask for the policies of IPsec")?
     {
         found.push("IPsec has policies (`ip xfrm policy`), which decide what leaves encrypted".to_owned());
@@ -25,6 +26,25 @@ pub(super) fn found(routes: &Socket) -> Result<Vec<String>> {
         found.push("policy routing asks for marks (`ip rule`), which nobody sets before XDP".to_owned());
     }
     Ok(found)
+}
+
+/// A kernel without nftables or IPsec has none that could be gone round; whatever else goes wrong hides them.
+fn open(protocol: Protocol) -> Result<Option<Socket>> {
+    let is_unknown = |error: &anyhow::Error| {
+        let told = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        told == Some(libc::EPROTONOSUPPORT)
+    };
+    match Socket::open(protocol) {
+        Err(error) if is_unknown(&error) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+fn read_if_there(path: &str) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
+    }
 }
 
 /// `NF_INET_PRE_ROUTING`, `NF_INET_FORWARD`, `NF_INET_POST_ROUTING`, `NF_INET_INGRESS`

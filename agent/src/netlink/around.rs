@@ -23,7 +23,13 @@ pub fn routes_by_mark(socket: &Socket) -> io::Result<bool> {
     for family in [libc::AF_INET, libc::AF_INET6] {
         let mut body = vec![0; RULE];
         body[0] = family as u8;
-        let rules = socket.dump(&Message { kind: libc::RTM_GETRULE, flags: 0, body })?;
+        let rules = match socket.dump(&Message { kind: libc::RTM_GETRULE, flags: 0, body }) {
+            // A host without this family (`ipv6.disable=1`), or without rules at all.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => {
+                continue;
+            }
+            rules => rules?,
+        };
         if rules.iter().any(|rule| find(rule.body.get(RULE..).unwrap_or_default(), MARK).is_some()) {
             return Ok(true);
         }

@@ -19,6 +19,8 @@ pub struct Link {
     pub parent: u32,
     /// Its MAC address, if it has one.
     pub mac: Option<[u8; 6]>,
+    /// Bytes that a packet may have there.
+    pub mtu: u32,
     /// What a VLAN interface puts before its frames.
     pub vlan: Option<Vlan>,
     /// True if it is administratively up.
@@ -77,6 +79,7 @@ fn read(body: &[u8]) -> Option<Link> {
         ifindex: word(4)?,
         name: text(attributes, libc::IFLA_IFNAME)?,
         mac: address.filter(|_| is_ethernet),
+        mtu: number(libc::IFLA_MTU).map_or(0, u32::from_ne_bytes),
         vlan: find(info, libc::IFLA_INFO_DATA).filter(|_| kind == "vlan").and_then(vlan),
         kind,
         master: number(libc::IFLA_MASTER).map_or(0, u32::from_ne_bytes),

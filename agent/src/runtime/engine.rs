@@ -404,6 +404,8 @@ impl Engine {
         if let Err(error) = self.reconcile() {
             self.tell_unrepaired(&error);
         }
+        // Whatever could not be repaired: what is added to the host's rules meanwhile is not to be gone round.
+        self.look_at_forwarding();
     }
 
     fn tell_unrepaired(&mut self, error: &anyhow::Error) {
@@ -428,7 +430,6 @@ impl Engine {
             None => {}
         }
         self.settle(&host);
-        self.look_at_forwarding();
         self.look_around(&host);
         if let Some(kernel) = &self.kernel {
             self.rates.observe(&kernel.datapath().counters().unwrap_or_default());

@@ -22,8 +22,9 @@ impl Engine {
         let Some(kernel) = &self.kernel else { return Ok(()) };
         let surveyed = match self.wants_forwarding() {
             true => {
-                let attached = kernel.datapath().attachments()?;
-                Survey::take(&judged_by_driver(&attached)).unwrap_or_else(|error| Survey {
+                let attached = kernel.datapath().attachments();
+                let surveyed = attached.and_then(|attached| Survey::take(&judged_by_driver(&attached)));
+                surveyed.unwrap_or_else(|error| Survey {
                     obstacles: vec![format!("this host could not be looked at: {error:#}")],
                     ..Survey::default()
                 })
@@ -68,7 +69,9 @@ fn judged_by_driver(attached: &[Attachment]) -> BTreeSet<u32> {
 }
 
 fn tell(survey: &Survey) {
-    if survey.obstacles.is_empty() {
+    if survey.obstacles.is_empty() && survey.legs.is_empty() {
+        tracing::info!("nothing is forwarded by XDP");
+    } else if survey.obstacles.is_empty() {
         let (enters, leaves) = (survey.enters.join(", "), survey.leaves.join(", "));
         tracing::info!("forwarded by XDP: what enters by [{enters}] and leaves by [{leaves}]");
     }
