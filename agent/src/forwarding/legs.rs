@@ -15,7 +15,7 @@ const PLAIN_QUEUES: [&str; 8] =
 /// Every leg, as an entry where its frames are judged in the driver, as an exit where its driver sends them.
 pub(super) fn all(view: &View<'_>) -> Legs {
     let mut legs = Legs::new();
-    for link in view.links {
+    for link in view.links.values() {
         let Some(leg) = leg(link, view).filter(|_| shaper(link, view).is_none()) else { continue };
         if view.judged.contains(&leg.port) && view.drivers.redirecting.contains(&leg.port) {
             let [outer, inner] = leg.tags.map(|tag| tag as u16);
@@ -35,8 +35,8 @@ pub(super) const fn is_exit(key: &SubinterfaceKey) -> bool {
 
 /// Interfaces that are judged and yet not on the fast way, with the reason.
 pub(super) fn left_out(view: &View<'_>) -> Vec<String> {
-    let judged = view.links.iter().filter(|link| view.judged.contains(&link.ifindex));
-    let long = view.links.iter().filter(|link| leg(link, view).is_some_and(|leg| !fits(link, &leg, view)));
+    let judged = view.judged.iter().filter_map(|ifindex| view.links.get(ifindex));
+    let long = view.links.values().filter(|link| leg(link, view).is_some_and(|leg| !fits(link, &leg, view)));
     let long = long.map(|Link { name, .. }| {
         format!(
             "packets as long as the MTU of {name} are with its VLAN tags too long for XDP, so what leaves by it goes \
@@ -78,9 +78,7 @@ fn reasons(link: &Link, view: &View<'_>) -> Vec<String> {
 
 /// The leg that an interface is, if it is Ethernet with up to two VLAN tags, and belongs to nothing else.
 fn leg(link: &Link, view: &View<'_>) -> Option<Leg> {
-    let whole = |link: &&Link| link.master == 0;
-    let parent =
-        |of: &Link| view.links.iter().find(|link| link.ifindex == of.parent && of.parent != 0).filter(whole);
+    let parent = |of: &Link| view.links.get(&of.parent).filter(|link| link.master == 0);
     // A VLAN interface that is down takes nothing, and the routing table does not look at where packets enter.
     let mac = link.mac.filter(|_| link.master == 0 && link.is_up)?;
     let plain = Leg { ifindex: link.ifindex, port: link.ifindex, tags: [0; 2], mac, _pad: [0; 2] };
@@ -104,7 +102,7 @@ fn tag(link: &Link) -> Option<u32> {
 /// True if the kernel lets XDP send the longest packet of an interface with its tags: it leaves room for one beyond the
 /// MTU of what sends (`xdp_ok_fwd_dev`), where the stack asks for none.
 fn fits(link: &Link, leg: &Leg, view: &View<'_>) -> bool {
-    let port = view.links.iter().find(|port| port.ifindex == leg.port);
+    let port = view.links.get(&leg.port);
     let tags = leg.depth() * ethernet::VLAN_LEN;
     port.is_some_and(|port| {
         u64::from(link.mtu) + u64::from(tags) <= u64::from(port.mtu) + u64::from(ethernet::VLAN_LEN)
@@ -115,7 +113,7 @@ fn fits(link: &Link, leg: &Leg, view: &View<'_>) -> bool {
 fn shaper<'a>(link: &Link, view: &'a View<'_>) -> Option<&'a str> {
     let kinds = view.queues.get(&link.ifindex).map(Vec::as_slice).unwrap_or_default();
     let own = kinds.iter().map(String::as_str).find(|kind| !PLAIN_QUEUES.contains(kind));
-    let below = || view.links.iter().find(|below| link.kind == "vlan" && below.ifindex == link.parent);
+    let below = || view.links.get(&link.parent).filter(|_| link.kind == "vlan");
     own.or_else(|| shaper(below()?, view))
 }
 
@@ -137,7 +135,7 @@ mod tests {
     }
 
     struct Host {
-        links: Vec<Link>,
+        links: BTreeMap<u32, Link>,
         queues: BTreeMap<u32, Vec<String>>,
         drivers: Drivers,
         judged: BTreeSet<u32>,
@@ -147,6 +145,7 @@ mod tests {
         fn of(links: Vec<Link>) -> Self {
             let all: BTreeSet<u32> = [2, 3].into();
             let drivers = Drivers { redirecting: all.clone(), sending: all.clone() };
+            let links = links.into_iter().map(|link| (link.ifindex, link)).collect();
             Self { links, queues: BTreeMap::new(), drivers, judged: all }
         }
 

@@ -38,6 +38,7 @@ impl Survey {
     pub fn take(judged: &BTreeSet<u32>) -> Result<Self> {
         let socket = Socket::open(Protocol::Route)?;
         let links = links(&socket).context("list the interfaces")?;
+        let links: BTreeMap<u32, Link> = links.into_iter().map(|link| (link.ifindex, link)).collect();
         let queues = queues(&socket).context("list the queues of traffic control")?;
         let drivers =
             drivers(&Socket::open(Protocol::Generic)?).context("ask drivers what they do with XDP")?;
@@ -48,7 +49,7 @@ impl Survey {
                     .to_owned(),
             );
         }
-        obstacles.extend(half_open_to_ipv6(&links));
+        obstacles.extend(half_open_to_ipv6(links.values()));
         let drivers = drivers.unwrap_or_default();
         Ok(Self::of(&View { links: &links, queues: &queues, drivers: &drivers, judged }, obstacles))
     }
@@ -58,24 +59,24 @@ impl Survey {
             return Self { obstacles, ..Self::default() };
         }
         let legs = legs::all(view);
-        let name =
-            |ifindex: u32| view.links.iter().find(|link| link.ifindex == ifindex).map(|l| l.name.clone());
+        let along = |leaving: bool| {
+            let wanted = legs.iter().filter(move |(key, _)| legs::is_exit(key) == leaving);
+            wanted.filter_map(|(_, leg)| view.links.get(&leg.ifindex))
+        };
         let names = |leaving: bool| {
-            let wanted = legs.iter().filter(|(key, _)| legs::is_exit(key) == leaving);
-            let mut names: Vec<String> = wanted.filter_map(|(_, leg)| name(leg.ifindex)).collect();
+            let mut names: Vec<String> = along(leaving).map(|link| link.name.clone()).collect();
             names.sort();
             names
         };
         let (enters, leaves) = (names(false), names(true));
-        let notes = enters.iter().filter_map(|name| view.links.iter().find(|link| link.name == *name));
-        let notes = notes.flat_map(notes_of).chain(legs::left_out(view)).collect();
+        let notes = along(false).flat_map(notes_of).chain(legs::left_out(view)).collect();
         Self { legs, enters, leaves, obstacles, notes }
     }
 }
 
 /// What legs are made of.
 struct View<'a> {
-    links: &'a [Link],
+    links: &'a BTreeMap<u32, Link>,
     queues: &'a BTreeMap<u32, Vec<String>>,
     drivers: &'a Drivers,
     /// Interfaces on which this agent's program runs in the driver.
@@ -83,14 +84,14 @@ struct View<'a> {
 }
 
 /// The stack forwards IPv6 only if the host as a whole does, while XDP's look at routes asks the interface alone.
-fn half_open_to_ipv6(links: &[Link]) -> Option<String> {
+fn half_open_to_ipv6<'a>(mut links: impl Iterator<Item = &'a Link>) -> Option<String> {
     if setting("ipv6", "all", "forwarding") != Some(0) {
         return None;
     }
     let is_open = |name: &str| {
         setting("ipv6", name, "forwarding") == Some(1) && setting("ipv6", name, "force_forwarding") != Some(1)
     };
-    let open = links.iter().find(|link| is_open(&link.name))?;
+    let open = links.find(|link| is_open(&link.name))?;
     Some(format!(
         "this host forwards no IPv6 (sysctl net/ipv6/conf/all/forwarding), although {name} does \
          (net/ipv6/conf/{name}/forwarding)",
