@@ -17,7 +17,9 @@ pub(super) fn all(view: &View<'_>) -> Legs {
     let mut legs = Legs::new();
     for link in view.links.values() {
         let Some(leg) = leg(link, view).filter(|_| shaper(link, view).is_none()) else { continue };
-        if view.judged.contains(&leg.port) && view.drivers.redirecting.contains(&leg.port) {
+        // A program of a VLAN interface's own sees only what the stack takes there.
+        let is_last = leg.port == link.ifindex || !link.has_xdp;
+        if is_last && view.judged.contains(&leg.port) && view.drivers.redirecting.contains(&leg.port) {
             let [outer, inner] = leg.tags.map(|tag| tag as u16);
             legs.insert(SubinterfaceKey::entry(leg.port, outer, inner), leg);
         }
@@ -109,12 +111,17 @@ fn fits(link: &Link, leg: &Leg, view: &View<'_>) -> bool {
     })
 }
 
-/// What at an interface, or at one below, does more with packets than send them in their order.
+/// What at an interface, at one below or at a member of a bond does more with packets than send them in their order.
 fn shaper<'a>(link: &Link, view: &'a View<'_>) -> Option<&'a str> {
     let kinds = view.queues.get(&link.ifindex).map(Vec::as_slice).unwrap_or_default();
     let own = kinds.iter().map(String::as_str).find(|kind| !PLAIN_QUEUES.contains(kind));
     let below = || view.links.get(&link.parent).filter(|_| link.kind == "vlan");
-    own.or_else(|| shaper(below()?, view))
+    let member = || {
+        let mut all =
+            view.links.values().filter(|member| link.kind == "bond" && member.master == link.ifindex);
+        all.find_map(|member| shaper(member, view))
+    };
+    own.or_else(|| shaper(below()?, view)).or_else(member)
 }
 
 #[cfg(test)]
@@ -222,6 +229,18 @@ mod tests {
             [SubinterfaceKey::entry(2, 0, 0), SubinterfaceKey::entry(2, 100, 7), SubinterfaceKey::exit(2)];
         assert_eq!(keys, expected);
         assert!(left_out(&host.view())[0].starts_with("packets as long as the MTU of v7"));
+    }
+
+    #[test]
+    fn what_is_done_at_members_of_a_bond_and_by_programs_of_vlans_is_not_missed() {
+        let bond = Link { kind: "bond".to_owned(), ..link(2, "bond0") };
+        let mut host = Host::of(vec![bond, Link { master: 2, ..link(5, "p0") }]);
+        assert_eq!(host.legs().len(), 2);
+        host.queues = [(5, vec!["htb".to_owned()])].into();
+        assert!(host.legs().is_empty());
+        let watched = Link { has_xdp: true, ..vlan(4, 2, 0x8100, 9) };
+        let legs = Host::of(vec![Link { has_xdp: true, ..link(2, "n6") }, watched]).legs();
+        assert!(!legs.contains_key(&SubinterfaceKey::entry(2, 9, 0)) && legs.len() == 3);
     }
 
     #[test]
