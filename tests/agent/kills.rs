@@ -15,7 +15,7 @@ use super::host::{Host, PATIENCE};
 
 const ROUNDS: u32 = 200;
 /// Fewer rounds on a slow machine, and never fewer than that show something.
-const ENOUGH: Duration = Duration::from_secs(180);
+const ENOUGH: Duration = Duration::from_secs(300);
 const AT_LEAST: u32 = 40;
 /// Every how many rounds traffic is asked after the start too, where it need not have changed.
 const LOOK_AGAIN: u32 = 10;
