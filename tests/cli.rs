@@ -139,6 +139,31 @@ fn check_tells_warnings_from_errors_in_every_form() -> Result<()> {
 }
 
 #[test]
+fn check_names_the_rule_that_decided_where_a_test_in_a_file_fails() -> Result<()> {
+    let page = format!("{}/fixtures/policies/compiled/failed-tests.yaml", env!("CARGO_MANIFEST_DIR"));
+    for form in ["text", "json", "sarif"] {
+        let done = run(&["check", "-f", &page, "-o", form])?;
+        assert_eq!(done.code, Some(1), "{done:?}");
+        for part in ["expected deny, got ALLOW by p/old", "p/old is written at", "nearest p/web"] {
+            assert!(
+                [&done.out, &done.err].iter().any(|text| text.contains(part)),
+                "{form}: {part}: {done:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_schema_is_printed_as_it_is() -> Result<()> {
+    let done = run(&["schema"])?;
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{done:?}");
+    let printed: Value = serde_json::from_str(&done.out)?;
+    assert_eq!(printed, serde_json::from_str::<Value>(bulkhead::policy::SCHEMA)?);
+    Ok(())
+}
+
+#[test]
 fn check_cannot_run_on_what_it_cannot_read() -> Result<()> {
     let done = run(&["check", "-f", "/nonexistent/ev.yaml"])?;
     assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{done:?}");

@@ -157,10 +157,13 @@ fn four_eyes_open_a_grant_that_two_would_not_and_no_longer_than_the_host_allows(
     let own = site.refused("kari", &["grant", "approve", "chg-4711"])?;
     assert!(own.contains("somebody else has to agree"), "{own}");
     if is_logged_in() {
-        // Everybody is whoever runs this test.
+        println!("skipped in part: whoever logged in here is everybody who agrees");
         return Ok(());
     }
     site.done("ola", &["grant", "approve", "chg-4711"])?;
+    let report = site.report()?;
+    assert_eq!(report["asked"]["by"], "kari via sudo", "{report}");
+    assert_eq!(report["approved"]["by"], "ola via sudo", "{report}");
     let mut live = site.session()?;
     let own = site.refused("kari", &["grant", "extend", "chg-4711", "--for", "30m"])?;
     assert!(own.contains("somebody else has to agree") && live.is_alive()?, "{own}");
