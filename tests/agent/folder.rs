@@ -65,3 +65,28 @@ fn a_folder_that_may_applies_itself_unless_it_is_wrong() -> Result<()> {
     assert!(status.json["pending"].is_null(), "{}", status.text);
     Ok(())
 }
+
+/// What an apply by hand would be asked about, or refused for, is not applied unasked.
+#[test]
+fn a_folder_that_may_applies_nothing_that_a_guard_or_its_own_tests_refuse() -> Result<()> {
+    let auto = |settings: String| settings.replace("100%", "1%") + "  autoApply: true\n";
+    let Some(mut host) = Host::with_settings(auto)? else { return Ok(()) };
+    fill(&host.folder)?;
+    host.start()?;
+    host.await_status(SOON, |status| status.code == ENFORCING && status.revision() == 1)?;
+    let path = host.folder.join("90-more.yaml");
+    let tested = firmware(9443).replace("{name: firmware}", "{name: more}")
+        + "  tests: [{device: charger-1, opens: 198.51.100.9, port: tcp/443, expect: allow}]\n";
+    fs::write(&path, tested)?;
+    let status = host.await_status(SOON, |status| status.text.contains("cannot be applied"))?;
+    assert!(status.text.contains("expected allow"), "{}", status.text);
+    assert_eq!((status.code, status.revision()), (ENFORCING, 1), "{}", status.text);
+    fs::remove_file(&path)?;
+    host.await_status(SOON, |status| !status.text.contains("cannot be applied"))?;
+    // With it the pumps lose every rule that they have.
+    fs::remove_file(host.folder.join("50-pumps.yaml"))?;
+    let status = host.await_status(SOON, |status| status.text.contains("cannot be applied"))?;
+    assert!(status.text.contains("more away than the guard allows"), "{}", status.text);
+    assert_eq!((status.code, status.revision()), (ENFORCING, 1), "{}", status.text);
+    Ok(())
+}

@@ -4,23 +4,29 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tests::netns::SERVER;
 
-use super::host::{ENFORCING, Host, PATIENCE, words};
+use super::host::{ENFORCING, Host, PATIENCE, polled, words};
 use super::site::{CREATE, Site, VISITOR, hold_over_the_end};
 
 /// How long a grant lasts whose end is waited for.
 const LASTS: u64 = 14;
+/// How long one waits that begins later.
+const WAITS: u64 = 5;
 
 /// A document for the grant that has ended, with all the time in the world.
 pub(crate) fn again(device: &str) -> String {
-    let now = jiff::Timestamp::now();
+    let now = Timestamp::now();
+    document(device, now, now + SignedDuration::from_hours(2))
+}
+
+fn document(device: &str, start: Timestamp, end: Timestamp) -> String {
     format!(
         "apiVersion: bulkhead/v1\nkind: Grant\nmetadata: {{name: chg-4711}}\nspec:\n  who: {{person: Berg}}\n  \
          from: {{cidrs: [192.0.2.66]}}\n  to: {{device: {device}}}\n  ports: [tcp/22]\n  \
-         window: {{start: \"{now}\", end: \"{}\"}}\n",
-        now + jiff::SignedDuration::from_hours(2)
+         window: {{start: \"{start}\", end: \"{end}\"}}\n"
     )
 }
 
@@ -86,6 +92,24 @@ fn a_grant_ends_on_a_live_session_and_leaves_one_report() -> Result<()> {
     site.done("kari", &["rollback", "2"])?;
     assert!(!site.is_open()?);
     holds(&site.report()?)
+}
+
+/// Granted in the morning for a visit that begins later.
+#[test]
+fn a_document_of_a_grant_opens_it_at_its_start_and_no_longer_than_to_its_end() -> Result<()> {
+    let Some(site) = Site::new("")? else { return Ok(()) };
+    let (asked, now) = (Instant::now(), Timestamp::now());
+    let seconds = |seconds: u64| now + SignedDuration::from_secs(seconds.cast_signed());
+    let said = site.host.apply_text(&document("charger-1", seconds(WAITS), seconds(WAITS + LASTS)))?;
+    ensure!(said.status.success(), "{}", words(&said));
+    let opened = polled(PATIENCE, || site.is_open(), |open| *open)?;
+    ensure!(opened && asked.elapsed().as_secs() >= WAITS, "{opened} after {:?}", asked.elapsed());
+    let mut live = site.session()?;
+    hold_over_the_end(&mut live, WAITS + LASTS, (asked, asked))?;
+    ensure!(!site.is_open()?, "and nothing new is opened");
+    let ended = polled(PATIENCE, || site.report(), |report| report["state"] == "ended")?;
+    ensure!(ended["closed"]["cause"] == "time" && ended["person"] == "Berg", "{ended}");
+    Ok(())
 }
 
 #[test]
