@@ -158,6 +158,38 @@ fn a_change_that_would_cut_off_whoever_makes_it_is_refused() -> Result<()> {
 }
 
 #[test]
+fn to_promote_and_to_go_back_cut_off_nobody_who_does_it_either() -> Result<()> {
+    let Some(host) = guarded()? else { return Ok(()) };
+    let claimed = |text: String| text.replace("pools: [", "pools: [192.0.2.0/24, ");
+    let folder = changed_demo(&host, "10-network.yaml", claimed)?.display().to_string();
+    let in_a_session = |arguments: &[&str]| -> Result<std::process::Output> {
+        let mut command = host.command(arguments)?;
+        command.env("SSH_CONNECTION", "192.0.2.66 50123 10.99.3.1 22");
+        Ok(host.spawn(&mut command)?.wait_with_output()?)
+    };
+    // Whoever has no session is not in danger: that is how the claim gets into force.
+    let far = |arguments: &[&str]| done(&host, arguments);
+    let only_then = |arguments: &[&str], revision: u64| -> Result<()> {
+        let output = in_a_session(arguments)?;
+        let said = words(&output);
+        ensure!(output.status.code() == Some(1), "{arguments:?}: {said}");
+        ensure!(
+            said.contains("would cut the connection it is made from: 192.0.2.66"),
+            "{arguments:?}: {said}"
+        );
+        ensure!(host.status()?.revision() == revision, "{}", host.status()?.text);
+        let accepted = in_a_session(&[arguments, &["--accept", &id(&said)?]].concat())?;
+        ensure!(accepted.status.success(), "{arguments:?}: {}", words(&accepted));
+        Ok(())
+    };
+    far(&["apply", "--candidate", "--prune", "-f", &folder])?;
+    only_then(&["promote"], 1)?;
+    let said = far(&["apply", "--prune", "-f", POLICIES_OF_THE_DEMO])?;
+    ensure!(said.contains("APPLIED r3"), "{said}");
+    only_then(&["rollback", "2"], 3)
+}
+
+#[test]
 fn a_program_that_speaks_the_api_in_a_session_is_not_cut_off_either() -> Result<()> {
     let Some(host) = guarded()? else { return Ok(()) };
     let claimed = |text: String| text.replace("pools: [", "pools: [192.0.2.0/24, ");
