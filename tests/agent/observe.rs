@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bulkhead::policy::{self, Mode, SourceFile};
 use serde_json::Value;
 use tests::frame::eth;
-use tests::netns::{Client, FORBIDDEN, Injector, LiveConnection, Match, SERVER, Witness};
+use tests::netns::{Client, FORBIDDEN, Injector, LiveConnection, Match, Outcome, SERVER, Witness};
 
 use super::host::{DEGRADED, ENFORCING, Host, PATIENCE, POLICIES_OF_THE_DEMO, Status, polled, words};
 use super::revisions::done;
@@ -98,6 +98,37 @@ fn what_policy_refuses_passes_and_is_told_with_everything_about_it() -> Result<(
     assert!(described.contains("passed and would have been dropped: no_rule"), "{described}");
     let flows = said(&host, &["flows", "--reason", "observed"])?;
     assert!(flows.contains("LIVE observed up acc0 charger-1"), "{flows}");
+    Ok(())
+}
+
+/// Whoever is called answers, if only that nobody listens: so the packet has arrived, and what answers it too.
+#[test]
+fn whatever_policy_refuses_passes_while_a_network_observes() -> Result<()> {
+    let Some(host) = observing()? else { return Ok(()) };
+    let text = "apiVersion: bulkhead/v1\nkind: Policy\nmetadata: {name: demanding}\nspec:\n  \
+                subject: {segment: ev-chargers}\n  allow:\n    - name: gated\n      \
+                to: {cidrs: [198.51.100.0/24]}\n      ports: [tcp/444]\n      \
+                when: {labels: {patched: {is: \"yes\"}}}\n";
+    applied(&host, text)?;
+    applied(&host, &chargers("limits: {flows: 1}"))?;
+    let topology = host.lab.topology();
+    let address = |device: &str| -> Result<IpAddr> {
+        Ok(topology.device(device).context("no such device")?.address.v4.into())
+    };
+    let calls = [
+        ("outside", address("charger-1")?, 9, "unsolicited", "n6"),
+        ("charger-1", address("charger-2")?, 9, "segment_denied", "acc0"),
+        ("charger-2", FORBIDDEN.v4.into(), 444, "condition_posture", "acc0"),
+        ("charger-2", SERVER.v4.into(), 443, "flow_quota", "acc0"),
+    ];
+    for (from, to, port, reason, at) in calls {
+        let client = Client::new(host.lab.namespace(from)?).timeout(Duration::from_secs(3));
+        let outcome = client.tcp(SocketAddr::new(to, port), b"?")?;
+        ensure!(outcome == Outcome::Refused || outcome.echoed(b"?"), "{reason}: {outcome:?}");
+        let status = host.status()?;
+        let would = interface(&status, at)?["would_drop"][reason].as_u64().unwrap_or_default();
+        ensure!(would > 0, "{reason}: {}", status.text);
+    }
     Ok(())
 }
 
