@@ -16,6 +16,7 @@ pub mod impact;
 pub mod lab;
 pub mod netlink;
 pub mod policy;
+mod processors;
 pub mod reconcile;
 pub mod replay;
 pub mod runtime;

@@ -2,14 +2,12 @@
 
 use std::cell::Cell;
 use std::io;
-use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::panic::resume_unwind;
-use std::thread;
 
 use bulkhead_common::abi::AddressKey;
 
 use super::syscall::bpf;
+use crate::processors;
 
 /// `BPF_MAP_UPDATE_BATCH` (linux/bpf.h).
 const UPDATE_BATCH: libc::c_long = 26;
@@ -42,18 +40,9 @@ impl Addresses {
 
     /// Inserts addresses with their slots, on every processor if there are many. After an error some of them are there.
     pub(super) fn insert(&self, keys: &[AddressKey], slots: &[u32]) -> io::Result<()> {
-        let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        let part = keys.len().div_ceil(processors).max(AT_ONCE);
-        thread::scope(|scope| {
-            let mut parts = keys.chunks(part).zip(slots.chunks(part));
-            let first = parts.next();
-            let others: Vec<_> =
-                parts.map(|(keys, slots)| scope.spawn(move || self.all(keys, slots))).collect();
-            let first = first.map_or(Ok(()), |(keys, slots)| self.all(keys, slots));
-            let others =
-                others.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            std::iter::once(first).chain(others).collect()
-        })
+        let part = keys.len().div_ceil(processors::count()).max(AT_ONCE);
+        let parts = keys.chunks(part).zip(slots.chunks(part));
+        processors::each(parts, |(keys, slots)| self.all(keys, slots)).into_iter().collect()
     }
 
     fn all(&self, keys: &[AddressKey], slots: &[u32]) -> io::Result<()> {

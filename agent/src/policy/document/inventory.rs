@@ -5,10 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::num::NonZero;
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::thread;
 
 use serde_json::{Map, Value, json};
 
@@ -24,6 +21,7 @@ use crate::policy::model::{Binding, Device, Labels, SimProfile};
 use crate::policy::name::{Name, nearest};
 use crate::policy::node::Word;
 use crate::policy::reader::{LONGEST, Reader};
+use crate::processors;
 
 /// What a column says of devices.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -92,7 +90,7 @@ pub(super) fn read(source: &Arc<SourceFile>, problems: &mut Diagnostics, drafts:
         reader.refuse::<()>(header.whole(), "the table has no devices", help);
     }
     let behind = Lines::behind(header, source.text());
-    for (found, part) in side_by_side(source, &columns, &behind.parts(parts(source.text()))) {
+    for (found, part) in side_by_side(source, &columns, behind.parts(parts(source.text()))) {
         problems.append(found);
         drafts.append(part);
     }
@@ -103,15 +101,14 @@ const A_PART: usize = 1 << 20;
 
 /// In how many parts a text is read: in one, unless it is large.
 fn parts(text: &str) -> usize {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    processors.min(text.len() / A_PART).max(1)
+    processors::count().min(text.len() / A_PART).max(1)
 }
 
 /// What is read of each part, in their order.
 fn side_by_side(
     source: &Arc<SourceFile>,
     columns: &[Column],
-    parts: &[Lines<'_>],
+    parts: Vec<Lines<'_>>,
 ) -> Vec<(Diagnostics, Drafts)> {
     let read = |part: Lines<'_>| {
         // Every place holds on to its file: one that all threads count would pass from one to the other all the time.
@@ -120,13 +117,7 @@ fn side_by_side(
         devices(&mut Reader::new(&own, &mut problems), columns, part.rows(), &mut drafts);
         (problems, drafts)
     };
-    let Some((first, others)) = parts.split_first() else { return Vec::new() };
-    thread::scope(|scope| {
-        let others: Vec<_> = others.iter().map(|part| scope.spawn(move || read(*part))).collect();
-        let first = read(*first);
-        let others = others.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        std::iter::once(first).chain(others).collect()
-    })
+    processors::each(parts, read)
 }
 
 const FIRST_LINE: &str = "name the columns in the first line: name,network,addresses,labels.…";

@@ -10,8 +10,6 @@ mod networks;
 mod references;
 
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
-use std::thread;
 
 use super::agent::AgentConfig;
 use super::diagnostic::Diagnostics;
@@ -19,6 +17,7 @@ use super::document::{Drafts, Kind};
 use super::location::Location;
 use super::model::Policy;
 use super::name::Name;
+use crate::processors;
 
 /// Checks resources against each other. The result is a valid policy only if no error was found.
 pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: &mut Diagnostics) -> Policy {
@@ -51,18 +50,13 @@ pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: 
 type Check = fn(&Policy, &mut Diagnostics);
 
 /// Two checks that walk through all devices, side by side; what they find is told in their order.
-fn at_once([first, second]: [Check; 2], policy: &Policy, problems: &mut Diagnostics) {
+fn at_once(checks: [Check; 2], policy: &Policy, problems: &mut Diagnostics) {
     let found = |check: Check| {
         let mut found = Diagnostics::default();
         check(policy, &mut found);
         found
     };
-    let (first, second) = thread::scope(|scope| {
-        let other = scope.spawn(|| found(second));
-        (found(first), other.join().unwrap_or_else(|panic| resume_unwind(panic)))
-    });
-    problems.append(first);
-    problems.append(second);
+    processors::each(checks, found).into_iter().for_each(|found| problems.append(found));
 }
 
 /// The host's own settings do not arrive as policy: whoever may push rules may not choose
