@@ -81,16 +81,6 @@ pub(crate) fn while_taking_xdp<T>(interface: &str, act: impl FnOnce() -> Result<
     done
 }
 
-/// The MAC address of an interface of the lab.
-pub(crate) fn mac(interface: &str) -> Result<[u8; 6]> {
-    // By the network namespace of this thread; `/sys` shows that of whoever mounted it.
-    let json: serde_json::Value = serde_json::from_str(&run(&format!("ip -j link show {interface}"))?)?;
-    let text = json[0]["address"].as_str().with_context(|| format!("{interface} has no MAC address"))?;
-    let bytes: Vec<u8> =
-        text.trim().split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
-    bytes.try_into().map_err(|_| anyhow!("{interface} has the MAC address {text}"))
-}
-
 /// How many frames an interface of the lab has received.
 pub(crate) fn received(interface: &str) -> Result<u64> {
     let json: serde_json::Value = serde_json::from_str(&run(&format!("ip -j -s link show {interface}"))?)?;

@@ -7,6 +7,7 @@ use bulkhead::tables::{Image, Tables};
 use bulkhead_common::abi::value::NETWORK_FORWARDS;
 use bulkhead_common::abi::{Leg, SubinterfaceKey};
 use tests::kernel::Kernel;
+use tests::netns::mac;
 
 use super::bytecode::Shuffle;
 use super::fleet::{self, FIRST, STRANGER, Sample};
@@ -118,7 +119,7 @@ fn fast(lab: Lab, size: Size) -> Result<(Kernel, OwnedFd)> {
     let leg = |ifindex, mac| Leg { ifindex, port: ifindex, mac, ..Leg::default() };
     kernel.forward_by(&[
         (SubinterfaceKey::entry(lab.into, 0, 0), leg(lab.into, ROUTER_MAC)),
-        (SubinterfaceKey::exit(lab.core), leg(lab.core, lab::mac("core")?)),
+        (SubinterfaceKey::exit(lab.core), leg(lab.core, mac("core")?)),
     ])?;
     Ok((kernel, fd))
 }

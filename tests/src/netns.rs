@@ -1,7 +1,7 @@
 //! The lab of namespaces for tests: the demo's own, so that both prove the same network.
 
 pub use bulkhead::lab::client::{Client, Outcome};
-pub use bulkhead::lab::inject::Injector;
+pub use bulkhead::lab::inject::{Injector, mac};
 pub use bulkhead::lab::live::LiveConnection;
 pub use bulkhead::lab::load::Load;
 pub use bulkhead::lab::privilege::granted;

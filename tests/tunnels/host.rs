@@ -21,6 +21,7 @@ use tests::command::run;
 use tests::frame::eth;
 use tests::kernel::privilege;
 use tests::merged::packet_socket;
+use tests::netns::mac;
 use tests::small;
 
 const SIZES: Capacities =
@@ -147,13 +148,4 @@ impl Drop for Guarded {
             drop(std::fs::remove_dir(folder));
         }
     }
-}
-
-pub(crate) fn mac(interface: &str) -> Result<[u8; 6]> {
-    let mut all = nix::ifaddrs::getifaddrs().context("list interfaces")?;
-    let found = all.find_map(|entry| {
-        let address = entry.address.filter(|_| entry.interface_name == interface)?;
-        address.as_link_addr()?.addr()
-    });
-    found.with_context(|| format!("{interface} has no hardware address"))
 }

@@ -9,8 +9,9 @@ use bulkhead::datapath::link_type;
 use bulkhead_common::case::LinkType;
 use tests::frame::{bare, eth};
 use tests::kernel::privilege;
+use tests::netns::mac;
 
-use super::host::{Guarded, mac};
+use super::host::Guarded;
 use super::{inside, sixth};
 
 /// The session's number, and the protocol of its frames on the wire (RFC 2516 sections 4 and 6).

@@ -71,8 +71,16 @@ pub(crate) fn packet_socket(interface: &str) -> Result<(OwnedFd, LinkAddr)> {
     Ok((socket, address))
 }
 
+/// The MAC address of `interface` in the namespace of the calling thread.
+///
+/// # Errors
+/// There is no such interface, or it has no such address.
+pub fn mac(interface: &str) -> Result<[u8; 6]> {
+    link_address(interface)?.addr().with_context(|| format!("{interface} has no MAC address"))
+}
+
 /// Finds the link-layer address of `interface` in the namespace of the calling thread.
-pub(crate) fn link_address(interface: &str) -> Result<LinkAddr> {
+fn link_address(interface: &str) -> Result<LinkAddr> {
     let all = nix::ifaddrs::getifaddrs().context("list interfaces")?;
     let named = all.filter(|entry| entry.interface_name == interface);
     let found = named.filter_map(|entry| entry.address?.as_link_addr().copied()).next();

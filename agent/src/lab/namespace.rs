@@ -66,8 +66,8 @@ impl Namespace {
 
     /// Returns the hardware address of one interface inside the namespace.
     pub fn mac(&self, interface: &str) -> Result<[u8; 6]> {
-        let found = self.run(|| super::inject::link_address(interface))??;
-        found.addr().with_context(|| format!("read the hardware address of {interface} in {}", self.name))
+        let found = self.run(|| super::inject::mac(interface))?;
+        found.with_context(|| format!("read the hardware address of {interface} in {}", self.name))
     }
 }
 
