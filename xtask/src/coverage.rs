@@ -32,8 +32,11 @@ pub(crate) fn exec() -> Result<ExitCode> {
     let directory = workspace::target_dir().join("coverage");
     let tests = build(&Step::new(2, 3, "tests"), &directory)?;
     let step = Step::new(3, 3, "coverage");
-    let profiles = run(&step, &tests, &directory)?;
-    let lines = tools.lines(&tests, &profiles, &directory)?;
+    let mut lines = Lines::new();
+    for test in &tests {
+        let profiles = run(&step, test, &directory)?;
+        tools.count(test, &profiles, &mut lines)?;
+    }
     Ok(report(&lines))
 }
 
@@ -54,21 +57,19 @@ impl Tools {
         Ok(Self { bin })
     }
 
-    /// How often each line of the engine was run, by file.
-    fn lines(&self, tests: &[Target], profiles: &Path, directory: &Path) -> Result<Lines> {
-        let merged = directory.join("merged.profdata");
+    /// Adds how often one test ran each line of the engine.
+    ///
+    /// One test at a time: where two programs have a function of one name and not of one shape, as small ones that
+    /// are compiled anew in each crate may be, LLVM keeps the counts of one of them and drops the other's.
+    fn count(&self, test: &Target, profiles: &Path, lines: &mut Lines) -> Result<()> {
+        let merged = profiles.join("merged.profdata");
         let mut merge = Command::new(self.bin.join("llvm-profdata"));
         merge.args(["merge", "-sparse", "-o"]).arg(&merged).arg(profiles);
         succeed(&mut merge)?;
         let mut export = Command::new(self.bin.join("llvm-cov"));
         export.args(["export", "-format=lcov"]).arg(format!("-instr-profile={}", merged.display()));
-        for (index, test) in tests.iter().enumerate() {
-            if index > 0 {
-                export.arg("-object");
-            }
-            export.arg(&test.executable);
-        }
-        Ok(parse(&succeed(&mut export)?, workspace::root()))
+        add(lines, &succeed(export.arg(&test.executable))?, workspace::root());
+        Ok(())
     }
 }
 
@@ -106,25 +107,23 @@ fn build(step: &Step, directory: &Path) -> Result<Vec<Target>> {
     Ok(tests)
 }
 
-fn run(step: &Step, tests: &[Target], directory: &Path) -> Result<PathBuf> {
-    let profiles = directory.join("profiles");
+/// Runs one test; the folder with what it left.
+fn run(step: &Step, test: &Target, directory: &Path) -> Result<PathBuf> {
+    let profiles = directory.join("profiles").join(&test.name);
     if profiles.exists() {
         fs::remove_dir_all(&profiles).with_context(|| format!("remove {}", profiles.display()))?;
     }
-    for test in tests {
-        let mut command = Command::new(&test.executable);
-        command.current_dir(&test.directory).env("LLVM_PROFILE_FILE", profiles.join("%p-%m.profraw"));
-        step.run(&format!("running {}", test.label()), &mut command)?;
-    }
+    let mut command = Command::new(&test.executable);
+    command.current_dir(&test.directory).env("LLVM_PROFILE_FILE", profiles.join("%p-%m.profraw"));
+    step.run(&format!("running {}", test.label()), &mut command)?;
     Ok(profiles)
 }
 
 /// How often each line was run, by file below the workspace's root.
 type Lines = BTreeMap<String, BTreeMap<u32, u64>>;
 
-/// Reads LLVM's lcov format: `SF:file`, then `DA:line,count`.
-fn parse(lcov: &str, root: &Path) -> Lines {
-    let mut lines = Lines::new();
+/// Adds what stands in LLVM's lcov format: `SF:file`, then `DA:line,count`.
+fn add(lines: &mut Lines, lcov: &str, root: &Path) {
     let mut file = None;
     for line in lcov.lines() {
         if let Some(path) = line.strip_prefix("SF:") {
@@ -138,7 +137,6 @@ fn parse(lcov: &str, root: &Path) -> Lines {
             }
         }
     }
-    lines
 }
 
 fn report(lines: &Lines) -> ExitCode {
@@ -167,7 +165,8 @@ mod tests {
     fn only_the_engine_is_counted_and_copies_add_up() {
         let lcov = "SF:/w/common/src/parse.rs\nDA:3,0\nDA:4,2\nend_of_record\nSF:/w/agent/src/lib.rs\nDA:1,0\n\
                     end_of_record\nSF:/w/common/src/parse.rs\nDA:3,5\nend_of_record\n";
-        let lines = parse(lcov, Path::new("/w"));
+        let mut lines = Lines::new();
+        add(&mut lines, lcov, Path::new("/w"));
         assert_eq!(lines.len(), 1);
         assert_eq!(lines["common/src/parse.rs"], BTreeMap::from([(3, 5), (4, 2)]));
     }
