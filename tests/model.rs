@@ -6,6 +6,8 @@ mod again;
 mod ageing;
 #[path = "model/beside.rs"]
 mod beside;
+#[path = "model/changes.rs"]
+mod changes;
 #[path = "model/ended.rs"]
 mod ended;
 #[path = "model/express.rs"]
