@@ -36,6 +36,8 @@ mod limits;
 mod meanwhile;
 #[path = "agent/observe.rs"]
 mod observe;
+#[path = "agent/origins.rs"]
+mod origins;
 #[path = "agent/plan.rs"]
 mod plan;
 #[path = "agent/quarantine.rs"]
