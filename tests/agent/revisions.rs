@@ -1,10 +1,12 @@
 //! Revisions: kept with their reasons, gone back to, confirmed in time or given up, audited.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tests::kernel::privilege;
 use tests::netns::SERVER;
 
 use super::crash::firmware;
@@ -87,6 +89,55 @@ fn a_revision_is_kept_with_author_reason_and_every_line_and_can_be_gone_back_to(
     }
     let status = host.status()?;
     assert_eq!((status.code, status.revision()), (ENFORCING, 4), "{}", status.text);
+    Ok(())
+}
+
+/// A user without a name.
+const LOGIN: u32 = 12_345;
+
+/// Runs a command as somebody does who once logged in, is root by now, and claims by `SUDO_USER` to be a third; nothing
+/// where the kernel lets nobody have another login uid.
+fn logged_in(host: &Host, arguments: &[&str]) -> Result<Option<String>> {
+    const REFUSED: i32 = 77;
+    let command = host.command(arguments)?;
+    let logs_in = format!("echo {LOGIN} >/proc/self/loginuid || exit {REFUSED}; exec \"$@\"");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &logs_in, "sh"]).arg(command.get_program()).args(command.get_args());
+    let output = host.spawn(shell.env("SUDO_USER", "kari"))?.wait_with_output()?;
+    if output.status.code() == Some(REFUSED) {
+        return Ok(None);
+    }
+    anyhow::ensure!(output.status.success(), "{arguments:?}: {}", words(&output));
+    Ok(Some(words(&output)))
+}
+
+#[test]
+fn an_author_is_who_once_logged_in_whatever_sudo_says() -> Result<()> {
+    let Some(host) = Host::trusting_its_clock("")? else { return Ok(()) };
+    let Some(said) = logged_in(&host, &as_typed(&move_port(&host, 9443, &[])?))? else {
+        privilege::skip("the kernel takes no login uid here");
+        return Ok(());
+    };
+    assert!(said.contains("APPLIED r2"), "{said}");
+    let (author, ids) =
+        (format!("uid {LOGIN} via root"), format!("uid 0, login uid {LOGIN}, sudo user kari"));
+    let shown = done(&host, &["revisions", "show", "2"])?;
+    assert!(shown.lines().next().is_some_and(|line| line.contains(&format!(" {author}, cli"))), "{shown}");
+    assert!(shown.lines().any(|line| line.trim() == ids), "{shown}");
+    assert!(done(&host, &["revisions"])?.contains(&format!(" {author}, cli: ")));
+    // What is audited: the entry of the revision, and the record of grants.
+    let create = [&super::site::CREATE[..], &["--for", "1h"]].concat();
+    assert!(logged_in(&host, &create)?.is_some_and(|said| said.contains("GRANTED")));
+    for (file, told) in [
+        ("revisions/2", format!("\"author\":\"{author}\"")),
+        ("revisions/2", format!("\"who\":{{\"uid\":0,\"login_uid\":{LOGIN},\"sudo_user\":\"kari\"}}")),
+        ("grants.log", format!("\"by\":\"{author}\"")),
+    ] {
+        let text = String::from_utf8_lossy(&fs::read(host.state.join(file))?).into_owned();
+        assert!(text.contains(&told), "{told} is not in {file}: {text}");
+    }
+    let verified = done(&host, &["audit", "verify"])?;
+    assert!(verified.contains("OK 3 revisions"), "{verified}");
     Ok(())
 }
 
