@@ -10,6 +10,8 @@ mod audit;
 mod behind;
 #[path = "agent/candidate.rs"]
 mod candidate;
+#[path = "agent/clock.rs"]
+mod clock;
 #[path = "agent/crash.rs"]
 mod crash;
 #[path = "agent/folder.rs"]

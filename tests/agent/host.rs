@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tests::netns::{Endpoint, FORBIDDEN, Lab, SERVER, Servers, Topology, granted};
+
+use super::clock;
 
 /// Longest that the agent may take to answer, or to end, in a debug build on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,6 +31,8 @@ const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/demo");
 /// The lab's core as a host of its own, with servers behind it.
 pub(crate) struct Host {
     agent: Option<Child>,
+    /// True if the agent is not told whether somebody keeps the clock right.
+    doubts_clock: bool,
     _servers: Servers,
     /// Settings of the agent, as a file.
     pub(crate) config: PathBuf,
@@ -64,7 +69,10 @@ impl Host {
         let [config, folder, state] = ["agent.yaml", "policies", "state"].map(|name| root.join(name));
         let (socket, log) = (root.join("bulkhead.sock"), root.join("agent.log"));
         fs::create_dir(&folder)?;
-        let host = Self { agent: None, _servers: serve(&lab)?, config, folder, state, socket, log, lab };
+        let servers = serve(&lab)?;
+        let agent = None;
+        let host =
+            Self { agent, doubts_clock: false, _servers: servers, config, folder, state, socket, log, lab };
         fs::write(&host.config, change(host.settings(&host.state, &host.socket)?))?;
         Ok(Some(host))
     }
@@ -93,6 +101,13 @@ impl Host {
         host.map(Self::brought_up).transpose()
     }
 
+    /// As [`Self::enforcing`], on a host whose clock nobody is known to keep right, although somebody may.
+    pub(crate) fn doubting_its_clock() -> Result<Option<Self>> {
+        let Some(mut host) = Self::new()? else { return Ok(None) };
+        host.doubts_clock = true;
+        host.brought_up().map(Some)
+    }
+
     fn brought_up(mut self) -> Result<Self> {
         self.start()?;
         self.apply()?;
@@ -105,6 +120,10 @@ impl Host {
         let mut command = Command::new(program()?);
         command.args(["run", "-c"]).arg(&self.config).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
+        if self.doubts_clock {
+            // SAFETY: between fork and exec only system calls are made, and no memory is taken.
+            unsafe { command.pre_exec(clock::keep_silent) };
+        }
         self.agent = Some(self.lab.namespace("core")?.spawn(&mut command)?);
         let until = Instant::now() + PATIENCE;
         while UnixStream::connect(&self.socket).is_err() {
