@@ -3,6 +3,9 @@
 //!
 //! No host has its clock set for a test, so this runs in the guests of `cargo xtask vm`.
 
+#[path = "clock/agent.rs"]
+mod agent;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -26,11 +29,7 @@ const TOLD: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_step_of_the_clock_closes_what_is_over_and_a_step_back_reopens_nothing() -> Result<()> {
-    if std::env::var_os("BULKHEAD_OWNS_CLOCK").is_none() {
-        eprintln!("skipped: sets the clock of the machine, which `cargo xtask vm` has guests for");
-        return Ok(());
-    }
-    if !privilege::granted() {
+    if !may_run() {
         return Ok(());
     }
     let mut machine = Machine::new(hours(1))?;
@@ -44,6 +43,22 @@ fn a_step_of_the_clock_closes_what_is_over_and_a_step_back_reopens_nothing() -> 
     ensure!(machine.answer()? == XDP_DROP, "a closed edge never reopens");
     machine.restart()?;
     ensure!(machine.answer()? == XDP_DROP, "nor by the next agent");
+    Ok(())
+}
+
+/// Says why not where a test may not set the clock.
+fn may_run() -> bool {
+    if std::env::var_os("BULKHEAD_OWNS_CLOCK").is_none() {
+        eprintln!("skipped: sets the clock of the machine, which `cargo xtask vm` has guests for");
+        return false;
+    }
+    privilege::granted()
+}
+
+/// Sets the clock of the machine.
+fn set_clock(by: SignedDuration) -> Result<()> {
+    let to = (Timestamp::now() + by).as_duration();
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(to.as_secs(), to.subsec_nanos().into()))?;
     Ok(())
 }
 
@@ -75,8 +90,7 @@ impl Machine {
 
     /// Sets the clock, and does what the agent does when it is told.
     fn step(&mut self, by: SignedDuration) -> Result<()> {
-        let to = (Timestamp::now() + by).as_duration();
-        clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(to.as_secs(), to.subsec_nanos().into()))?;
+        set_clock(by)?;
         let Self { runtime, steps, .. } = self;
         let told = runtime.block_on(async { timeout(TOLD, steps.next()).await });
         told.context("nobody is told that the clock was set")?;

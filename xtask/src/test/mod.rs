@@ -39,7 +39,7 @@ pub(crate) enum Selection {
 const REQUIRE_PRIVILEGE: &str = "BULKHEAD_REQUIRE_PRIVILEGE";
 
 /// Tells tests where the agent's binary is: cargo tells only those of the agent's own package.
-const AGENT: &str = "BULKHEAD_BIN";
+pub(crate) const AGENT: &str = "BULKHEAD_BIN";
 
 /// Runs what was asked for; the last line printed is the count.
 pub(crate) fn exec(selection: Selection) -> Result<ExitCode> {

@@ -1,4 +1,4 @@
-//! The guest's root: busybox, the tests, what they read, and an init that runs them.
+//! The guest's root: busybox, the tests, the agent and what else they start or read, and an init that runs them.
 
 use std::{
     fs::{self, File},
@@ -8,8 +8,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{cpio::Archive, package::Kernel, programs};
-use crate::{test::targets::Target, workspace};
+use super::{Built, cpio::Archive, package::Kernel, programs};
+use crate::{
+    test::{self, targets::Target},
+    workspace,
+};
 
 /// What tests may read, at the same paths as on the host.
 const READ_BY_TESTS: [&str; 2] = ["tests/fixtures", "policies"];
@@ -27,7 +30,7 @@ pub(super) fn write(
     busybox: &Path,
     programs: &[programs::File],
     kernel: &Kernel,
-    tests: &[Target],
+    built: &Built,
 ) -> Result<()> {
     let file = File::create(image).with_context(|| format!("create {}", image.display()))?;
     let mut archive = Archive::new(BufWriter::new(file));
@@ -39,7 +42,8 @@ pub(super) fn write(
     for (number, module) in kernel.modules.iter().enumerate() {
         add(&mut archive, &format!("/modules/{number:03}.ko"), module)?;
     }
-    for test in tests {
+    add(&mut archive, &format!("{PROGRAMS}/bulkhead"), &built.agent)?;
+    for test in &built.tests {
         add(&mut archive, &format!("/tests/{}", test.name), &test.executable)?;
         archive.directory(&test.directory)?;
     }
@@ -47,7 +51,7 @@ pub(super) fn write(
         add_tree(&mut archive, &workspace::root().join(directory))?;
     }
     let only = kernel.is_too_old().then_some(REFUSAL);
-    archive.file(Path::new("/init"), init(tests, only).as_bytes())?;
+    archive.file(Path::new("/init"), init(&built.tests, only).as_bytes())?;
     archive.finish().with_context(|| format!("write {}", image.display()))
 }
 
@@ -86,13 +90,14 @@ fn init(tests: &[Target], only: Option<(&str, &str)>) -> String {
          /bin/busybox mkdir -p /proc /sys /dev /tmp /run\n\
          /bin/busybox --install -s /bin\n\
          export PATH={PROGRAMS}:/bin HOME=/tmp RUST_BACKTRACE=1 BULKHEAD_REQUIRE_PRIVILEGE=1\n\
-         export BULKHEAD_EMULATED=1 BULKHEAD_OWNS_CLOCK=1\n\
+         export BULKHEAD_EMULATED=1 BULKHEAD_OWNS_CLOCK=1 {}={PROGRAMS}/bulkhead\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sysfs /sys\n\
          mount -t devtmpfs devtmpfs /dev\n\
          mount -t bpf bpffs /sys/fs/bpf\n\
          ip link set lo up\n\
          for module in /modules/*.ko; do test -e $module && insmod $module; done\n",
+        test::AGENT,
     );
     for test in tests.iter().filter(|test| only.is_none_or(|(target, _)| test.name == target)) {
         let (name, directory) = (&test.name, test.directory.display());

@@ -10,7 +10,11 @@ mod modules;
 mod package;
 mod programs;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -49,7 +53,8 @@ pub(crate) struct Options {
     only: Option<String>,
 }
 
-/// Builds the tests of the kernel and guest tiers so that they run without a library, and runs them in every kernel asked for.
+/// Builds the agent and the tests of the kernel and guest tiers so that they run without a library, and runs the tests
+/// in every kernel asked for.
 pub(crate) fn exec(options: &Options) -> Result<ExitCode> {
     if cfg!(not(target_arch = "x86_64")) {
         bail!("cargo xtask vm boots x86_64 kernels only");
@@ -57,12 +62,14 @@ pub(crate) fn exec(options: &Options) -> Result<ExitCode> {
     setup::ensure_build()?;
     let steps = options.kernels.len() + 2;
     install_qemu(&Step::new(1, steps, "emulator"))?;
-    let mut tests = build_tests(&Step::new(2, steps, "tests"))?;
+    let step = Step::new(2, steps, "tests");
+    let mut tests = build_tests(&step)?;
     tests.retain(|test| options.only.as_ref().is_none_or(|only| test.name == *only));
+    let built = Built { agent: build_agent(&step)?, tests };
     let mut tally = Tally::default();
     for (index, series) in options.kernels.iter().enumerate() {
         let step = Step::new(index + 3, steps, &format!("kernel {series}"));
-        run_kernel(&step, series, &tests, Duration::from_secs(options.timeout), &mut tally)?;
+        run_kernel(&step, series, &built, Duration::from_secs(options.timeout), &mut tally)?;
     }
     Ok(test::close(&tally, &[], true))
 }
@@ -76,12 +83,30 @@ fn install_qemu(step: &Step) -> Result<()> {
     Ok(())
 }
 
+/// What runs in guests.
+struct Built {
+    tests: Vec<Target>,
+    /// The binary that users run, which tests start.
+    agent: PathBuf,
+}
+
 /// Links the C library in: the guest has none. Without debug information, which is most of the size.
+fn for_guests(command: &mut Command) -> &mut Command {
+    command.args(["--target", HOST]).env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command.env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=debuginfo")
+}
+
+fn build_agent(step: &Step) -> Result<PathBuf> {
+    let mut command = Command::new(workspace::cargo());
+    command.current_dir(workspace::root()).args(["build", "--bin", "bulkhead"]);
+    step.run("building the agent without shared libraries", for_guests(&mut command))?;
+    Ok(workspace::target_dir().join(HOST).join("debug/bulkhead"))
+}
+
 fn build_tests(step: &Step) -> Result<Vec<Target>> {
     step.say("building them without shared libraries");
     let mut command = targets::command();
-    command.args(["--target", HOST, "--package", "tests"]).env_remove("CARGO_ENCODED_RUSTFLAGS");
-    command.env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=debuginfo");
+    for_guests(&mut command).args(["--package", "tests"]);
     for name in Tier::Kernel.required().iter().chain(Tier::Guest.required()) {
         if workspace::root().join("tests").join(name).with_extension("rs").exists() {
             command.args(["--test", name]);
@@ -96,19 +121,13 @@ fn build_tests(step: &Step) -> Result<Vec<Target>> {
     Ok(tests)
 }
 
-fn run_kernel(
-    step: &Step,
-    series: &str,
-    tests: &[Target],
-    patience: Duration,
-    tally: &mut Tally,
-) -> Result<()> {
+fn run_kernel(step: &Step, series: &str, built: &Built, patience: Duration, tally: &mut Tally) -> Result<()> {
     let busybox = package::unpack(step, &Lists::own(), "busybox-static")?.join("bin/busybox");
     let kernel = Kernel::fetch(step, series)?;
     let name = series.split('=').next().unwrap_or(series);
     let image = directory()?.join(format!("{name}.cpio"));
     let programs = programs::fetch(step, initramfs::PROGRAMS)?;
-    initramfs::write(&image, &busybox, &programs, &kernel, tests)?;
+    initramfs::write(&image, &busybox, &programs, &kernel, built)?;
     step.say(&format!("booting {} (about 10 s)", kernel.release));
     let report = guest::run(name, &kernel.image, &image, patience, tally)?;
     match report.end {
