@@ -1,4 +1,4 @@
-//! One function a question.
+//! One function a question, and one for all that ask for a change.
 
 use std::sync::Arc;
 
@@ -8,18 +8,16 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::peer::Peer;
-use super::types::{
-    ApplyRequest, AttributesRequest, GrantAct, GrantRequest, PromoteRequest, QuarantineRequest, Refusal,
-    ReleaseRequest, RollbackRequest, path,
-};
+use super::types::{GrantAct, Refusal, path};
 use crate::datapath::Datapath;
 use crate::policy::TOTAL_BYTES;
 use crate::runtime::{Author, Engine, Refused, Shared, lock};
@@ -38,18 +36,18 @@ struct Context {
 pub(super) fn all(engine: Shared, telemetry: Arc<Telemetry>, stopped: watch::Receiver<bool>) -> Router {
     Router::new()
         .route(path::STATUS, get(status))
-        .route(path::APPLY, post(apply))
-        .route(path::ROLLBACK, post(rollback))
+        .route(path::APPLY, change(Engine::apply))
+        .route(path::ROLLBACK, change(Engine::rollback))
         .route(path::CANDIDATE, get(candidate))
         .route(path::CANDIDATE_DROP, post(drop_candidate))
-        .route(path::PROMOTE, post(promote))
+        .route(path::PROMOTE, change(Engine::promote))
         .route(path::CONFIRM, post(confirm))
         .route(path::RESUME, post(resume))
-        .route(path::QUARANTINE, get(quarantined).post(quarantine))
-        .route(path::RELEASE, post(release))
-        .route(path::GRANTS, get(granted).post(grant))
+        .route(path::QUARANTINE, get(quarantined).merge(change(Engine::quarantine)))
+        .route(path::RELEASE, change(Engine::release))
+        .route(path::GRANTS, get(granted).merge(change(Engine::grant)))
         .route(&format!("{}/{{name}}/{{act}}", path::GRANTS), post(act_on_grant))
-        .route(path::ATTRIBUTES, post(say))
+        .route(path::ATTRIBUTES, change(Engine::say))
         .route(path::REVISIONS, get(revisions))
         .route(&format!("{}/{{number}}", path::REVISIONS), get(revision))
         .route(path::OBJECTS, get(objects))
@@ -138,24 +136,6 @@ async fn accepted(State(context): State<Context>) -> Result<Response, Failure> {
     found.map(|accepted| Json(accepted).into_response()).ok_or_else(missing)
 }
 
-async fn apply(
-    State(context): State<Context>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Json(request): Json<ApplyRequest>,
-) -> Result<Response, Failure> {
-    let author = peer.0.unwrap_or_else(Author::default);
-    changed(ask(&context, move |engine| engine.apply(&request, author)).await?)
-}
-
-async fn rollback(
-    State(context): State<Context>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Json(request): Json<RollbackRequest>,
-) -> Result<Response, Failure> {
-    let author = peer.0.unwrap_or_else(Author::default);
-    changed(ask(&context, move |engine| engine.rollback(&request, author)).await?)
-}
-
 async fn candidate(State(context): State<Context>) -> Result<Response, Failure> {
     ask(&context, |engine| Json(engine.candidate()).into_response()).await
 }
@@ -164,13 +144,20 @@ async fn drop_candidate(State(context): State<Context>) -> Result<Response, Fail
     changed(ask(&context, Engine::drop_candidate).await?)
 }
 
-async fn promote(
-    State(context): State<Context>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Json(request): Json<PromoteRequest>,
-) -> Result<Response, Failure> {
-    let author = peer.0.unwrap_or_else(Author::default);
-    changed(ask(&context, move |engine| engine.promote(&request, author)).await?)
+/// Where somebody asks for a change.
+fn change<Q, A>(act: fn(&mut Engine, &Q, Author) -> Result<A, Refused>) -> MethodRouter<Context>
+where
+    Q: DeserializeOwned + Send + 'static,
+    A: Serialize + Send + 'static,
+{
+    post(
+        async move |State(context): State<Context>,
+                    ConnectInfo(peer): ConnectInfo<Peer>,
+                    Json(request): Json<Q>| {
+            let author = peer.0.unwrap_or_else(Author::default);
+            changed(ask(&context, move |engine| act(engine, &request, author)).await?)
+        },
+    )
 }
 
 /// The answer to whoever wanted a change.
@@ -185,48 +172,12 @@ fn changed<T: Serialize>(answer: Result<T, Refused>) -> Result<Response, Failure
     }
 }
 
-async fn quarantine(
-    State(context): State<Context>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Json(request): Json<QuarantineRequest>,
-) -> Result<Response, Failure> {
-    let author = peer.0.unwrap_or_else(Author::default);
-    changed(ask(&context, move |engine| engine.quarantine(&request, author)).await?)
-}
-
-async fn release(
-    State(context): State<Context>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Json(request): Json<ReleaseRequest>,
-) -> Result<Response, Failure> {
-    let author = peer.0.unwrap_or_else(Author::default);
-    changed(ask(&context, move |engine| engine.release(&request, author)).await?)
-}
-
-async fn say(
-    State(context): State<Context>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Json(request): Json<AttributesRequest>,
-) -> Result<Response, Failure> {
-    let author = peer.0.unwrap_or_else(Author::default);
-    changed(ask(&context, move |engine| engine.say(&request, author)).await?)
-}
-
 async fn quarantined(State(context): State<Context>) -> Result<Response, Failure> {
     ask(&context, |engine| Json(engine.quarantined()).into_response()).await
 }
 
 async fn granted(State(context): State<Context>) -> Result<Response, Failure> {
     ask(&context, |engine| Json(engine.granted()).into_response()).await
-}
-
-async fn grant(
-    State(context): State<Context>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Json(request): Json<GrantRequest>,
-) -> Result<Response, Failure> {
-    let author = peer.0.unwrap_or_else(Author::default);
-    changed(ask(&context, move |engine| engine.grant(&request, author)).await?)
 }
 
 /// What may be done with a grant.
