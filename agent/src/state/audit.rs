@@ -85,10 +85,7 @@ impl Audit {
     /// The accepted state names the entry it came with.
     fn state(&mut self, folder: &Path) {
         let path = folder.join(super::ACCEPTED);
-        let read = file::read(&path).and_then(|bytes| {
-            bytes.map(|bytes| file::parse::<State>(&path, file::STATE, &bytes)).transpose()
-        });
-        let state = match read {
+        let state = match file::load::<State>(&path, file::STATE) {
             Ok(Some((state, _))) => state,
             Ok(None) if self.numbers.is_empty() => return,
             Ok(None) => return self.wrong(format!("{} is missing", path.display())),

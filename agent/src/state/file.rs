@@ -27,6 +27,11 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// Reads a file and understands it; nothing if there is none.
+pub(super) fn load<T: DeserializeOwned>(path: &Path, format: &str) -> Result<Option<(T, String)>> {
+    read(path)?.map(|bytes| parse(path, format, &bytes)).transpose()
+}
+
 /// Understands the bytes of a file; its checksum comes with the content.
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, format: &str, bytes: &[u8]) -> Result<(T, String)> {
     understand(format, bytes).with_context(|| format!("{} is damaged", path.display()))

@@ -71,10 +71,10 @@ impl Journal {
     /// # Errors
     /// It is not kept, or damaged.
     pub fn read(&self, number: u64) -> Result<Sealed> {
-        let path = self.path(number);
-        let Some(bytes) = file::read(&path)? else { bail!("{}", self.not_kept(number)?) };
-        let (entry, hash) = file::parse::<Entry>(&path, file::REVISION, &bytes)?;
-        Ok(Sealed { entry, hash })
+        match file::load(&self.path(number), file::REVISION)? {
+            Some((entry, hash)) => Ok(Sealed { entry, hash }),
+            None => bail!("{}", self.not_kept(number)?),
+        }
     }
 
     fn not_kept(&self, number: u64) -> Result<String> {
@@ -149,9 +149,8 @@ impl Journal {
     }
 
     fn counts(&self, staged: &Path, state: &State) -> bool {
-        let bytes = file::read(staged).ok().flatten().unwrap_or_default();
-        let found = file::parse::<Entry>(staged, file::REVISION, &bytes);
-        staged == self.staged(state.revision.number) && found.is_ok_and(|(_, hash)| hash == state.head)
+        let found = file::load::<Entry>(staged, file::REVISION).ok().flatten();
+        staged == self.staged(state.revision.number) && found.is_some_and(|(_, hash)| hash == state.head)
     }
 
     /// Removes the entries before `oldest`.

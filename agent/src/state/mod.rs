@@ -244,11 +244,8 @@ impl Store {
 
     /// Reads a list of the state; an empty one if there is none yet.
     fn list<T: DeserializeOwned + Default>(&self, name: &str, format: &str) -> Result<T> {
-        let path = self.folder.join(name);
-        match file::read(&path)? {
-            Some(bytes) => file::parse(&path, format, &bytes).map(|(list, _)| list),
-            None => Ok(T::default()),
-        }
+        let found = file::load(&self.folder.join(name), format)?;
+        Ok(found.map(|(list, _)| list).unwrap_or_default())
     }
 
     /// Keeps a list of the state, whole or not at all.

@@ -133,9 +133,7 @@ impl Audit {
             hash: hash.clone(),
         });
         let path = folder.join(HEAD);
-        let kept = file::read(&path)
-            .and_then(|bytes| bytes.map(|bytes| file::parse::<Link>(&path, FORMAT, &bytes)).transpose());
-        let (number, hash) = match kept {
+        let (number, hash) = match file::load::<Link>(&path, FORMAT) {
             Ok(Some((Link { number, hash }, _))) => (number, hash),
             // The agent died before it kept the first.
             Ok(None) if newest <= 1 => return,
