@@ -1,0 +1,306 @@
+//! A large ordered map that is copied in no time, so that a small change of it costs what changed.
+//!
+//! What the map was built of is shared by its copies; what changed since lies above it, and is merged into it
+//! before it gets so much that copies would cost again.
+
+use std::cmp::Ordering;
+use std::collections::btree_map::{self, BTreeMap, Entry};
+use std::fmt;
+use std::iter::Peekable;
+use std::sync::Arc;
+
+/// So many changes may lie above a small map.
+const FEW: usize = 1024;
+/// And one for so many entries above a large one.
+const SHARE: usize = 64;
+
+/// An ordered map whose copies share what is the same.
+#[derive(Clone)]
+pub struct Layered<K, V> {
+    base: Arc<BTreeMap<K, V>>,
+    /// What differs from the base: another value, or none any more.
+    above: BTreeMap<K, Option<V>>,
+    len: usize,
+}
+
+impl<K, V> Default for Layered<K, V> {
+    fn default() -> Self {
+        Self { base: Arc::default(), above: BTreeMap::new(), len: 0 }
+    }
+}
+
+impl<K: Ord, V> Layered<K, V> {
+    /// The value of a key.
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        // Mostly nothing is above, and then nothing is looked for there.
+        if self.above.is_empty() {
+            return self.base.get(key);
+        }
+        self.above.get(key).map_or_else(|| self.base.get(key), Option::as_ref)
+    }
+
+    /// True if there is a value of a key.
+    pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.get(key).is_some()
+    }
+
+    /// How many entries there are.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All entries, by ascending keys.
+    pub fn iter(&self) -> Iter<'_, K, V> {
+        Iter { base: self.base.iter().peekable(), above: self.above.iter().peekable() }
+    }
+
+    /// All keys, ascending.
+    pub fn keys(&self) -> impl Iterator<Item = &K> + Clone {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// All values, by ascending keys.
+    pub fn values(&self) -> impl Iterator<Item = &V> + Clone {
+        self.iter().map(|(_, value)| value)
+    }
+
+    /// The highest key.
+    pub fn last_key(&self) -> Option<&K> {
+        let above = self.above.iter().rev().find(|(_, value)| value.is_some()).map(|(key, _)| key);
+        let base = self.base.keys().rev().find(|key| !self.above.contains_key(*key));
+        above.max(base)
+    }
+
+    /// What differs between two maps, each key once, ascending: what is here and what is there. Costs what lies above
+    /// one base if they have the same, and a walk through both otherwise.
+    pub fn differences<'m>(&'m self, other: &'m Self) -> Vec<(&'m K, Option<&'m V>, Option<&'m V>)>
+    where
+        V: PartialEq,
+    {
+        let pair = |key: &'m K| (key, self.get(key), other.get(key));
+        let differ = |(_, here, there): &(&'m K, Option<&'m V>, Option<&'m V>)| here != there;
+        match Arc::ptr_eq(&self.base, &other.base) {
+            true => union(self.above.keys(), other.above.keys()).map(pair).filter(differ).collect(),
+            false => union(self.keys(), other.keys()).map(pair).filter(differ).collect(),
+        }
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Layered<K, V> {
+    /// Sets the value of a key.
+    pub fn insert(&mut self, key: K, value: V) {
+        self.len += usize::from(!self.contains_key(&key));
+        match self.alone() {
+            Some(base) => drop(base.insert(key, value)),
+            None => drop(self.above.insert(key, Some(value))),
+        }
+    }
+
+    /// Removes a key and its value; true if there was one.
+    pub fn remove(&mut self, key: &K) -> bool {
+        if !self.contains_key(key) {
+            return false;
+        }
+        self.len -= 1;
+        if let Some(base) = self.alone() {
+            base.remove(key);
+        } else if self.base.contains_key(key) {
+            self.above.insert(key.clone(), None);
+        } else {
+            self.above.remove(key);
+        }
+        true
+    }
+
+    /// The value of a key, to be changed.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        if self.alone().is_some() {
+            return Arc::get_mut(&mut self.base)?.get_mut(key);
+        }
+        let Self { base, above, .. } = self;
+        match above.entry(key.clone()) {
+            Entry::Occupied(entry) => entry.into_mut().as_mut(),
+            Entry::Vacant(entry) => entry.insert(Some(base.get(key)?.clone())).as_mut(),
+        }
+    }
+
+    /// The base, if it may be changed: no copy shares it and nothing lies above it. What has become too much to lie
+    /// above is merged into a base of its own before.
+    fn alone(&mut self) -> Option<&mut BTreeMap<K, V>> {
+        if self.above.len() >= FEW.max(self.base.len() / SHARE) {
+            let merged = self.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+            (self.base, self.above) = (Arc::new(merged), BTreeMap::new());
+        }
+        if self.above.is_empty() { Arc::get_mut(&mut self.base) } else { None }
+    }
+}
+
+impl<K: Ord, V> From<BTreeMap<K, V>> for Layered<K, V> {
+    fn from(base: BTreeMap<K, V>) -> Self {
+        Self { len: base.len(), base: Arc::new(base), above: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord, V> FromIterator<(K, V)> for Layered<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        entries.into_iter().collect::<BTreeMap<K, V>>().into()
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Extend<(K, V)> for Layered<K, V> {
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
+        entries.into_iter().for_each(|(key, value)| self.insert(key, value));
+    }
+}
+
+impl<K: Ord + PartialEq, V: PartialEq> PartialEq for Layered<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && self.differences(other).is_empty()
+    }
+}
+
+impl<K: Ord + Eq, V: Eq> Eq for Layered<K, V> {}
+
+impl<K: Ord + fmt::Debug, V: fmt::Debug> fmt::Debug for Layered<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl<'m, K: Ord, V> IntoIterator for &'m Layered<K, V> {
+    type Item = (&'m K, &'m V);
+    type IntoIter = Iter<'m, K, V>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// All entries of a map, by ascending keys.
+pub struct Iter<'m, K, V> {
+    base: Peekable<btree_map::Iter<'m, K, V>>,
+    above: Peekable<btree_map::Iter<'m, K, Option<V>>>,
+}
+
+// Derived, it would ask for keys and values that can be cloned.
+impl<K, V> Clone for Iter<'_, K, V> {
+    fn clone(&self) -> Self {
+        Self { base: self.base.clone(), above: self.above.clone() }
+    }
+}
+
+impl<'m, K: Ord, V> Iterator for Iter<'m, K, V> {
+    type Item = (&'m K, &'m V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let Some((changed, value)) = self.above.peek() else { return self.base.next() };
+            match self.base.peek().map_or(Ordering::Greater, |(key, _)| key.cmp(changed)) {
+                Ordering::Less => return self.base.next(),
+                order => {
+                    let found = value.as_ref().map(|value| (*changed, value));
+                    self.above.next();
+                    if order.is_eq() {
+                        self.base.next();
+                    }
+                    if found.is_some() {
+                        return found;
+                    }
+                }
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.base.len() + self.above.len()))
+    }
+}
+
+/// Two ascending walks as one, each key once.
+fn union<'m, K: Ord + 'm>(
+    left: impl Iterator<Item = &'m K>,
+    right: impl Iterator<Item = &'m K>,
+) -> impl Iterator<Item = &'m K> {
+    let (mut left, mut right) = (left.peekable(), right.peekable());
+    std::iter::from_fn(move || match (left.peek(), right.peek()) {
+        (Some(a), Some(b)) => match a.cmp(b) {
+            Ordering::Less => left.next(),
+            Ordering::Greater => right.next(),
+            Ordering::Equal => {
+                right.next();
+                left.next()
+            }
+        },
+        (Some(_), None) => left.next(),
+        (None, _) => right.next(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A walk that comes by every state: shared or not, changes above or none, merged or not.
+    #[test]
+    fn it_is_the_map_that_it_stands_for_and_its_copies_are_what_they_were() {
+        let mut random = 7_u64;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let (mut map, mut expected) = (Layered::default(), BTreeMap::new());
+        let mut copies: Vec<(Layered<u64, u64>, BTreeMap<u64, u64>)> = Vec::new();
+        for turn in 0..60_000 {
+            let (key, value) = (next(5_000), next(1_000));
+            match next(4) {
+                0 => assert_eq!(map.remove(&key), expected.remove(&key).is_some()),
+                1 => assert_eq!(map.get_mut(&key).map(|v| *v += 1), expected.get_mut(&key).map(|v| *v += 1)),
+                _ => {
+                    map.insert(key, value);
+                    expected.insert(key, value);
+                }
+            }
+            assert_eq!((map.len(), map.get(&key)), (expected.len(), expected.get(&key)));
+            if next(3_000) == 0 || turn == 59_999 {
+                copies.push((map.clone(), expected.clone()));
+                copies.truncate(if next(2) == 0 { 3 } else { 40 });
+            }
+        }
+        for (copy, expected) in &copies {
+            assert!(copy.iter().eq(expected) && copy.last_key() == expected.keys().next_back());
+            assert_eq!(*copy, expected.clone().into());
+            for (other, there) in &copies {
+                let keys = union(expected.keys(), there.keys());
+                let pairs = keys.map(|key| (key, expected.get(key), there.get(key)));
+                let differ: Vec<_> = pairs.filter(|(_, a, b)| a != b).collect();
+                assert_eq!(copy.differences(other), differ);
+                assert_eq!(copy == other, differ.is_empty());
+            }
+        }
+        assert!(copies.len() > 3, "{}", copies.len());
+    }
+
+    #[test]
+    fn a_copy_shares_what_it_was_built_of() {
+        let map: Layered<u32, u32> = (0..10_000).map(|key| (key, key)).collect();
+        let mut copy = map.clone();
+        copy.insert(5, 0);
+        copy.remove(&9_999);
+        assert!(Arc::ptr_eq(&map.base, &copy.base));
+        assert_eq!(map.differences(&copy), [(&5, Some(&5), Some(&0)), (&9_999, Some(&9_999), None)]);
+        assert_eq!((copy.last_key(), copy.len()), (Some(&9_998), 9_999));
+        (0..2_000).for_each(|key| copy.insert(key, 7));
+        assert!(!Arc::ptr_eq(&map.base, &copy.base) && copy.above.is_empty(), "it has a base of its own");
+    }
+}
