@@ -22,7 +22,7 @@ use super::guard::{SecondGuard, pools_of};
 use super::host;
 use super::in_force::InForce;
 use super::kernel::{Kernel, pins};
-use super::pending::not_applicable;
+use super::pending::{Look, not_applicable};
 use super::plan::Issued;
 use super::quarantine;
 use super::surroundings::Surroundings;
@@ -50,7 +50,7 @@ pub struct Engine {
     pub(super) accepted: Option<State>,
     pub(super) in_force: Option<Arc<InForce>>,
     /// The generation that brought it into the kernel.
-    in_force_since: Generation,
+    pub(super) in_force_since: Generation,
     pub(super) kernel: Option<Kernel>,
     telemetry: Arc<Telemetry>,
     /// Names of everything that records may still refer to.
@@ -69,6 +69,8 @@ pub struct Engine {
     /// What nobody confirmed and could not be given up.
     pub(super) stuck: Option<String>,
     pub(super) pending: Option<Pending>,
+    /// What the folder was like when that was found out.
+    pub(super) looked: Option<Look>,
     /// When the program was attached without flows, if it was.
     pub(super) cold_since: Option<Moment>,
     /// The revision over which the folder did not apply itself, when, and the content that it had.
@@ -134,6 +136,7 @@ impl Engine {
             translation: Translation::default(),
             stuck: None,
             pending: None,
+            looked: None,
             cold_since: None,
             refused_folder: None,
             refused_because: None,

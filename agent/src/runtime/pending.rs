@@ -1,5 +1,13 @@
 //! The policy folder: what it would change, and its apply.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use bulkhead_common::abi::Generation;
+
 use super::author::Author;
 use super::engine::Engine;
 use super::host;
@@ -11,6 +19,11 @@ use crate::state::digest_of;
 impl Engine {
     /// What the folder would change.
     pub(super) fn look_at_folder(&mut self) {
+        let look = Look::at(&self.agent.policy_folder, (self.number(), self.in_force_since));
+        if look.is_some() && self.looked == look {
+            return;
+        }
+        self.looked = look;
         self.pending = match self.folder_request() {
             Ok(request) => request.and_then(|request| self.pending_of(&request)),
             Err(problems) => Some(not_applicable(&problems.iter().cloned().collect::<Vec<_>>())),
@@ -59,21 +72,56 @@ impl Engine {
     /// Applies what waits; what was refused is tried again once a minute, or when it or what is in force is another.
     pub(super) fn apply_folder(&mut self) {
         let clean = self.pending.as_ref().is_some_and(|pending| pending.errors == 0);
-        let Ok(Some(request)) = self.folder_request() else { return };
-        let content = digest_of(request.files.iter().map(|file| file.text.as_str()));
-        let attempt = (self.number(), self.minute(), content);
         if !clean {
             return;
         }
+        let Ok(Some(request)) = self.folder_request() else { return };
+        let content = digest_of(request.files.iter().map(|file| file.text.as_str()));
+        let attempt = (self.number(), self.minute(), content);
         if self.refused_folder.as_ref() != Some(&attempt) {
             let Err(refused) = self.apply(&request, Author::default()) else { return };
             tracing::error!("the policy folder was not applied: {refused}");
             self.refused_folder = Some(attempt);
             self.refused_because = refused.pending().first;
         }
+        // What refused it may be over by the next look.
+        self.looked = None;
         if let Some(pending) = &mut self.pending {
             (pending.errors, pending.first) = (1, self.refused_because.clone());
         }
+    }
+}
+
+/// What somebody saw who looked at the folder: as long as it is the same, nobody has to read all of it again.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Look {
+    files: BTreeSet<Stamp>,
+    /// Revision and generation in force.
+    over: (u64, Generation),
+}
+
+/// Name, inode, size and times of a file.
+type Stamp = (OsString, u64, u64, [i64; 4]);
+
+/// Until then a file may be written once more without another time on it.
+const SETTLED: Duration = Duration::from_secs(2);
+
+impl Look {
+    /// Nothing if that does not tell what is in the files: one cannot be looked at, or was changed just now.
+    fn at(folder: &Path, over: (u64, Generation)) -> Option<Self> {
+        let settled = SystemTime::now().checked_sub(SETTLED)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let mut files = BTreeSet::new();
+        for entry in std::fs::read_dir(folder).ok()? {
+            let entry = entry.ok()?;
+            // Of what a link leads to.
+            let found = std::fs::metadata(entry.path()).ok()?;
+            if found.ctime() >= i64::try_from(settled.as_secs()).ok()? {
+                return None;
+            }
+            let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+            files.insert((entry.file_name(), found.ino(), found.len(), times));
+        }
+        Some(Self { files, over })
     }
 }
 
