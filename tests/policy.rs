@@ -15,6 +15,8 @@ use bulkhead::tables::{Host, HostInterface};
 mod compiled;
 #[path = "policy/dump.rs"]
 mod dump;
+#[path = "policy/few.rs"]
+mod few;
 #[path = "policy/hostile.rs"]
 mod hostile;
 #[path = "policy/inventory.rs"]

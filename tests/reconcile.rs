@@ -97,7 +97,7 @@ fn rows_of_devices_alone_are_written_only_over_the_generation_that_they_differ_f
     let mut after = before.clone();
     after.devices.get_mut(&DeviceId(1)).unwrap().profile = ProfileId(2);
     let keys = vec![AddressKey::host(NETWORK, address(1).into())];
-    let touched = Touched([(DeviceId(1), keys)].into());
+    let touched = Touched([(DeviceId(1), keys.into_iter().collect())].into());
     for interrupted in [false, true] {
         let mut kernel = Kernel::with(&before);
         let since = kernel.reconciler.state().epoch.generation;

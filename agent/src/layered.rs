@@ -3,10 +3,12 @@
 //! What the map was built of is shared by its copies; what changed since lies above it, and is merged into it
 //! before it gets so much that copies would cost again.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::btree_map::{self, BTreeMap, Entry};
 use std::fmt;
 use std::iter::Peekable;
+use std::ops::{Bound, Index, RangeInclusive};
 use std::sync::Arc;
 
 /// So many changes may lie above a small map.
@@ -33,7 +35,7 @@ impl<K: Ord, V> Layered<K, V> {
     /// The value of a key.
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
-        K: std::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
         // Mostly nothing is above, and then nothing is looked for there.
         if self.above.is_empty() {
@@ -45,7 +47,7 @@ impl<K: Ord, V> Layered<K, V> {
     /// True if there is a value of a key.
     pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
     where
-        K: std::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
         self.get(key).is_some()
     }
@@ -73,6 +75,15 @@ impl<K: Ord, V> Layered<K, V> {
     /// All values, by ascending keys.
     pub fn values(&self) -> impl Iterator<Item = &V> + Clone {
         self.iter().map(|(_, value)| value)
+    }
+
+    /// True if a key of a range has a value.
+    pub fn any_in(&self, range: RangeInclusive<K>) -> bool {
+        let above = self
+            .above
+            .range((Bound::Included(range.start()), Bound::Included(range.end())))
+            .any(|(_, value)| value.is_some());
+        above || self.base.range(range).any(|(key, _)| !self.above.contains_key(key))
     }
 
     /// The highest key.
@@ -135,20 +146,40 @@ impl<K: Ord + Clone, V: Clone> Layered<K, V> {
         }
     }
 
+    /// All values, by ascending keys, to be changed: what is shared is copied.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.merge();
+        Arc::make_mut(&mut self.base).values_mut()
+    }
+
     /// The base, if it may be changed: no copy shares it and nothing lies above it. What has become too much to lie
     /// above is merged into a base of its own before.
     fn alone(&mut self) -> Option<&mut BTreeMap<K, V>> {
+        // Before it is asked whether something lies above.
         if self.above.len() >= FEW.max(self.base.len() / SHARE) {
+            self.merge();
+        }
+        if self.above.is_empty() { Arc::get_mut(&mut self.base) } else { None }
+    }
+
+    /// Gives it a base of its own with nothing above, unless nothing is.
+    fn merge(&mut self) {
+        if !self.above.is_empty() {
             let merged = self.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
             (self.base, self.above) = (Arc::new(merged), BTreeMap::new());
         }
-        if self.above.is_empty() { Arc::get_mut(&mut self.base) } else { None }
     }
 }
 
 impl<K: Ord, V> From<BTreeMap<K, V>> for Layered<K, V> {
     fn from(base: BTreeMap<K, V>) -> Self {
         Self { len: base.len(), base: Arc::new(base), above: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord, V, const N: usize> From<[(K, V); N]> for Layered<K, V> {
+    fn from(entries: [(K, V); N]) -> Self {
+        BTreeMap::from(entries).into()
     }
 }
 
@@ -184,6 +215,16 @@ impl<'m, K: Ord, V> IntoIterator for &'m Layered<K, V> {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
+    }
+}
+
+impl<K: Ord + Borrow<Q>, V, Q: Ord + ?Sized> Index<&Q> for Layered<K, V> {
+    type Output = V;
+
+    /// # Panics
+    /// There is no such key, as in the standard library's maps.
+    fn index(&self, key: &Q) -> &V {
+        self.get(key).expect("there is such a key")
     }
 }
 

@@ -14,7 +14,7 @@ pub mod forwarding;
 pub mod guard;
 pub mod impact;
 pub mod lab;
-mod layered;
+pub mod layered;
 pub mod netlink;
 pub mod policy;
 mod processors;

@@ -12,6 +12,7 @@
 
 mod address;
 mod agent;
+mod amend;
 mod attribute;
 mod canary;
 mod characters;
@@ -48,6 +49,7 @@ pub use agent::{
     AgentConfig, Anchors, AttachMode, Downlink, FromHost, GrantLimits, Gtpu, Guard, Hairpin, Interface,
     LocalOutput, PIN_DIR, Percent, Role, Transit,
 };
+pub use amend::Amendment;
 pub use attribute::{Attribute, AttributeKey, Attributes, Source, UNKNOWN_AGE};
 pub use canary::Canary;
 pub use compile::{

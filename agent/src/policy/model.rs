@@ -4,7 +4,7 @@
 //! addresses belong to one device, prefixes have no host bits, a device is in one segment.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use super::location::{Located, Location};
 use super::name::Name;
 use super::ports::Port;
 use super::schedule::When;
+use crate::layered::Layered;
 
 /// Labels of a device, or those that a selector asks for.
 pub type Labels = BTreeMap<String, String>;
@@ -30,11 +31,18 @@ pub type Labels = BTreeMap<String, String>;
 pub struct Policy {
     pub(crate) networks: BTreeMap<Name, Network>,
     pub(crate) segments: BTreeMap<Name, Segment>,
-    pub(crate) devices: BTreeMap<Name, Arc<Device>>,
+    pub(crate) devices: Layered<Name, Arc<Device>>,
     pub(crate) destinations: BTreeMap<Name, Destination>,
     pub(crate) policies: BTreeMap<Name, PolicyRules>,
     pub(crate) grants: BTreeMap<Name, Grant>,
+    /// Devices of which something is known beside their documents.
+    pub(crate) observed: BTreeSet<Name>,
+    /// The identifiers of all devices.
+    pub(crate) identifiers: Identifiers,
 }
+
+/// IMSIs and ICCIDs, each as a number of its own.
+pub(crate) type Identifiers = Layered<u128, ()>;
 
 impl Policy {
     /// Private APNs by name.
@@ -48,7 +56,7 @@ impl Policy {
     }
 
     /// SIMs by name.
-    pub fn devices(&self) -> &BTreeMap<Name, Arc<Device>> {
+    pub fn devices(&self) -> &Layered<Name, Arc<Device>> {
         &self.devices
     }
 
@@ -98,7 +106,7 @@ impl Policy {
 
     /// How long until something that was observed is too old for a rule that holds by it.
     pub fn ages_in(&self) -> Option<Duration> {
-        let observed = self.devices.values().filter(|device| !device.observed.is_empty());
+        let observed = self.observed.iter().filter_map(|name| self.devices.get(name));
         let ages = observed.flat_map(|device| {
             self.demanding(device).filter_map(|(_, rule)| rule.conditions.ages_in(device))
         });
@@ -127,7 +135,7 @@ impl Policy {
 
     /// The same as documents have it, without what is known beside them.
     pub fn unobserved(&self) -> Cow<'_, Self> {
-        match self.devices.values().all(|device| device.observed.is_empty()) {
+        match self.observed.is_empty() {
             true => Cow::Borrowed(self),
             false => {
                 let mut bare = self.clone();
@@ -139,36 +147,47 @@ impl Policy {
 
     /// The same with no other devices than these.
     pub(crate) fn of_devices(&self, kept: &[&Name]) -> Self {
-        let devices = kept.iter().filter_map(|name| self.devices.get_key_value(*name));
+        let devices =
+            kept.iter().filter_map(|name| Some(((*name).clone(), Arc::clone(self.devices.get(*name)?))));
         Self {
             networks: self.networks.clone(),
             segments: self.segments.clone(),
-            devices: devices.map(|(name, device)| (name.clone(), device.clone())).collect(),
+            devices: devices.collect(),
             destinations: self.destinations.clone(),
             policies: self.policies.clone(),
             grants: self.grants.clone(),
+            identifiers: Identifiers::default(),
+            observed: kept
+                .iter()
+                .filter(|name| self.observed.contains(**name))
+                .map(|name| (*name).clone())
+                .collect(),
         }
     }
 
     /// Replaces what is known of one device.
     pub fn observe_one(&mut self, name: &Name, known: Attributes) {
-        if let Some(device) = self.devices.get_mut(name) {
-            Arc::make_mut(device).observed = known;
-        }
+        let Some(device) = self.devices.get_mut(name) else { return };
+        match known.is_empty() {
+            true => self.observed.remove(name),
+            false => self.observed.insert(name.clone()),
+        };
+        Arc::make_mut(device).observed = known;
     }
 
     /// Replaces what is known of devices beside their documents, and names those of which it differs; what is said of
     /// devices that it does not have is not used.
     pub fn observe(&mut self, mut known: BTreeMap<Name, Attributes>) -> Vec<Name> {
-        let mut differ = Vec::new();
-        for (name, device) in &mut self.devices {
+        let mut differ: BTreeSet<Name> = self.observed.iter().chain(known.keys()).cloned().collect();
+        differ.retain(|name| {
             let known = known.remove(name).unwrap_or_default();
-            if known != device.observed {
-                Arc::make_mut(device).observed = known;
-                differ.push(name.clone());
+            let differs = self.devices.get(name).is_some_and(|device| device.observed != known);
+            if differs {
+                self.observe_one(name, known);
             }
-        }
-        differ
+            differs
+        });
+        differ.into_iter().collect()
     }
 }
 

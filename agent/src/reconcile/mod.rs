@@ -11,6 +11,7 @@ mod next;
 mod observe;
 mod op;
 mod plan;
+mod slots;
 mod state;
 
 use std::time::{Duration, Instant};

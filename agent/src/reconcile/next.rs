@@ -47,6 +47,10 @@ impl State {
         }
         self.profiles.extend(profiles);
         devices.into_iter().for_each(|(id, held)| self.devices.set(id, held));
+        for (key, held) in &addresses {
+            let slot = held.or_else(|| self.addresses.get(key).copied()).map(|(slot, _)| slot);
+            slot.into_iter().for_each(|slot| self.slots.set(slot, held.is_some()));
+        }
         take_over(&mut self.addresses, addresses);
     }
 }

@@ -110,6 +110,7 @@ fn read_address(rows: &impl Rows, state: &mut State, key: AddressKey, slot: u32)
         state.devices.set(DeviceId(row / 2), Some((row, device)));
     }
     state.addresses.insert(key, (slot, versioned));
+    state.slots.set(slot, true);
     Ok(())
 }
 

@@ -58,22 +58,32 @@ pub fn plan(state: &State, tables: &Tables) -> Result<(Vec<Op>, Next), Full> {
     Ok(plan.finish())
 }
 
-/// Plans the writes for tables in which nothing differs but the rows of these devices: looks at nothing else.
+/// Plans the writes for tables in which nothing differs but the rows and addresses of these devices: looks at nothing
+/// else.
 ///
 /// # Errors
 /// [`Full`], if anything does not fit.
 pub fn plan_touched(state: &State, tables: &Tables, touched: &Touched) -> Result<(Vec<Op>, Next), Full> {
     let mut plan = Plan::new(state);
-    for (id, keys) in &touched.0 {
-        let row = plan.device(*id, state.devices.get(*id), tables.devices.get(id));
-        for key in keys {
-            let Some((owner, (slot, versioned))) = tables.addresses.get(key).zip(state.addresses.get(key))
-            else {
+    let highest = tables.devices.last_key().map_or(0, |device| device.0);
+    fits("devices", u64::from(highest) + 1, u64::from(state.capacity.device_rows / 2))?;
+    let rows: BTreeMap<DeviceId, u32> = touched
+        .0
+        .keys()
+        .map(|id| (*id, plan.device(*id, state.devices.get(*id), tables.devices.get(id))))
+        .collect();
+    // One may leave an address to another.
+    let keys: BTreeSet<&AddressKey> = touched.0.values().flatten().collect();
+    for key in keys {
+        let row = match tables.addresses.get(key) {
+            Some(owner) => match rows.get(&owner.device) {
+                Some(row) => Some(owner.identity(*row)),
                 // It is not as it was: the whole has to be looked at.
-                return self::plan(state, tables);
-            };
-            plan.stage_address(*key, *slot, *versioned, owner.identity(row));
-        }
+                None => return self::plan(state, tables),
+            },
+            None => None,
+        };
+        plan.address(*key, state.addresses.get(key), row).ok_or_else(|| plan.more_addresses(tables))?;
     }
     Ok(plan.finish())
 }
@@ -83,6 +93,8 @@ struct Plan<'s> {
     next: Next,
     /// The generation that the flip publishes.
     since: Generation,
+    /// From here on, slots of addresses may be free.
+    slot: u32,
     staging: Vec<Op>,
     /// After all else that is staged: nothing leads to what is not written yet.
     inserts: Vec<Op>,
@@ -95,6 +107,7 @@ impl<'s> Plan<'s> {
             state,
             next: Next { epoch: state.epoch, ..Next::default() },
             since: Generation(state.epoch.generation.0 + 1),
+            slot: 0,
             staging: Vec::new(),
             inserts: Vec::new(),
             sweep: Vec::new(),
@@ -225,25 +238,33 @@ impl<'s> Plan<'s> {
 
     /// Writes devices that differ into their other row, and stages the addresses that lead elsewhere.
     fn addresses(&mut self, tables: &Tables) -> Result<(), Full> {
-        let highest = tables.devices.keys().next_back().map_or(0, |device| device.0);
+        let highest = tables.devices.last_key().map_or(0, |device| device.0);
         fits("devices", u64::from(highest) + 1, u64::from(self.state.capacity.device_rows / 2))?;
         let rows = self.devices(tables);
-        let mut slots = None;
         for (key, held, owner) in side_by_side(&self.state.addresses, &tables.addresses) {
             let row =
                 owner.map(|owner| owner.identity(rows.get(owner.device.0 as usize).copied().unwrap_or(0)));
-            match (held, row) {
-                (Some((slot, versioned)), Some(row)) => self.stage_address(*key, *slot, *versioned, row),
-                (Some((slot, versioned)), None) => self.remove_address(*key, *slot, *versioned),
-                (None, Some(row)) => {
-                    let slots = slots.get_or_insert_with(|| Slots::of(self.state));
-                    let slot = slots.take().ok_or_else(|| self.more_addresses(tables))?;
-                    self.insert_address(*key, slot, row);
-                }
-                (None, None) => {}
-            }
+            self.address(*key, held, row).ok_or_else(|| self.more_addresses(tables))?;
         }
         Ok(())
+    }
+
+    /// Leads an address to a row, or nowhere any more; nothing if there is no slot left for it.
+    fn address(&mut self, key: AddressKey, held: Option<&(u32, Versioned)>, row: Option<u32>) -> Option<()> {
+        match (held, row) {
+            (Some((slot, versioned)), Some(row)) => self.stage_address(key, *slot, *versioned, row),
+            (Some((slot, versioned)), None) => self.remove_address(key, *slot, *versioned),
+            (None, Some(row)) => {
+                let slot = self.state.slots.free_from(self.slot);
+                if slot >= self.state.capacity.addresses {
+                    return None;
+                }
+                self.slot = slot + 1;
+                self.insert_address(key, slot, row);
+            }
+            (None, None) => {}
+        }
+        Some(())
     }
 
     fn more_addresses(&self, tables: &Tables) -> Full {
@@ -254,7 +275,7 @@ impl<'s> Plan<'s> {
 
     /// The rows of all devices, by their numbers.
     fn devices(&mut self, tables: &Tables) -> Vec<u32> {
-        let highest = tables.devices.keys().next_back().map_or(0, |id| id.0 as usize);
+        let highest = tables.devices.last_key().map_or(0, |id| id.0 as usize);
         let mut rows = vec![0; highest + 1];
         let wanted = tables.devices.iter().map(|(id, device)| (*id, device));
         for (id, held, device) in side_by_side(self.state.devices.iter(), wanted) {
@@ -413,30 +434,6 @@ impl<'s> Plan<'s> {
 
 type Places = BTreeMap<Place, (Generation, PlaceFacts)>;
 type Networks = BTreeMap<NetworkId, (Generation, NetworkFacts)>;
-
-/// Slots that no address uses, the lowest first.
-struct Slots {
-    used: Vec<bool>,
-    next: usize,
-}
-
-impl Slots {
-    fn of(state: &State) -> Self {
-        let mut used = vec![false; state.capacity.addresses as usize];
-        for (slot, _) in state.addresses.values() {
-            if let Some(place) = used.get_mut(*slot as usize) {
-                *place = true;
-            }
-        }
-        Self { used, next: 0 }
-    }
-
-    fn take(&mut self) -> Option<u32> {
-        let free = self.used.get(self.next..)?.iter().position(|used| !used)? + self.next;
-        self.next = free + 1;
-        u32::try_from(free).ok()
-    }
-}
 
 /// Rows that no published rule set uses.
 struct FreeRows {

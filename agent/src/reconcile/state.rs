@@ -9,6 +9,7 @@ use bulkhead_common::abi::{
 
 use super::by_device::ByDevice;
 use super::op::Capacity;
+use super::slots::Slots;
 use crate::tables::{NetworkFacts, Place, PlaceFacts, Rules};
 
 /// The published tables and where they lie.
@@ -28,6 +29,8 @@ pub struct State {
     pub stale_networks: Vec<u32>,
     /// Every address: its slot and the slot's words.
     pub addresses: BTreeMap<AddressKey, (u32, Versioned)>,
+    /// The slots that they have.
+    pub slots: Slots,
     /// Every published device: its row.
     pub devices: ByDevice<(u32, Device)>,
     /// Every profile that ever had a rule set: its words.

@@ -35,6 +35,8 @@ use bulkhead_common::engine::State;
 use bulkhead_common::frame::Frame;
 use bulkhead_common::verdict::Verdict;
 
+use crate::layered::Layered;
+
 /// Everything the engine reads, compiled from one policy for one host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Tables {
@@ -44,9 +46,9 @@ pub struct Tables {
     /// host's own addresses.
     pub networks: BTreeMap<NetworkId, NetworkFacts>,
     /// Devices by number.
-    pub devices: BTreeMap<DeviceId, Device>,
+    pub devices: Layered<DeviceId, Device>,
     /// Who has an address.
-    pub addresses: BTreeMap<AddressKey, Owner>,
+    pub addresses: Layered<AddressKey, Owner>,
     /// What a profile may do. Profiles with the same content share it.
     pub profiles: BTreeMap<ProfileId, Arc<Rules>>,
 }

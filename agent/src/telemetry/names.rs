@@ -7,8 +7,9 @@ use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId, Timeouts};
 
 use super::label::Label;
+use crate::layered::Layered;
 use crate::policy::{Compiled, Name};
-use crate::tables::Host;
+use crate::tables::{Host, Touched};
 
 /// A device as records name it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,7 +44,7 @@ pub trait Names: Send + Sync {
 #[derive(Clone, Debug, Default)]
 pub struct NameTable {
     /// Devices.
-    pub devices: BTreeMap<DeviceId, DeviceName>,
+    pub devices: Layered<DeviceId, DeviceName>,
     /// Networks.
     pub networks: BTreeMap<NetworkId, Label>,
     /// How long flows of each network live.
@@ -60,13 +61,8 @@ impl NameTable {
     /// The names of a compiled policy; revisions are the caller's to add.
     pub fn of(compiled: &Compiled, host: &Host) -> Self {
         let Compiled { catalogue, tables, .. } = compiled;
-        let segment = |id: &DeviceId| {
-            let profile = catalogue.profiles.get(&tables.devices.get(id)?.profile)?;
-            profile.segment.as_ref().map(|name| Label::from(name.as_str()))
-        };
-        let device = |name: &Name, id| DeviceName { name: name.as_str().into(), segment: segment(id) };
         Self {
-            devices: catalogue.devices.iter().map(|(id, name)| (*id, device(name, id))).collect(),
+            devices: catalogue.devices.iter().map(|(id, name)| (*id, device(compiled, *id, name))).collect(),
             networks: catalogue.networks.iter().map(|(id, name)| (*id, name.as_str().into())).collect(),
             timeouts: tables.networks.iter().map(|(id, facts)| (*id, facts.timeouts)).collect(),
             rules: catalogue.rules.iter().map(|(id, rule)| (*id, rule.to_string().into())).collect(),
@@ -75,14 +71,32 @@ impl NameTable {
         }
     }
 
+    /// Takes up devices that are other than before; those that are gone keep their names.
+    pub fn take_up(&mut self, compiled: &Compiled, touched: &Touched) {
+        for id in touched.0.keys() {
+            let name = compiled.catalogue.devices.get(id);
+            name.into_iter().for_each(|name| self.devices.insert(*id, device(compiled, *id, name)));
+        }
+    }
+
     /// Keeps older names for numbers that have no newer one: flows and events may still carry them.
     pub fn inherit(&mut self, older: &Self) {
-        inherit(&mut self.devices, &older.devices);
+        for (number, name) in
+            older.devices.iter().filter(|(number, _)| !self.devices.contains_key(*number)).collect::<Vec<_>>()
+        {
+            self.devices.insert(*number, name.clone());
+        }
         inherit(&mut self.networks, &older.networks);
         inherit(&mut self.rules, &older.rules);
         inherit(&mut self.interfaces, &older.interfaces);
         inherit(&mut self.revisions, &older.revisions);
     }
+}
+
+fn device(Compiled { catalogue, tables, .. }: &Compiled, id: DeviceId, name: &Name) -> DeviceName {
+    let profile = tables.devices.get(&id).and_then(|row| catalogue.profiles.get(&row.profile));
+    let segment = profile.and_then(|profile| profile.segment.as_ref());
+    DeviceName { name: name.as_str().into(), segment: segment.map(|name| Label::from(name.as_str())) }
 }
 
 fn inherit<K: Copy + Ord, V: Clone>(names: &mut BTreeMap<K, V>, older: &BTreeMap<K, V>) {

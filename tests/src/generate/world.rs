@@ -162,7 +162,7 @@ impl World {
         let mut policy = self.policy.clone();
         for device in &chosen {
             // Often what is known of another, which may have the same rules then.
-            let of = &self.policy.devices()[device];
+            let Some(of) = self.policy.devices().get(device) else { continue };
             let kind = |device: &Device| (device.network.value.clone(), device.segment.clone());
             let others = self.policy.devices().values();
             let alike: Vec<_> = others.filter(|other| kind(other) == kind(of)).collect();
@@ -178,8 +178,8 @@ impl World {
         let mut ids = self.ids.clone();
         let compiled = compile_at(&policy, &self.agent, &self.host, &mut ids, &timeline());
         let mut compiled = compiled.unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-        for (number, device) in &mut compiled.tables.devices {
-            if let Some(before) = self.compiled.tables.devices.get(number) {
+        for (number, before) in &self.compiled.tables.devices {
+            if let Some(device) = compiled.tables.devices.get_mut(number) {
                 (device.quarantine, device.flags) = (before.quarantine, before.flags);
             }
         }

@@ -1,26 +1,84 @@
-//! What is known anew of a few devices, taken up without compiling the policy again.
+//! A few devices that are other than before, or of which something is known anew, taken up without compiling the policy
+//! again.
 //!
-//! What is known chooses a device's profile and nothing else. So where every device moves to a profile that
-//! somebody has, and none leaves one that nobody has then, only rows of devices differ: the rules, the names
-//! and the numbers are those that [`super::compile`] would come to. Anything else is left to it.
+//! A device chooses its profile, and no device changes what a profile may do. So where every device moves to a profile
+//! that somebody has, and none leaves one that nobody has then, only rows and addresses of devices differ: the rules
+//! and their numbers are those that [`super::compile`] would come to. Anything else is left to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bulkhead_common::abi::{Device as Row, DeviceId, ProfileId};
+use bulkhead_common::abi::value::DEVICE_REPAIR;
+use bulkhead_common::abi::{AddressKey, Device as Row, DeviceId, ProfileId};
 
+use super::ground::Ground;
 use super::ids::Ids;
 use super::profiles::{Roles, Signature};
-use super::{Compiled, key};
+use super::{Compiled, Member, key, owned, refuse_host_addresses, row};
+use crate::policy::agent::AgentConfig;
 use crate::policy::condition::Knowledge;
+use crate::policy::diagnostic::Diagnostics;
 use crate::policy::model::{Device, Policy};
 use crate::policy::name::Name;
-use crate::tables::Touched;
+use crate::tables::{Host, Owner, Tables, Touched};
 
 impl Compiled {
     /// Takes up what is known of some devices of a policy that differs in nothing else, with the book of numbers that
     /// it was compiled by. Nothing if it has to be compiled again; then nothing was changed.
     pub fn observe(&mut self, policy: &Policy, ids: &Ids, devices: &[Name]) -> Option<Touched> {
-        let Change { rows, uses, touched } = self.change(policy, ids, devices)?;
+        let change = self.change(policy, ids, devices)?;
+        self.take_up(change)
+    }
+
+    /// Takes up devices that differ between two policies that differ in nothing else. Nothing if the policy has to be
+    /// compiled again; then nothing was changed.
+    pub fn amend(
+        &mut self,
+        (before, after): (&Policy, &Policy),
+        ids: &mut Ids,
+        devices: &[Name],
+        (agent, host): (&AgentConfig, &Host),
+    ) -> Option<Touched> {
+        let few = after.of_devices(&devices.iter().collect::<Vec<_>>());
+        let mut problems = Diagnostics::default();
+        refuse_host_addresses(&few, &Ground::of(&few, agent, host), &mut problems);
+        let mut numbered = ids.clone();
+        let number = |name| Some((name, DeviceId(numbered.devices.given(name)?)));
+        let numbers: Vec<(&Name, DeviceId)> = devices.iter().map(number).collect::<Option<_>>()?;
+        let change = self.difference((before, after), &numbered, &numbers, host)?;
+        let room = agent.tables.devices.saturating_sub(1) as usize;
+        let fits = self.tables.devices.len() + devices.len() <= room
+            && self.tables.addresses.len() + change.addresses.len() <= agent.tables.addresses as usize;
+        if problems.has_errors() || !fits {
+            return None;
+        }
+        let touched = self.take_up(change)?;
+        *ids = numbered;
+        for (name, id) in numbers {
+            self.catalogue.name_device(name, id, after.devices.contains_key(name));
+        }
+        Some(touched)
+    }
+
+    /// The same with no other devices than these, in the tables that the engine reads.
+    pub fn of_devices(&self, policy: &Policy, devices: &BTreeSet<DeviceId>) -> Self {
+        let names = devices.iter().filter_map(|id| self.catalogue.devices.get(id));
+        let known = names.filter_map(|name| policy.devices.get(name));
+        let keys = known.flat_map(|device| {
+            let network = self.catalogue.network(&device.network.value);
+            device.prefixes().map(move |prefix| key(network, prefix.value))
+        });
+        let (rows, addresses) = (&self.tables.devices, &self.tables.addresses);
+        let tables = Tables {
+            devices: devices.iter().filter_map(|id| Some((*id, *rows.get(id)?))).collect(),
+            addresses: keys.filter_map(|key| Some((key, *addresses.get(&key)?))).collect(),
+            subinterfaces: self.tables.subinterfaces.clone(),
+            networks: self.tables.networks.clone(),
+            profiles: self.tables.profiles.clone(),
+        };
+        Self { tables, ..self.clone() }
+    }
+
+    fn take_up(&mut self, Change { rows, uses, addresses, touched }: Change) -> Option<Touched> {
         let uses: BTreeMap<ProfileId, u32> = uses
             .into_iter()
             .map(|(profile, by)| Some((profile, self.uses.get(&profile)?.checked_add_signed(by)?)))
@@ -29,19 +87,61 @@ impl Compiled {
             return None;
         }
         self.uses.extend(uses);
-        self.tables.devices.extend(rows);
+        for (id, row) in rows {
+            match row {
+                Some(row) => self.tables.devices.insert(id, row),
+                None => _ = self.tables.devices.remove(&id),
+            }
+        }
+        for (key, owner) in addresses {
+            match owner {
+                Some(owner) => self.tables.addresses.insert(key, owner),
+                None => _ = self.tables.addresses.remove(&key),
+            }
+        }
         Some(touched)
     }
 
+    /// What differs between two policies.
+    fn difference(
+        &self,
+        (before, after): (&Policy, &Policy),
+        ids: &Ids,
+        devices: &[(&Name, DeviceId)],
+        host: &Host,
+    ) -> Option<Change> {
+        let network = |device: &Device| self.catalogue.network(&device.network.value);
+        let mut sight = Sight::of(after, self, ids);
+        let mut change = Change::default();
+        for (name, id) in devices {
+            if let Some(device) = before.devices.get(*name) {
+                change.leave(*id, owned(device, (*id, network(device))));
+            }
+        }
+        for (name, id) in devices {
+            let held = self.tables.devices.get(id);
+            let mut next = None;
+            if let Some(device) = after.devices.get(*name) {
+                let member = sight.member(device)?;
+                next = Some(confined(row(after, device, host, (*id, network(device)), member), held));
+                change.take(*id, owned(device, (*id, network(device))));
+            }
+            change.add(*id, held, next);
+        }
+        Some(change)
+    }
+
     fn change(&self, policy: &Policy, ids: &Ids, devices: &[Name]) -> Option<Change> {
-        let mut sight =
-            Sight { policy, compiled: self, ids, roles: Roles::of(policy), profiles: BTreeMap::new() };
+        let mut sight = Sight::of(policy, self, ids);
         let mut change = Change::default();
         for device in devices.iter().filter_map(|name| policy.devices.get(name)) {
             let (id, row) = self.device(&device.name)?;
-            let next = sight.row(device, *row)?;
+            let Member { profile, aged: (aged, aged_at) } = sight.member(device)?;
+            let next = Row { profile, aged, aged_at, ..*row };
             if next != *row {
-                change.add(id, row, next, device);
+                change.add(id, Some(row), Some(next));
+                let keys = device.prefixes().map(|prefix| key(row.network, prefix.value));
+                change.touched.0.entry(id).or_default().extend(keys);
             }
         }
         Some(change)
@@ -59,14 +159,18 @@ struct Sight<'a> {
 }
 
 impl<'a> Sight<'a> {
-    /// A device's row by what is known now; nothing if nobody has its rules yet.
-    fn row(&mut self, device: &'a Device, row: Row) -> Option<Row> {
+    fn of(policy: &'a Policy, compiled: &'a Compiled, ids: &'a Ids) -> Self {
+        Self { policy, compiled, ids, roles: Roles::of(policy), profiles: BTreeMap::new() }
+    }
+
+    /// What applies to a device by what is known now; nothing if nobody has its rules yet.
+    fn member(&mut self, device: &'a Device) -> Option<Member> {
         let profile = self.profile(self.roles.signature(device, Knowledge::Fresh))?;
-        let (aged, aged_at) = match self.policy.aged_at(device) {
+        let aged = match self.policy.aged_at(device) {
             Some(at) => (self.profile(self.roles.signature(device, Knowledge::Aged))?, at),
             None => <(ProfileId, u64)>::default(),
         };
-        Some(Row { profile, aged, aged_at, ..row })
+        Some(Member { profile, aged })
     }
 
     fn profile(&mut self, signature: Signature<'a>) -> Option<ProfileId> {
@@ -81,21 +185,46 @@ impl<'a> Sight<'a> {
 
 #[derive(Default)]
 struct Change {
-    rows: BTreeMap<DeviceId, Row>,
+    /// Rows as they are to be, or none any more.
+    rows: BTreeMap<DeviceId, Option<Row>>,
     /// By how many devices more, or fewer, have a profile.
     uses: BTreeMap<ProfileId, i32>,
+    /// Who is to have an address that somebody else has, or nobody.
+    addresses: BTreeMap<AddressKey, Option<Owner>>,
     touched: Touched,
 }
 
 impl Change {
-    fn add(&mut self, id: DeviceId, before: &Row, after: Row, device: &Device) {
-        for (row, by) in [(before, -1), (&after, 1)] {
-            profiles(row).for_each(|profile| *self.uses.entry(profile).or_default() += by);
+    /// Addresses that a device had; somebody else may take them.
+    fn leave(&mut self, id: DeviceId, had: impl Iterator<Item = (AddressKey, Owner)>) {
+        let touched = self.touched.0.entry(id).or_default();
+        for (key, _) in had {
+            touched.insert(key);
+            self.addresses.entry(key).or_insert(None);
         }
-        let keys = device.prefixes().map(|prefix| key(after.network, prefix.value));
-        self.touched.0.insert(id, keys.collect());
+    }
+
+    fn take(&mut self, id: DeviceId, has: impl Iterator<Item = (AddressKey, Owner)>) {
+        let touched = self.touched.0.entry(id).or_default();
+        for (key, owner) in has {
+            touched.insert(key);
+            self.addresses.insert(key, Some(owner));
+        }
+    }
+
+    fn add(&mut self, id: DeviceId, before: Option<&Row>, after: Option<Row>) {
+        for (row, by) in [(before, -1), (after.as_ref(), 1)] {
+            let profiles = row.into_iter().flat_map(profiles);
+            profiles.for_each(|profile| *self.uses.entry(profile).or_default() += by);
+        }
         self.rows.insert(id, after);
     }
+}
+
+/// A row with what quarantine says of the device, which is no policy.
+fn confined(row: Row, held: Option<&Row>) -> Row {
+    let (quarantine, repair) = held.map_or((0, 0), |held| (held.quarantine, held.flags & DEVICE_REPAIR));
+    Row { quarantine, flags: row.flags | repair, ..row }
 }
 
 /// The profiles that a device has, now or when what is known of it is too old.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bulkhead_common::abi::{DeviceId, NetworkId, ProfileId, RuleId};
 
 use super::ids::{Full, Ids};
+use crate::layered::Layered;
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
 use crate::policy::location::Location;
 use crate::policy::model::{Policy, Segment};
@@ -16,14 +17,13 @@ pub struct Catalogue {
     /// Networks.
     pub networks: BTreeMap<NetworkId, Name>,
     /// Devices.
-    pub devices: BTreeMap<DeviceId, Name>,
+    pub devices: Layered<DeviceId, Name>,
     /// Rules.
     pub rules: BTreeMap<RuleId, RuleName>,
     /// Profiles.
     pub profiles: BTreeMap<ProfileId, ProfileName>,
     network_numbers: BTreeMap<Name, NetworkId>,
-    /// By name, in order.
-    device_numbers: Vec<(Name, DeviceId)>,
+    device_numbers: Layered<Name, DeviceId>,
     rule_numbers: BTreeMap<Name, BTreeMap<Name, RuleId>>,
     repair_numbers: BTreeMap<Name, RuleId>,
 }
@@ -112,13 +112,23 @@ impl Catalogue {
 
     /// The numbers of all devices, in the order of their names.
     pub(super) fn device_numbers(&self) -> impl Iterator<Item = DeviceId> {
-        self.device_numbers.iter().map(|(_, number)| *number)
+        self.device_numbers.values().copied()
     }
 
     /// The number of a device; nobody's if it is not of this policy.
     pub fn device(&self, name: &Name) -> DeviceId {
-        let found = self.device_numbers.binary_search_by(|(known, _)| known.cmp(name));
-        found.map_or_else(|_| DeviceId::default(), |at| self.device_numbers[at].1)
+        self.device_numbers.get(name).copied().unwrap_or_default()
+    }
+
+    /// Takes up that a device is there, or no more.
+    pub(super) fn name_device(&mut self, name: &Name, number: DeviceId, is_there: bool) {
+        if is_there {
+            self.devices.insert(number, name.clone());
+            self.device_numbers.insert(name.clone(), number);
+        } else {
+            self.devices.remove(&number);
+            self.device_numbers.remove(name);
+        }
     }
 
     /// The number of a rule; nobody's if it is not of this policy.

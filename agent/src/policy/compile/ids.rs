@@ -152,6 +152,12 @@ impl Book {
         self.names.get(name).map(|known| known.number)
     }
 
+    /// The number of a name between two compilations: its old one, or a fresh one. None is taken from another name.
+    pub(super) fn given(&mut self, name: &Name) -> Option<u32> {
+        let free = self.names.contains_key(name.as_str()) || self.next < self.capacity;
+        if free { self.number(name.as_str()).ok() } else { None }
+    }
+
     fn reuse(&mut self) -> Result<u32, Full> {
         if self.reusable.is_none() {
             self.reusable = Some(self.unused());

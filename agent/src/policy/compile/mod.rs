@@ -52,7 +52,7 @@ use super::address::AddressRange;
 use super::agent::AgentConfig;
 use super::condition::Knowledge;
 use super::diagnostic::Diagnostics;
-use super::model::{Binding, Mode, Policy};
+use super::model::{Binding, Device, Mode, Policy};
 use super::ports::Port;
 use super::timeline::Timeline;
 use crate::tables::{Host, Owner, Rules, Tables};
@@ -267,19 +267,8 @@ fn add_devices(
     let numbers = catalogue.device_numbers().zip(&grouped.members);
     for (device, (number, member)) in policy.devices.values().zip(numbers) {
         let network = catalogue.network(&device.network.value);
-        let teid = device.teid.as_ref().map_or(0, |teid| teid.value);
-        let (aged, aged_at) = member.aged;
-        let row = Row { teid, aged, aged_at, ..Row::unbound(number, network, member.profile) };
-        let mut row = device.binding.as_ref().map_or(row, |binding| bound(row, binding, host));
-        if policy.mode_of(device) == Mode::Observe {
-            row.flags |= DEVICE_OBSERVES;
-        }
-        rows.push((number, row));
-        // Own addresses last: a device's own word about an address counts.
-        for (prefixes, behind) in [(&device.framed_routes, true), (&device.addresses, false)] {
-            let owner = Owner { device: number, behind, nested: false };
-            addresses.extend(prefixes.iter().map(|net| (key(row.network, net.value), owner)));
-        }
+        rows.push((number, row(policy, device, host, (number, network), *member)));
+        addresses.extend(owned(device, (number, network)));
     }
     // Whole maps are built faster than grown.
     tables.devices = rows.into_iter().collect();
@@ -287,7 +276,37 @@ fn add_devices(
     prefixes::add(tables);
 }
 
-fn key(network: NetworkId, net: IpNet) -> AddressKey {
+/// A device as the engine sees it.
+fn row(
+    policy: &Policy,
+    device: &Device,
+    host: &Host,
+    (number, network): (DeviceId, NetworkId),
+    member: Member,
+) -> Row {
+    let teid = device.teid.as_ref().map_or(0, |teid| teid.value);
+    let (aged, aged_at) = member.aged;
+    let row = Row { teid, aged, aged_at, ..Row::unbound(number, network, member.profile) };
+    let mut row = device.binding.as_ref().map_or(row, |binding| bound(row, binding, host));
+    if policy.mode_of(device) == Mode::Observe {
+        row.flags |= DEVICE_OBSERVES;
+    }
+    row
+}
+
+/// The addresses that a device has. Its own last: a device's own word about an address counts.
+fn owned(
+    device: &Device,
+    (number, network): (DeviceId, NetworkId),
+) -> impl Iterator<Item = (AddressKey, Owner)> {
+    let all = [(&device.framed_routes, true), (&device.addresses, false)];
+    all.into_iter().flat_map(move |(prefixes, behind)| {
+        let owner = Owner { device: number, behind, nested: false };
+        prefixes.iter().map(move |net| (key(network, net.value), owner))
+    })
+}
+
+pub(in crate::policy) fn key(network: NetworkId, net: IpNet) -> AddressKey {
     AddressKey::prefix(network, net.network().into(), length(net))
 }
 

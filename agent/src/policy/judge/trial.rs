@@ -80,7 +80,8 @@ impl Trial<'_> {
             }
             TestDevice::Named(name) => {
                 let mut policy = self.others();
-                policy.devices.extend(self.policy.devices.get_key_value(&name.value).map(cloned));
+                let tested = self.policy.devices.get(&name.value);
+                policy.devices.extend(tested.map(|device| (name.value.clone(), Arc::clone(device))));
                 self.ask_apart(bench, &name.value, policy, failed)
             }
             TestDevice::Like(like) => {
@@ -244,10 +245,6 @@ impl Trial<'_> {
             None => format!("no rule comes near; to allow: add one to {place}"),
         }
     }
-}
-
-fn cloned((name, device): (&Name, &Arc<Device>)) -> (Name, Arc<Device>) {
-    (name.clone(), Arc::clone(device))
 }
 
 fn outcome(answer: &Answer, rule: Option<&RuleName>) -> String {

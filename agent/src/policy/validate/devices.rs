@@ -4,21 +4,29 @@ use std::fmt;
 
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::location::Located;
-use crate::policy::model::{Binding, Device, Network, Policy};
+use crate::policy::model::{Binding, Device, Identifiers, Network, Policy};
 
-pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
-    refuse_shared(policy, problems);
+/// Returns the identifiers that are taken.
+pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) -> Identifiers {
+    let taken = refuse_shared(policy, problems);
     for device in policy.devices.values() {
         if let (Some(binding), Some(network)) = (&device.binding, policy.networks.get(&device.network.value))
         {
             refuse_impossible(device, binding, network, problems);
         }
     }
+    taken
+}
+
+/// The identifiers of a device, as [`Policy`] keeps them.
+pub(in crate::policy) fn identifiers(device: &Device) -> impl Iterator<Item = u128> {
+    identifiers_of(device).map(|identifier| identifier.order())
 }
 
 /// Refuses identifiers that a SIM before had, in the order of devices.
-fn refuse_shared(policy: &Policy, problems: &mut Diagnostics) {
-    let all: Vec<Identifier<'_>> = policy.devices.values().flat_map(|device| identifiers(device)).collect();
+fn refuse_shared(policy: &Policy, problems: &mut Diagnostics) -> Identifiers {
+    let all: Vec<Identifier<'_>> =
+        policy.devices.values().flat_map(|device| identifiers_of(device)).collect();
     // Numbers are sorted, and not the texts, which lie all over the memory. Equal ones stay in order.
     let mut order: Vec<(u128, usize)> = all.iter().map(Identifier::order).zip(0..).collect();
     order.sort_unstable();
@@ -35,6 +43,7 @@ fn refuse_shared(policy: &Policy, problems: &mut Diagnostics) {
             problems.error(&number.at, problem, help);
         }
     }
+    order.into_iter().map(|(number, _)| (number, ())).collect()
 }
 
 /// An identifier and the device that has it.
@@ -68,7 +77,7 @@ impl Identifier<'_> {
     }
 }
 
-fn identifiers(device: &Device) -> impl Iterator<Item = Identifier<'_>> {
+fn identifiers_of(device: &Device) -> impl Iterator<Item = Identifier<'_>> {
     let kinds = device
         .profiles
         .iter()

@@ -9,13 +9,15 @@ mod modes;
 mod networks;
 mod references;
 
-use std::collections::BTreeMap;
+pub(in crate::policy) use devices::identifiers;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::agent::AgentConfig;
 use super::diagnostic::Diagnostics;
 use super::document::{Drafts, Kind};
 use super::location::Location;
-use super::model::Policy;
+use super::model::{Identifiers, Policy};
 use super::name::Name;
 use crate::processors;
 
@@ -30,13 +32,15 @@ pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: 
     let mut policy = Policy {
         networks: by_name(drafts.networks, Kind::Network, problems, |n| (&n.name, &n.at)),
         segments: by_name(drafts.segments, Kind::Segment, problems, |s| (&s.name, &s.at)),
-        devices: by_name(drafts.devices, Kind::Device, problems, |d| (&d.name, &d.at)),
+        devices: by_name(drafts.devices, Kind::Device, problems, |d| (&d.name, &d.at)).into(),
         destinations: by_name(drafts.destinations, Kind::Destination, problems, |d| (&d.name, &d.at)),
         policies,
         grants: granted,
+        observed: BTreeSet::new(),
+        identifiers: Identifiers::default(),
     };
     networks::check(&policy, agent, problems);
-    at_once([devices::check, addresses::check], &policy, problems);
+    policy.identifiers = devices_and_addresses(&policy, problems);
     members::assign(&mut policy, lost || !broken.is_empty(), problems);
     modes::check(&policy, problems);
     references::check(&policy, &broken, lost, problems);
@@ -47,16 +51,34 @@ pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: 
     policy
 }
 
-type Check = fn(&Policy, &mut Diagnostics);
-
-/// Two checks that walk through all devices, side by side; what they find is told in their order.
-fn at_once(checks: [Check; 2], policy: &Policy, problems: &mut Diagnostics) {
+/// Two checks that walk through all devices, side by side; what they find is told in their order. Returns the
+/// identifiers that are taken.
+fn devices_and_addresses(policy: &Policy, problems: &mut Diagnostics) -> Identifiers {
+    type Check = fn(&Policy, &mut Diagnostics) -> Identifiers;
     let found = |check: Check| {
         let mut found = Diagnostics::default();
-        check(policy, &mut found);
-        found
+        (check(policy, &mut found), found)
     };
-    processors::each(checks, found).into_iter().for_each(|found| problems.append(found));
+    let addresses: Check = |policy, problems| {
+        addresses::check(policy, problems);
+        Identifiers::default()
+    };
+    let (mut taken, found): (Vec<_>, Vec<_>) =
+        processors::each([devices::check, addresses], found).into_iter().unzip();
+    found.into_iter().for_each(|found| problems.append(found));
+    taken.swap_remove(0)
+}
+
+/// What is wrong with some devices of a policy by themselves, beside each other and beside what is no device; each gets its
+/// segment. They are all devices that `few` has.
+pub(crate) fn few(few: &mut Policy, problems: &mut Diagnostics) {
+    few.identifiers = devices_and_addresses(few, problems);
+    members::assign(few, true, problems);
+    modes::check(few, problems);
+    let (devices, networks) = (few.devices.values(), &few.networks);
+    for device in devices.filter(|device| !networks.contains_key(&device.network.value)) {
+        problems.error(&device.network.at, "there is no such network", "name one that there is");
+    }
 }
 
 /// The host's own settings do not arrive as policy: whoever may push rules may not choose
