@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bulkhead::impact::Flows;
+use bulkhead::impact::{Flows, Impact};
 use bulkhead::reconcile::{Memory, Reconciler};
+use bulkhead::tables::Touched;
 use bulkhead_common::abi::value::INITIATOR_LOCAL;
 use bulkhead_common::abi::{Addr, Flow, NetworkId};
 use bulkhead_common::case::Case;
@@ -78,6 +79,53 @@ fn a_plan_foretells_which_live_flows_a_change_cuts() {
     eprintln!("{held} flows held and {cut} were cut as foretold; {unknown} could not be judged");
     assert!(held > 200 && cut > 80, "too few to be sure");
     assert!(unknown * 20 < held + cut, "too many that cannot be judged");
+}
+
+#[test]
+fn a_plan_for_a_few_devices_says_what_one_for_all_does() {
+    let mut random = Random::new(seed(22));
+    let (mut cut, mut left_alone) = (0, 0);
+    for change in 0..CHANGES {
+        let world = World::draw(&mut random).released().unlimited();
+        let (policy, before) = (&world.policy, &world.compiled);
+        let live = flows_over(&world, random.next());
+        let Some(flow) = live.get(random.below(live.len().max(1))) else { continue };
+        // It is treated as another one from now on, or is gone.
+        let (id, mut after) = (flow.key.device, before.clone());
+        let rows: Vec<_> = before.tables.devices.values().collect();
+        match after.tables.devices.get_mut(&id).filter(|_| random.chance(80)) {
+            Some(row) => row.profile = random.pick(&rows).profile,
+            None => drop(after.tables.devices.remove(&id)),
+        }
+        let touched = Touched([(id, [].into())].into());
+        let all = Impact::of(before, &after, &live, SLEPT);
+        let few = Impact::of_few((policy, before), (policy, &after), &touched, &live, SLEPT);
+        assert_eq!(few.devices, all.devices, "change {change}\n{}", world.text);
+        assert_eq!(
+            (few.flows.live, &few.flows.cut),
+            (all.flows.live, &all.flows.cut),
+            "change {change}\n{}",
+            world.text
+        );
+        cut += few.flows.cut.len();
+        left_alone += live.iter().filter(|flow| flow.key.device != id && flow.peer != id).count();
+    }
+    eprintln!("{cut} flows are cut, {left_alone} were not looked at");
+    assert!(cut > 50 && left_alone > 200, "too few to be sure");
+}
+
+/// What lives after some frames.
+fn flows_over(world: &World, seed: u64) -> Vec<Flow> {
+    let mut memory = Memory::new(CAPACITY);
+    let mut reconciler = Reconciler::observe(&mut memory).unwrap();
+    reconciler.apply(&mut memory, &world.compiled.tables).unwrap();
+    let mut now = 0;
+    for shot in Traffic::new(world, seed).take(FRAMES) {
+        now = shot.now;
+        memory.set_now(now, now + SLEPT);
+        shot.judged(&memory);
+    }
+    memory.flows().into_iter().filter(|flow| flow.deadline > now).collect()
 }
 
 fn foretell(before: &World, after: &World, seed: u64, tally: &mut Tally) -> Result<(), String> {

@@ -6,7 +6,7 @@ use bulkhead_common::abi::value::DEVICE_OBSERVES;
 use bulkhead_common::abi::{DeviceId, PortRange, ProfileId};
 
 use crate::policy::{Compiled, Name};
-use crate::tables::Callable;
+use crate::tables::{Callable, Touched};
 
 /// Devices by what a change does to them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -26,14 +26,27 @@ pub struct Devices {
 impl Devices {
     /// Compares by name.
     pub fn compare(before: &Compiled, after: &Compiled) -> Self {
+        Self::compare_some(before, after, || before.catalogue.devices.iter())
+    }
+
+    /// As [`Self::compare`], where nothing differs but some devices.
+    pub fn compare_few(before: &Compiled, after: &Compiled, touched: &Touched) -> Self {
+        let names = || touched.0.keys().filter_map(|id| Some((id, before.catalogue.devices.get(id)?)));
+        Self::compare_some(before, after, names)
+    }
+
+    fn compare_some<'c, N: Iterator<Item = (&'c DeviceId, &'c Name)>>(
+        before: &Compiled,
+        after: &Compiled,
+        names: impl Fn() -> N,
+    ) -> Self {
         let (was, is) = (Ruled::of(before), Ruled::of(after));
-        let names = || before.catalogue.devices.iter();
         let gone = |name: &Name| after.catalogue.device(name).is_none();
         let loses = |id: &DeviceId, name: &Name| {
             was.has(before, *id) && !gone(name) && !is.has(after, after.catalogue.device(name))
         };
         Self {
-            total: names().count() as u64,
+            total: before.catalogue.devices.len() as u64,
             ruleless: names().filter(|(id, name)| loses(id, name)).map(|(_, name)| name.clone()).collect(),
             removed: names().filter(|(_, name)| gone(name)).map(|(_, name)| name.clone()).collect(),
             enforced: names().filter(|(_, name)| modes(before, after, name) == [true, false]).count() as u64,

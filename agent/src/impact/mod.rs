@@ -11,6 +11,8 @@ mod connection;
 mod devices;
 mod flows;
 
+use std::collections::BTreeSet;
+
 use bulkhead_common::abi::Flow;
 
 pub use activity::Activity;
@@ -18,7 +20,8 @@ pub use connection::{Connection, Route, routes_in, routes_in_v6};
 pub use devices::Devices;
 pub use flows::{Flows, Judged};
 
-use crate::policy::Compiled;
+use crate::policy::{Compiled, Policy};
+use crate::tables::Touched;
 
 /// What would become of what is live.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,5 +36,25 @@ impl Impact {
     /// Compares what is in force with what is to come.
     pub fn of(before: &Compiled, after: &Compiled, live: &[Flow], boot: u64) -> Self {
         Self { devices: Devices::compare(before, after), flows: Flows::judge(before, after, live, boot) }
+    }
+
+    /// As [`Self::of`], where nothing differs but some devices: no other's flows are looked at.
+    pub fn of_few(
+        before: (&Policy, &Compiled),
+        after: (&Policy, &Compiled),
+        touched: &Touched,
+        live: &[Flow],
+        boot: u64,
+    ) -> Self {
+        let ends = |flow: &Flow| [flow.key.device, flow.peer];
+        let of_few = |flow: &&Flow| ends(flow).iter().any(|device| touched.0.contains_key(device));
+        let flows: Vec<Flow> = live.iter().filter(of_few).copied().collect();
+        let devices: BTreeSet<_> = touched.0.keys().copied().chain(flows.iter().flat_map(ends)).collect();
+        let [was, is] = [before, after].map(|(policy, compiled)| compiled.of_devices(policy, &devices));
+        let judged = Flows::judge(&was, &is, &flows, boot);
+        Self {
+            devices: Devices::compare_few(before.1, after.1, touched),
+            flows: Flows { live: live.len() as u64, ..judged },
+        }
     }
 }

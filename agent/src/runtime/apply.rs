@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::author::Author;
 use super::engine::Engine;
+use super::few::Prepared;
 use super::host;
 use super::in_force::InForce;
 use super::pending::not_applicable;
@@ -82,21 +83,24 @@ impl Engine {
     /// Judges a change under its terms, and makes it.
     pub(super) fn propose(&mut self, proposal: Proposal, terms: &Terms) -> Result<ApplyReply, Refused> {
         let started = Instant::now();
-        let in_force = self.prepare(&proposal)?;
+        let prepared = match self.prepare_few(&proposal)? {
+            Some(few) => few,
+            None => self.prepare(&proposal)?,
+        };
         self.keeps_way_back(&proposal, terms)?;
-        let mut reply = self.reply(&proposal, &in_force, terms);
+        let mut reply = self.reply(&proposal, &prepared.in_force, terms);
         if !reply.unchanged {
-            reply.plan = self.plan(&in_force, &proposal, terms);
+            reply.plan = self.plan(&prepared, &proposal, terms);
         }
         if !terms.dry_run && !reply.unchanged {
             self.hold_against_guard(reply.plan.clone(), &proposal, terms)?;
-            self.accept(proposal, in_force, terms, &mut reply).map_err(Refused::Host)?;
+            self.accept(proposal, prepared, terms, &mut reply).map_err(Refused::Host)?;
         }
         reply.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(reply)
     }
 
-    pub(super) fn prepare(&self, proposal: &Proposal) -> Result<InForce, Refused> {
+    pub(super) fn prepare(&self, proposal: &Proposal) -> Result<Prepared, Refused> {
         let host = host::observe().map_err(Refused::Host)?;
         let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
         let files = proposal.merged.objects.files();
@@ -109,7 +113,7 @@ impl Engine {
         let mut in_force = prepared.map_err(|problems| self.refused("the policy is refused", problems))?;
         self.confine(&mut in_force);
         whole(&proposal.merged.objects, &in_force).map_err(Refused::Host)?;
-        Ok(in_force)
+        Ok(Prepared { in_force, touched: None })
     }
 
     pub(super) fn reply(&self, proposal: &Proposal, in_force: &InForce, terms: &Terms) -> ApplyReply {
@@ -136,7 +140,7 @@ impl Engine {
     }
 
     /// An apply of what is accepted already settles a loss: the operator has seen it.
-    const fn is_troubled(&self) -> bool {
+    pub(super) const fn is_troubled(&self) -> bool {
         self.loss.is_some() || self.held.is_some()
     }
 
@@ -147,7 +151,7 @@ impl Engine {
         let change = Objects::of(&request.files, request.origin);
         let before = self.without_ended();
         let merged = before.merged(&change, request.prune.then_some(request.origin));
-        let stands_alone = merged.objects.iter().count() == change.iter().count();
+        let stands_alone = merged.objects.len() == change.len();
         // A document that cannot be read has no kind or name, so no merge would notice it.
         let problems = if stands_alone {
             policy::parse(files, Some(&self.agent)).err().unwrap_or_default()
@@ -218,7 +222,7 @@ impl Engine {
     fn accept(
         &mut self,
         proposal: Proposal,
-        in_force: InForce,
+        Prepared { in_force, touched }: Prepared,
         terms: &Terms,
         reply: &mut ApplyReply,
     ) -> Result<()> {
@@ -230,9 +234,16 @@ impl Engine {
         let store = Arc::clone(&self.store);
         let staged =
             store.stage(&mut state, draft).context("keep the policy on disk; nothing was changed")?;
-        self.shut(Some(&in_force.policy), &in_force.host);
+        // Devices alone have no pools that were not closed before.
+        self.shut(Some(&in_force.policy).filter(|_| touched.is_none()), &in_force.host);
+        let since = self.in_force_since;
         let kernel = self.kernel.as_mut().context("the datapath is not open")?;
-        let applied = match kernel.apply(&in_force.compiled.tables) {
+        let tables = &in_force.compiled.tables;
+        let applied = match &touched {
+            Some(touched) => kernel.apply_touched(tables, touched, since),
+            None => kernel.apply(tables),
+        };
+        let applied = match applied {
             Ok(applied) => applied,
             Err(error) => {
                 staged.discard();
@@ -261,7 +272,10 @@ impl Engine {
         self.attach(&in_force.host)?;
         self.excuse();
         let host = in_force.host.clone();
-        self.adopt(in_force, applied.generation.0);
+        match touched {
+            Some(touched) => self.adopt_few(in_force, &touched, applied.generation.0),
+            None => self.adopt(in_force, applied.generation.0),
+        }
         self.settle(&host);
         self.look_at_folder();
         Ok(())
@@ -288,7 +302,7 @@ impl Engine {
 
 /// Makes sure that what will be kept is what was checked, document by document.
 fn whole(objects: &Objects, in_force: &InForce) -> Result<()> {
-    let (kept, checked) = (objects.iter().count(), in_force.documents());
+    let (kept, checked) = (objects.len(), in_force.documents());
     anyhow::ensure!(
         kept == checked,
         "{checked} documents were checked and {kept} would be kept: this is a fault of Bulkhead"

@@ -57,14 +57,14 @@ impl Engine {
         let (over, ids) = (state.revision.number, state.ids.clone());
         let merged = self.merge(request)?;
         let proposal = Proposal { merged, cause: Cause::Apply, author, origin: request.origin };
-        let in_force = self.prepare(&proposal)?;
-        let mut reply = self.reply(&proposal, &in_force, terms);
+        let prepared = self.prepare(&proposal)?;
+        let mut reply = self.reply(&proposal, &prepared.in_force, terms);
         reply.candidate = true;
         reply.unchanged = reply.changes.is_empty();
         if reply.unchanged {
             return Ok(reply);
         }
-        reply.plan = self.plan(&in_force, &proposal, terms);
+        reply.plan = self.plan(&prepared, &proposal, terms);
         if !terms.dry_run {
             let made = author.signs(over, terms, request.origin);
             let change = Objects::of(&request.files, request.origin);

@@ -357,17 +357,29 @@ impl Engine {
 
     /// Takes over what the kernel holds since `generation`.
     pub(super) fn adopt(&mut self, in_force: InForce, generation: u32) {
-        self.in_force_since = Generation(generation);
         let mut names = NameTable::of(&in_force.compiled, &in_force.host);
-        let generations = self.accepted.iter().flat_map(|state| &state.generations);
-        names.revisions =
-            generations.map(|(generation, revision)| (Generation(*generation), *revision)).collect();
         names.inherit(&self.names);
+        self.second_guard.pools = Some(pools_of(&in_force.policy));
+        self.adopt_named(in_force, names, generation);
+    }
+
+    /// As [`Self::adopt`], where nothing differs from what was in force but some devices.
+    pub(super) fn adopt_few(&mut self, in_force: InForce, touched: &Touched, generation: u32) {
+        let mut names = self.names.clone();
+        names.take_up(&in_force.compiled, touched);
+        self.adopt_named(in_force, names, generation);
+    }
+
+    fn adopt_named(&mut self, in_force: InForce, mut names: NameTable, generation: u32) {
+        self.in_force_since = Generation(generation);
+        let generations = self.accepted.iter().flat_map(|state| &state.generations);
+        names
+            .revisions
+            .extend(generations.map(|(generation, revision)| (Generation(*generation), *revision)));
         self.names = names.clone();
         let view =
             View::new(names, Arc::new(in_force.policy.clone()), self.agent.clone(), in_force.host.clone());
         self.telemetry.rename(Arc::new(view));
-        self.second_guard.pools = Some(pools_of(&in_force.policy));
         self.watch_ages(&in_force);
         self.in_force = Some(Arc::new(in_force));
         self.settle_grants();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::grants;
 use crate::policy::{
-    self, AgentConfig, Attributes, Compiled, Diagnostics, Ids, Name, Policy, SourceFile, Timeline,
+    self, AgentConfig, Amendment, Attributes, Compiled, Diagnostics, Ids, Name, Policy, SourceFile, Timeline,
 };
 use crate::state::Grants;
 use crate::tables::{Host, Tables, Touched};
@@ -122,6 +122,28 @@ impl InForce {
         self.edges = edges(&self.compiled.tables);
         self.timeline = timeline;
         Ok(None)
+    }
+
+    /// Takes up devices that are other than before, new or gone, and what is known of devices now. What differs, if that is
+    /// devices alone; otherwise nothing, and this value is of no use.
+    pub fn amend(
+        &mut self,
+        agent: &AgentConfig,
+        amendment: &Amendment,
+        known: BTreeMap<Name, Attributes>,
+    ) -> Option<Touched> {
+        let mut policy = self.policy.amended(&self.compiled, amendment)?;
+        let mut observed = policy.observe(known);
+        let mut touched = self.compiled.amend(
+            (&self.policy, &policy),
+            &mut self.ids,
+            &amendment.names(),
+            (agent, &self.host),
+        )?;
+        observed.retain(|name| !amendment.is_about(name));
+        touched.0.extend(self.compiled.observe(&policy, &self.ids, &observed)?.0);
+        self.policy = policy;
+        Some(touched)
     }
 
     /// True if it would be the same on this host and by this clock.

@@ -13,6 +13,7 @@ mod author;
 mod candidate;
 mod clock;
 mod engine;
+mod few;
 mod folder;
 mod forwarding;
 mod grants;

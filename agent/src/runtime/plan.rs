@@ -7,7 +7,7 @@ use bulkhead_common::abi::Flow;
 
 use super::apply::{Proposal, Refused};
 use super::engine::Engine;
-use super::in_force::InForce;
+use super::few::Prepared;
 use super::session;
 use crate::api::types::{Cause, Plan, Refusal, Terms};
 use crate::datapath::Datapath;
@@ -36,11 +36,16 @@ pub(super) struct Issued {
 
 impl Engine {
     /// What a change would do to what is live; every plan that is told can be accepted.
-    pub(super) fn plan(&mut self, after: &InForce, proposal: &Proposal, terms: &Terms) -> Option<Plan> {
-        let live = self.live();
-        let impact = match &self.in_force {
-            Some(before) => Impact::of(&before.compiled, &after.compiled, &live, Datapath::boot_ns()),
-            None => Impact::default(),
+    pub(super) fn plan(&mut self, after: &Prepared, proposal: &Proposal, terms: &Terms) -> Option<Plan> {
+        let (live, boot) = (self.live(), Datapath::boot_ns());
+        let is = &after.in_force;
+        let impact = match (&self.in_force, &after.touched) {
+            (Some(was), Some(touched)) => {
+                let [was, is] = [&**was, is].map(|in_force| (&in_force.policy, &in_force.compiled));
+                Impact::of_few(was, is, touched, &live, boot)
+            }
+            (Some(was), None) => Impact::of(&was.compiled, &is.compiled, &live, boot),
+            (None, _) => Impact::default(),
         };
         let mut plan = self.measured(&impact);
         plan.beyond = self.beyond(&impact);
@@ -182,13 +187,14 @@ fn id(from: u64, content: &str, plan: &Plan) -> String {
 }
 
 /// Says so if the change would cut the connection that it is made from.
-fn locked_out(after: &InForce, proposal: &Proposal, terms: &Terms) -> Option<String> {
+fn locked_out(after: &Prepared, proposal: &Proposal, terms: &Terms) -> Option<String> {
     let told = terms.connection.as_deref().and_then(Connection::parse);
     let connection = told.or_else(|| {
         let of_peer = || session::ssh_connection(proposal.author.pid.cast_unsigned());
         (proposal.author.pid > 0).then(of_peer).flatten().as_deref().and_then(Connection::parse)
     })?;
-    connection.dropped(&after.compiled.tables, &after.host, &routes())
+    let tables = after.tables_for([connection.client.0, connection.server.0]);
+    connection.dropped(&tables, &after.in_force.host, &routes())
 }
 
 fn routes() -> Vec<Route> {

@@ -117,7 +117,12 @@ impl Engine {
 
     /// Shuts in whom the list names, in tables that are on their way into force.
     pub(super) fn confine(&self, in_force: &mut InForce) {
-        let list = self.quarantines.iter();
+        self.confine_some(in_force, |_| true);
+    }
+
+    /// As [`Self::confine`], of some devices.
+    pub(super) fn confine_some(&self, in_force: &mut InForce, wanted: impl Fn(&Name) -> bool) {
+        let list = self.quarantines.iter().filter(|(name, _)| wanted(name));
         in_force.compiled.confine(list.map(|(name, quarantine)| (name.clone(), quarantine.confinement())));
     }
 

@@ -91,6 +91,25 @@ impl Objects {
         differ.map(|(before, after)| Change { before: before.cloned(), after: after.cloned() }).collect()
     }
 
+    /// What differs in `after`, down to where it is written: the objects as they are there, and those that are gone.
+    pub fn differing(&self, after: &Self) -> (Self, Vec<Object>) {
+        let differs = |key: &(String, String), object: &Object| self.0.get(key) != Some(object);
+        let there = after.0.iter().filter(|(key, object)| differs(key, object));
+        let gone = self.0.iter().filter(|(key, _)| !after.0.contains_key(*key));
+        let there = there.map(|(key, object)| (key.clone(), object.clone())).collect();
+        (Self(there), gone.map(|(_, object)| object.clone()).collect())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Before these changes were made.
     pub fn without(&self, changes: &[Change]) -> Self {
         let mut objects = self.0.clone();
