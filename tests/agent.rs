@@ -14,6 +14,8 @@ mod candidate;
 mod clock;
 #[path = "agent/crash.rs"]
 mod crash;
+#[path = "agent/few.rs"]
+mod few;
 #[path = "agent/folder.rs"]
 mod folder;
 #[path = "agent/forwarding.rs"]
