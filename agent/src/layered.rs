@@ -108,6 +108,13 @@ impl<K: Ord, V> Layered<K, V> {
     }
 }
 
+impl<K, V> Layered<K, V> {
+    /// True if what differs between two maps lies above one base, so that to find it costs no walk.
+    pub fn shares(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.base, &other.base)
+    }
+}
+
 impl<K: Ord + Clone, V: Clone> Layered<K, V> {
     /// Sets the value of a key.
     pub fn insert(&mut self, key: K, value: V) {

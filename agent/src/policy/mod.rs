@@ -52,6 +52,7 @@ pub use agent::{
 pub use amend::Amendment;
 pub use attribute::{Attribute, AttributeKey, Attributes, Source, UNKNOWN_AGE};
 pub use canary::Canary;
+pub(crate) use compile::Renumbered;
 pub use compile::{
     CLOSE_THE_GAP, Catalogue, Compiled, Confinement, Ids, LateralGap, ProfileName, RuleName, compile,
     compile_at, device_ranges, lateral_gaps, merged,

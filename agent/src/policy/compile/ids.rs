@@ -4,13 +4,17 @@
 //! its meaning for as long as anything may carry it. A name that goes and comes back finds its old
 //! number; a number is given to another name only when there is no fresh one left and its name was
 //! absent from the last two compilations.
+//!
+//! A name that stays is not touched by a compilation: what differs between two books is what came, went or came back,
+//! however many names there are.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bulkhead_common::abi::map::{DEVICE_CAPACITY, NETWORK_CAPACITY, PROFILE_CAPACITY, RULE_CAPACITY};
 use serde::{Deserialize, Serialize};
 
+use crate::layered::Layered;
 use crate::policy::name::Name;
 
 /// The book of numbers; kept in the agent's state between runs.
@@ -36,12 +40,16 @@ impl Default for Ids {
 }
 
 impl Ids {
-    /// Opens a new compilation; names not asked for in it grow older.
+    /// Opens a new compilation.
     pub(super) fn begin(&mut self) {
         self.compilation += 1;
-        for book in [&mut self.networks, &mut self.devices, &mut self.profiles, &mut self.rules] {
-            book.begin(self.compilation);
-        }
+        let compilation = self.compilation;
+        self.books().into_iter().for_each(|book| book.begin(compilation));
+    }
+
+    /// Closes a compilation: names that it did not ask for are absent from it.
+    pub(super) fn end(&mut self) {
+        self.books().into_iter().for_each(Book::end);
     }
 
     /// How many numbers rules have taken, that of no rule included.
@@ -55,24 +63,87 @@ impl Ids {
         self.devices.bound(devices);
         self.profiles.bound(profiles);
     }
+
+    /// What leads from an earlier book to this one, to be written down. Costs what differs if they
+    /// [share](Self::shares) what they are built of, and a walk through both otherwise.
+    pub(crate) fn since<'i>(&'i self, before: &'i Self) -> Renumbered<&'i str> {
+        Renumbered {
+            compilation: self.compilation,
+            networks: self.networks.since(&before.networks),
+            devices: self.devices.since(&before.devices),
+            profiles: self.profiles.since(&before.profiles),
+            rules: self.rules.since(&before.rules),
+        }
+    }
+
+    /// A compilation of these devices alone, in their order.
+    #[cfg(test)]
+    pub(crate) fn compile_devices(&mut self, names: &[Name]) {
+        self.begin();
+        self.devices.numbers(names.iter());
+        self.end();
+    }
+
+    /// How many names have a number.
+    pub(crate) fn len(&self) -> usize {
+        self.all().iter().map(|book| book.names.len()).sum()
+    }
+
+    /// True if this book grew out of the other one, or both out of one, and not much differs.
+    pub(crate) fn shares(&self, other: &Self) -> bool {
+        self.all().iter().zip(other.all()).all(|(book, other)| book.names.shares(&other.names))
+    }
+
+    /// The book that what was written down leads to.
+    pub(crate) fn after(mut self, written: Renumbered<String>) -> Self {
+        let Renumbered { compilation, networks, devices, profiles, rules } = written;
+        self.compilation = compilation;
+        for (book, entries) in self.books().into_iter().zip([networks, devices, profiles, rules]) {
+            book.renumber(entries);
+        }
+        self
+    }
+
+    /// True unless two names have one number, which would give a device another's verdict.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.all().iter().all(|book| book.is_sound())
+    }
+
+    const fn all(&self) -> [&Book; 4] {
+        [&self.networks, &self.devices, &self.profiles, &self.rules]
+    }
+
+    const fn books(&mut self) -> [&mut Book; 4] {
+        [&mut self.networks, &mut self.devices, &mut self.profiles, &mut self.rules]
+    }
 }
 
 /// Numbers of one kind, from 1; 0 is nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Stored", into = "Stored")]
+#[serde(try_from = "Entries<String>", into = "Entries<String>")]
 pub(super) struct Book {
     capacity: u32,
     next: u32,
-    names: BTreeMap<Arc<str>, Number>,
-    compilation: u64,
-    reusable: Option<VecDeque<Arc<str>>>,
+    names: Layered<Arc<str>, Number>,
+    /// How many of them are absent.
+    absent: usize,
+    asking: Asking,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Number {
     number: u32,
-    /// The last compilation that asked for it.
-    used: u64,
+    /// The first compilation that did not ask for it, of those since one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    absent: Option<u64>,
+}
+
+/// A compilation that asks for numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Asking {
+    compilation: u64,
+    asked: Numbers,
+    reusable: Option<VecDeque<Arc<str>>>,
 }
 
 /// There is no number left.
@@ -81,12 +152,26 @@ pub(super) struct Full;
 
 impl Book {
     fn new(capacity: u32) -> Self {
-        Self { capacity, next: 1, names: BTreeMap::new(), compilation: 0, reusable: None }
+        Self { capacity, next: 1, names: Layered::default(), absent: 0, asking: Asking::default() }
     }
 
     fn begin(&mut self, compilation: u64) {
-        self.compilation = compilation;
-        self.reusable = None;
+        self.asking = Asking { compilation, ..Asking::default() };
+    }
+
+    fn end(&mut self) {
+        let Asking { compilation, asked, .. } = std::mem::take(&mut self.asking);
+        if asked.count == self.names.len() - self.absent {
+            return;
+        }
+        let gone =
+            |(_, known): &(&Arc<str>, &Number)| known.absent.is_none() && !asked.contains(known.number);
+        let gone: Vec<_> =
+            self.names.iter().filter(gone).map(|(name, known)| (Arc::clone(name), *known)).collect();
+        self.absent += gone.len();
+        self.names.extend(
+            gone.into_iter().map(|(name, known)| (name, Number { absent: Some(compilation), ..known })),
+        );
     }
 
     /// Takes back the numbers that a smaller table has no row for.
@@ -94,14 +179,25 @@ impl Book {
         self.capacity = capacity.max(1);
         if self.next > self.capacity {
             self.next = self.capacity;
-            self.names.retain(|_, known| known.number < self.next);
+            let over: Vec<_> = self
+                .names
+                .iter()
+                .filter(|(_, known)| known.number >= self.next)
+                .map(|(name, _)| Arc::clone(name))
+                .collect();
+            over.iter().for_each(|name| self.forget(name));
         }
+    }
+
+    fn forget(&mut self, name: &Arc<str>) {
+        self.absent -= usize::from(self.names.get(name).is_some_and(|known| known.absent.is_some()));
+        self.names.remove(name);
     }
 
     /// The number of a name: its old one, a fresh one, or the longest unused.
     pub(super) fn number(&mut self, name: &str) -> Result<u32, Full> {
-        if let Some(known) = self.names.get_mut(name) {
-            known.used = self.compilation;
+        if let Some(known) = self.names.get(name).copied() {
+            self.ask(known, || name.into());
             return Ok(known.number);
         }
         let number = if self.next < self.capacity {
@@ -110,8 +206,18 @@ impl Book {
         } else {
             self.reuse()?
         };
-        self.names.insert(name.into(), Number { number, used: self.compilation });
+        self.asking.asked.insert(number);
+        self.names.insert(name.into(), Number { number, absent: None });
         Ok(number)
+    }
+
+    /// A name that has a number is asked for.
+    fn ask(&mut self, known: Number, name: impl FnOnce() -> Arc<str>) {
+        self.asking.asked.insert(known.number);
+        if known.absent.is_some() {
+            self.absent -= 1;
+            self.names.insert(name(), Number { absent: None, ..known });
+        }
     }
 
     /// The numbers of names that are in order: those that have one are found in one walk.
@@ -119,31 +225,36 @@ impl Book {
         &mut self,
         names: impl Iterator<Item = &'n Name> + Clone,
     ) -> Vec<Result<u32, Full>> {
-        let mut book = self.names.iter_mut().peekable();
+        let mut book = self.names.iter().peekable();
         let old = names.clone().map(|name| {
             while book.next_if(|(known, _)| ***known < *name.as_str()).is_some() {}
-            let (_, known) = book.next_if(|(known, _)| ***known == *name.as_str())?;
-            known.used = self.compilation;
-            Some(known.number)
+            book.next_if(|(known, _)| ***known == *name.as_str()).map(|(_, known)| *known)
         });
-        let old: Vec<Option<u32>> = old.collect();
+        let old: Vec<Option<Number>> = old.collect();
+        let numbered = || names.clone().zip(&old);
+        for (name, known) in numbered() {
+            known.iter().for_each(|known| self.ask(*known, || name.shared()));
+        }
         let fresh = old.iter().filter(|number| number.is_none()).count();
-        let numbered = names.zip(old);
         if fresh > (self.capacity - self.next) as usize {
-            return numbered.map(|(name, old)| old.map_or_else(|| self.number(name.as_str()), Ok)).collect();
+            let number = |(name, old): (&Name, &Option<Number>)| match old {
+                Some(known) => Ok(known.number),
+                None => self.number(name.as_str()),
+            };
+            return numbered().map(number).collect();
         }
         let mut added = Vec::with_capacity(fresh);
         let mut take = |name: &Name| {
             let number = self.next;
             self.next += 1;
-            added.push((name.shared(), Number { number, used: self.compilation }));
+            self.asking.asked.insert(number);
+            added.push((name.shared(), Number { number, absent: None }));
             number
         };
-        let numbers = numbered.map(|(name, old)| Ok(old.unwrap_or_else(|| take(name)))).collect();
-        match self.names.is_empty() {
-            true => self.names = added.into_iter().collect(),
-            false => self.names.extend(added),
-        }
+        let number =
+            |(name, old): (&Name, &Option<Number>)| Ok(old.map_or_else(|| take(name), |known| known.number));
+        let numbers = numbered().map(number).collect();
+        self.extend(added);
         numbers
     }
 
@@ -159,14 +270,15 @@ impl Book {
     }
 
     fn reuse(&mut self) -> Result<u32, Full> {
-        if self.reusable.is_none() {
-            self.reusable = Some(self.unused());
+        if self.asking.reusable.is_none() {
+            self.asking.reusable = Some(self.unused());
         }
-        while let Some(name) = self.reusable.as_mut().and_then(VecDeque::pop_front) {
+        while let Some(name) = self.asking.reusable.as_mut().and_then(VecDeque::pop_front) {
             // Asked for since the list was made: it is in use again.
-            if self.names.get(&name).is_some_and(|known| known.used + 1 < self.compilation)
-                && let Some(known) = self.names.remove(&name)
+            if let Some(known) = self.names.get(&name).copied()
+                && self.is_unused(&known)
             {
+                self.forget(&name);
                 return Ok(known.number);
             }
         }
@@ -175,51 +287,137 @@ impl Book {
 
     /// Names that neither this compilation nor the one before asked for, longest unused first.
     fn unused(&self) -> VecDeque<Arc<str>> {
-        let mut old: Vec<(u64, &Arc<str>)> = self
-            .names
-            .iter()
-            .filter(|(_, known)| known.used + 1 < self.compilation)
-            .map(|(name, known)| (known.used, name))
-            .collect();
+        let unused = self.names.iter().filter(|(_, known)| self.is_unused(known));
+        let mut old: Vec<_> = unused.map(|(name, known)| (known.absent, name)).collect();
         old.sort();
         old.into_iter().map(|(_, name)| Arc::clone(name)).collect()
     }
-}
 
-/// A book as it is written down.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    capacity: u32,
-    next: u32,
-    names: BTreeMap<String, Number>,
-}
+    fn is_unused(&self, known: &Number) -> bool {
+        known.absent.is_some_and(|since| since < self.asking.compilation)
+    }
 
-impl From<Book> for Stored {
-    fn from(book: Book) -> Self {
-        let names = book.names.into_iter().map(|(name, number)| (name.to_string(), number));
-        Self { capacity: book.capacity, next: book.next, names: names.collect() }
+    fn extend(&mut self, names: Vec<(Arc<str>, Number)>) {
+        // Whole maps are built faster than grown.
+        match self.names.is_empty() && !names.is_empty() {
+            true => self.names = names.into_iter().collect(),
+            false => self.names.extend(names),
+        }
+    }
+
+    fn since<'b>(&'b self, before: &'b Self) -> Entries<&'b str> {
+        let differ = before.names.differences(&self.names).into_iter();
+        let names = differ.map(|(name, _, after)| (&**name, after.copied())).collect();
+        Entries { capacity: self.capacity, next: self.next, names }
+    }
+
+    fn renumber(&mut self, entries: Entries<String>) {
+        (self.capacity, self.next) = (entries.capacity, entries.next);
+        let (given, gone): (Vec<_>, Vec<_>) =
+            entries.names.into_iter().partition(|(_, number)| number.is_some());
+        for (name, _) in gone {
+            self.names.remove(&name.into());
+        }
+        self.extend(given.into_iter().filter_map(|(name, number)| Some((name.into(), number?))).collect());
+        self.absent = self.names.values().filter(|known| known.absent.is_some()).count();
+    }
+
+    fn is_sound(&self) -> bool {
+        let mut taken = Numbers::default();
+        let in_range = |known: &&Number| (1..self.next).contains(&known.number);
+        self.names.values().filter(in_range).for_each(|known| taken.insert(known.number));
+        taken.count == self.names.len() && self.next <= self.capacity
     }
 }
 
-impl TryFrom<Stored> for Book {
+/// What leads from one book to another, as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Renumbered<T> {
+    compilation: u64,
+    networks: Entries<T>,
+    devices: Entries<T>,
+    profiles: Entries<T>,
+    rules: Entries<T>,
+}
+
+impl<T> Renumbered<T> {
+    /// How many names differ.
+    pub(crate) const fn len(&self) -> usize {
+        let Self { networks, devices, profiles, rules, .. } = self;
+        networks.names.len() + devices.names.len() + profiles.names.len() + rules.names.len()
+    }
+}
+
+/// Names of one kind that differ, each with its number, if it has one any more.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entries<T> {
+    capacity: u32,
+    next: u32,
+    names: Vec<(T, Option<Number>)>,
+}
+
+impl From<Book> for Entries<String> {
+    fn from(book: Book) -> Self {
+        let names = book.names.iter().map(|(name, number)| (name.to_string(), Some(*number))).collect();
+        Self { capacity: book.capacity, next: book.next, names }
+    }
+}
+
+impl TryFrom<Entries<String>> for Book {
     type Error = String;
 
-    /// Two names with one number would give a device another's verdict, so such a book is refused.
-    fn try_from(stored: Stored) -> Result<Self, String> {
-        let Stored { capacity, next, names } = stored;
-        let numbers: BTreeSet<u32> = names.values().map(|known| known.number).collect();
-        let in_range = numbers.iter().all(|number| (1..next).contains(number));
-        if numbers.len() != names.len() || !in_range || next > capacity {
-            return Err("the book of numbers contradicts itself".to_owned());
+    fn try_from(entries: Entries<String>) -> Result<Self, String> {
+        let mut book = Self::new(entries.capacity);
+        book.renumber(entries);
+        match book.is_sound() {
+            true => Ok(book),
+            false => Err("the book of numbers contradicts itself".to_owned()),
         }
-        let names = names.into_iter().map(|(name, number)| (name.into(), number)).collect();
-        Ok(Self { capacity, next, names, compilation: 0, reusable: None })
+    }
+}
+
+/// A set of numbers, in a bit each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Numbers {
+    words: Vec<u64>,
+    count: usize,
+}
+
+impl Numbers {
+    fn insert(&mut self, number: u32) {
+        let (word, bit) = Self::place(number);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        self.count += usize::from(self.words[word] & bit == 0);
+        self.words[word] |= bit;
+    }
+
+    fn contains(&self, number: u32) -> bool {
+        let (word, bit) = Self::place(number);
+        self.words.get(word).is_some_and(|found| found & bit != 0)
+    }
+
+    const fn place(number: u32) -> (usize, u64) {
+        ((number / u64::BITS) as usize, 1 << (number % u64::BITS))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    impl Book {
+        /// Ends the compilation before, if there was one.
+        fn next_compilation(&mut self, compilation: u64) {
+            if self.asking.compilation > 0 {
+                self.end();
+            }
+            self.begin(compilation);
+        }
+    }
 
     /// Every name that has a number.
     fn holders(book: &Book, number: u32) -> Vec<&str> {
@@ -232,9 +430,9 @@ mod tests {
         let mut book = Book::new(100);
         book.begin(1);
         assert_eq!((book.number("a"), book.number("b")), (Ok(1), Ok(2)));
-        book.begin(2);
+        book.next_compilation(2);
         assert_eq!((book.number("c"), book.number("b")), (Ok(3), Ok(2)));
-        book.begin(9);
+        book.next_compilation(9);
         assert_eq!(book.number("a"), Ok(1));
     }
 
@@ -243,10 +441,10 @@ mod tests {
         let mut book = Book::new(3);
         book.begin(1);
         assert_eq!((book.number("a"), book.number("b")), (Ok(1), Ok(2)));
-        book.begin(2);
+        book.next_compilation(2);
         assert_eq!(book.number("b"), Ok(2));
         assert_eq!(book.number("c"), Err(Full), "a was used by the compilation before");
-        book.begin(3);
+        book.next_compilation(3);
         assert_eq!((book.number("c"), holders(&book, 1)), (Ok(1), vec!["c"]));
         assert_eq!(book.number("a"), Err(Full));
     }
@@ -262,8 +460,8 @@ mod tests {
             &["c", "g"],
             &["a", "c", "g", "h", "i"],
         ]) {
-            one.begin(compilation);
-            all.begin(compilation);
+            one.next_compilation(compilation);
+            all.next_compilation(compilation);
             let names = names(texts);
             let each: Vec<_> = names.iter().map(|name| one.number(name.as_str())).collect();
             assert_eq!(all.numbers(names.iter()), each, "{texts:?}");
@@ -275,14 +473,14 @@ mod tests {
     fn numbers_run_out_with_a_small_table_and_not_behind_it() {
         let mut book = Book::new(100);
         for (compilation, name) in (1..).zip(["a", "b", "c", "d", "e", "f", "g"]) {
-            book.begin(compilation);
+            book.next_compilation(compilation);
             book.bound(4);
             assert!(book.number(name).is_ok_and(|number| number < 4), "{name}");
         }
-        book.begin(8);
+        book.next_compilation(8);
         book.bound(2);
         assert_eq!((book.names.len(), book.next), (1, 2), "a smaller table has fewer rows");
-        book.begin(9);
+        book.next_compilation(9);
         book.bound(100);
         assert_eq!(book.number("z"), Ok(2));
     }
@@ -295,9 +493,39 @@ mod tests {
         assert_eq!(ids.devices.number("charger-2"), Ok(2));
         let text = serde_json::to_string(&ids).unwrap();
         let mut again: Ids = serde_json::from_str(&text).unwrap();
+        again.end();
         again.begin();
         assert_eq!(again.devices.number("charger-2"), Ok(2));
         let forged = text.replace("\"number\":2", "\"number\":1");
         assert!(serde_json::from_str::<Ids>(&forged).is_err());
+    }
+    #[test]
+    fn what_stays_is_not_touched_and_what_differs_leads_there() {
+        let mut random = 3_u64;
+        let mut below = |limit: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % limit
+        };
+        let mut ids = Ids::default();
+        ids.devices.capacity = 40;
+        for turn in 0..300 {
+            let before = ids.clone();
+            ids.begin();
+            let wanted: BTreeSet<String> = (0..20).map(|_| format!("d{}", below(60))).collect();
+            let names: Vec<Name> = wanted.iter().filter_map(|name| Name::new(name)).collect();
+            ids.devices.numbers(names.iter());
+            names.iter().step_by(2).for_each(|name| drop(ids.rules.number(name.as_str())));
+            ids.end();
+            assert!(ids.is_sound() && (ids.shares(&before) || turn == 0), "turn {turn}");
+            let written = serde_json::to_vec(&ids.since(&before)).unwrap();
+            let after = before.after(serde_json::from_slice(&written).unwrap());
+            assert_eq!(after, ids, "turn {turn}");
+            let again = ids.clone();
+            ids.begin();
+            ids.devices.numbers(names.iter());
+            names.iter().step_by(2).for_each(|name| drop(ids.rules.number(name.as_str())));
+            ids.end();
+            assert_eq!(ids.since(&again).len(), 0, "the same names were asked for");
+        }
     }
 }

@@ -45,6 +45,7 @@ pub use catalogue::{Catalogue, ProfileName, RuleName};
 pub use confine::Confinement;
 pub use ground::device_ranges;
 pub use ids::Ids;
+pub(crate) use ids::Renumbered;
 pub use judging::{CLOSE_THE_GAP, LateralGap, lateral_gaps};
 pub use ranges::merged;
 
@@ -133,6 +134,7 @@ pub fn compile_at(
     if notes.has_errors() {
         return Err(notes);
     }
+    book.end();
     *ids = book;
     let uses = uses(&tables);
     Ok(Compiled { tables, catalogue, notes, uses })
