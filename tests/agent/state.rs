@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tests::netns::FORBIDDEN;
 
@@ -49,6 +49,43 @@ fn a_damaged_state_is_kept_aside_and_the_previous_is_used() -> Result<()> {
     let status = host.status()?;
     assert_eq!(status.code, ENFORCING, "{}", status.text);
     Ok(())
+}
+
+#[test]
+fn a_damaged_part_of_the_state_costs_nothing_and_one_without_a_copy_one_revision() -> Result<()> {
+    let Some(mut host) = Host::enforcing()? else { return Ok(()) };
+    // More than fits into the accepted file itself.
+    let rows: String = (1..=200).map(|number| format!("meter-{number},fleet,10.45.77.{number}\n")).collect();
+    let table = host.lab.directory().join("meters.csv");
+    fs::write(&table, format!("name,network,addresses\n{rows}"))?;
+    let applied = host.bulkhead(&["apply", "-f", &table.to_string_lossy()])?;
+    assert!(applied.status.success(), "{}", words(&applied));
+    host.kill()?;
+    let [part, copy] = part_and_copy(&host.state)?;
+    fs::write(&part, &fs::read(&copy)?[1..])?;
+    let audit = host.bulkhead(&["audit", "verify"])?;
+    assert_eq!(audit.status.code(), Some(1), "{}", words(&audit));
+    assert!(words(&audit).contains(&format!("{} is damaged", part.display())), "{}", words(&audit));
+    host.start()?;
+    let status = host.status()?;
+    assert_eq!((status.code, status.revision()), (ENFORCING, 2), "{}", status.text);
+    assert!(host.bulkhead(&["audit", "verify"])?.status.success(), "its copy took its place");
+    host.kill()?;
+    [&part, &copy].into_iter().try_for_each(|path| fs::write(path, b"nonsense"))?;
+    host.start()?;
+    let status = host.status()?;
+    assert_eq!((status.code, status.revision()), (DEGRADED, 1), "{}", status.text);
+    assert!(host.is_guarded()?);
+    Ok(())
+}
+
+/// The one part that the accepted state is made of.
+fn part_and_copy(state: &Path) -> Result<[PathBuf; 2]> {
+    let files =
+        fs::read_dir(state.join("parts"))?.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
+    let part = files.into_iter().find(|path| path.extension().is_none()).context("there is no part")?;
+    let copy = part.with_extension("copy");
+    Ok([part, copy])
 }
 
 #[test]
@@ -155,7 +192,7 @@ fn a_journal_that_was_cut_stops_no_apply_and_is_told() -> Result<()> {
 
 fn corrupt(state: &Path) -> Result<()> {
     for name in ["accepted", "previous"] {
-        fs::write(state.join(name), b"bulkhead-state-1 0\n{}")?;
+        fs::write(state.join(name), b"bulkhead-state-2 0\n{}")?;
     }
     Ok(())
 }

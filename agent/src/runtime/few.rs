@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bulkhead_common::abi::{Addr, AddressKey};
 
@@ -10,7 +11,9 @@ use super::apply::{Proposal, Refused};
 use super::engine::Engine;
 use super::host;
 use super::in_force::InForce;
+use crate::api::types::Object;
 use crate::policy::{Amendment, Name};
+use crate::state::Objects;
 use crate::tables::{Tables, Touched};
 
 /// One of so many devices may differ before all are looked at; that is a matter of cost alone.
@@ -35,16 +38,19 @@ impl Engine {
         if self.is_troubled() || self.closed.is_some() || !before.failed.is_empty() {
             return Ok(None);
         }
-        let (there, gone) = state.objects.differing(&proposal.merged.objects);
-        let few = there.len() + gone.len() <= FEW.max(state.objects.len() / SHARE);
-        if !few || there.iter().chain(&gone).any(|object| object.kind != KIND) {
+        let differ = state.objects.differences(&proposal.merged.objects);
+        let few = differ.len() <= FEW.max(state.objects.len() / SHARE);
+        let is_device = |object: &Arc<Object>| object.kind == KIND;
+        if !few || !differ.iter().all(|(before, after)| before.or(*after).is_some_and(is_device)) {
             return Ok(None);
         }
         let host = host::observe().map_err(Refused::Host)?;
         if !before.fits(&host, &self.keeper.timeline()) {
             return Ok(None);
         }
-        let gone: Option<Vec<Name>> = gone.iter().map(|object| Name::new(&object.name)).collect();
+        let there: Objects = differ.iter().filter_map(|(_, after)| after.cloned()).collect();
+        let gone = differ.iter().filter_map(|(before, after)| before.filter(|_| after.is_none()));
+        let gone: Option<Vec<Name>> = gone.map(|object| Name::new(&object.name)).collect();
         let amended = gone.and_then(|gone| Amendment::read(there.files(), gone)).and_then(|amendment| {
             let mut in_force = InForce::clone(before);
             let touched = in_force.amend(&self.agent, &amendment, self.known())?;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::confirm::Confirm;
 use super::objects::Objects;
@@ -11,7 +10,7 @@ use crate::api::types::{Origin, RevisionInfo, Who};
 use crate::policy::Ids;
 
 /// Everything that a restart needs to enforce the same again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// The accepted revision.
     pub revision: RevisionInfo,
@@ -22,13 +21,10 @@ pub struct State {
     /// The first kernel generation of each revision, as far back as records may reach.
     pub generations: BTreeMap<u32, u64>,
     /// Checksum of the journal's entry of this revision; empty before there was a journal.
-    #[serde(default)]
     pub head: String,
     /// What happens unless somebody confirms.
-    #[serde(default)]
     pub confirm: Option<Confirm>,
     /// True if the folder does not apply itself since somebody went back.
-    #[serde(default)]
     pub folder_held: bool,
 }
 

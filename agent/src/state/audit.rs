@@ -8,11 +8,12 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::accepted::State;
 use super::anchor::{Anchor, Chain};
 use super::file;
 use super::journal::Journal;
+use super::parts::Parts;
 use super::verified::Verified;
+use super::{State, understand, whole};
 
 /// Verifies the journal of a state directory.
 ///
@@ -23,6 +24,7 @@ pub fn verify(folder: &Path, anchors: &[Anchor]) -> Result<Verified> {
     let mut audit = Audit {
         numbers: journal.numbers()?,
         hashes: BTreeMap::new(),
+        contents: BTreeMap::new(),
         oldest: None,
         found: Verified::nothing(Chain::Revisions),
     };
@@ -39,6 +41,8 @@ pub fn verify(folder: &Path, anchors: &[Anchor]) -> Result<Verified> {
 struct Audit {
     numbers: Vec<u64>,
     hashes: BTreeMap<u64, String>,
+    /// Digests of the policies.
+    contents: BTreeMap<u64, String>,
     /// The oldest entry that the newest one says is kept.
     oldest: Option<u64>,
     found: Verified,
@@ -68,6 +72,7 @@ impl Audit {
         }
         self.oldest = Some(entry.oldest);
         self.hashes.insert(number, hash);
+        self.contents.insert(number, entry.content);
     }
 
     fn gaps(&mut self) {
@@ -84,13 +89,7 @@ impl Audit {
 
     /// The accepted state names the entry it came with.
     fn state(&mut self, folder: &Path) {
-        let path = folder.join(super::ACCEPTED);
-        let state = match file::load::<State>(&path, file::STATE) {
-            Ok(Some((state, _))) => state,
-            Ok(None) if self.numbers.is_empty() => return,
-            Ok(None) => return self.wrong(format!("{} is missing", path.display())),
-            Err(error) => return self.wrong(format!("{error:#}")),
-        };
+        let Some(state) = self.accepted(folder) else { return };
         let number = state.revision.number;
         let newest = self.numbers.last().copied().unwrap_or_default();
         if state.head.is_empty() {
@@ -101,9 +100,37 @@ impl Audit {
             ));
         } else if self.hashes.get(&number).is_some_and(|hash| *hash != state.head) {
             self.wrong(format!("r{number} is in force with another entry than the journal has"));
+        } else if self.contents.get(&number).is_some_and(|content| *content != state.objects.digest()) {
+            self.wrong(format!("r{number} is in force with another policy than the journal has"));
         } else if newest > number {
             self.wrong(format!("r{number} is in force, and the journal goes on to r{newest}"));
         }
+    }
+
+    /// The accepted state, if it is whole.
+    fn accepted(&mut self, folder: &Path) -> Option<State> {
+        let (path, parts) = (folder.join(super::ACCEPTED), Parts::at(folder));
+        let bytes = match file::read(&path) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) if self.numbers.is_empty() => return None,
+            Ok(None) => return self.lacks(format!("{} is missing", path.display())),
+            Err(error) => return self.lacks(format!("{error:#}")),
+        };
+        let links = understand(&path, &bytes).map(|found| found.parts).unwrap_or_default();
+        let wrong: Vec<String> = links.iter().flat_map(|link| parts.problems(link)).collect();
+        let told = !wrong.is_empty();
+        wrong.into_iter().for_each(|problem| self.wrong(problem));
+        match whole(&path, &bytes, |link| parts.read(link)) {
+            Ok((state, _)) => Some(state),
+            // Part by part.
+            Err(_) if told => None,
+            Err(error) => self.lacks(format!("{error:#}")),
+        }
+    }
+
+    fn lacks(&mut self, problem: String) -> Option<State> {
+        self.wrong(problem);
+        None
     }
 
     fn wrong(&mut self, problem: String) {

@@ -48,7 +48,7 @@ impl Store {
 }
 
 const FILE: &str = "candidate";
-const FORMAT: &str = "bulkhead-candidate-1";
+const FORMAT: &str = "bulkhead-candidate-2";
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
+/// A checksum as bytes.
+pub(super) type Sum = [u8; 32];
+
 /// SHA-256 of some bytes.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -9,15 +12,22 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 
 /// SHA-256 of several texts, each with its length, so that no two lists have one digest.
 pub(crate) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
-    let mut sum = Sha256::new();
-    for part in parts {
-        sum.update((part.len() as u64).to_be_bytes());
-        sum.update(part.as_bytes());
-    }
-    hex(&sum.finalize())
+    hex(&sum_of(parts))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// As [`digest_of`], of anything and not yet written.
+pub(super) fn sum_of(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Sum {
+    let mut sum = Sha256::new();
+    for part in parts {
+        let part = part.as_ref();
+        sum.update((part.len() as u64).to_be_bytes());
+        sum.update(part);
+    }
+    sum.finalize().into()
+}
+
+/// Writes a checksum.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -5,7 +5,6 @@
 //! between, the state tells at the next start whether the entry counts.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -43,8 +42,7 @@ impl Journal {
 
     /// Makes the folder.
     pub(super) fn create(&self) -> Result<()> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
-        made.with_context(|| format!("create {}", self.folder.display()))
+        file::create_folder(&self.folder)
     }
 
     /// The numbers of all entries, oldest first.
@@ -108,10 +106,8 @@ impl Journal {
     /// Number and checksum of the newest entry, by what it claims itself: a damaged entry is still followed by the next.
     pub(super) fn tip(&self) -> Result<Option<(u64, String)>> {
         let Some(number) = self.numbers()?.pop() else { return Ok(None) };
-        let bytes = file::read(&self.path(number))?.unwrap_or_default();
-        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let claimed = String::from_utf8_lossy(line);
-        Ok(Some((number, claimed.split_once(' ').map_or("", |(_, hash)| hash).to_owned())))
+        let line = file::first_line(&self.path(number))?;
+        Ok(Some((number, line.split_once(' ').map_or("", |(_, hash)| hash).to_owned())))
     }
 
     /// Writes an entry beside its place; returns its checksum.

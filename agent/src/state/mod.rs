@@ -1,13 +1,14 @@
 //! What was accepted, on disk: the policy as written, and the numbers it was given.
 //!
 //! A change is written and synced beside the accepted file before the kernel is touched, and takes
-//! its place by one rename after; an interruption anywhere leaves one whole policy. Beside it lies the
-//! [`Journal`] of what was accepted before.
+//! its place by one rename after; an interruption anywhere leaves one whole policy. What it shares with earlier states
+//! lies in [`parts`], so a change writes what it changes. Beside it lies the [`Journal`] of what was accepted before.
 
 mod accepted;
 mod anchor;
 mod attributes;
 mod audit;
+mod buckets;
 mod candidate;
 mod clock;
 mod confirm;
@@ -19,15 +20,21 @@ mod journal;
 mod link;
 mod log;
 mod objects;
+mod parts;
 mod quarantine;
 mod record;
 mod record_audit;
+mod step;
 mod verified;
+#[cfg(test)]
+mod walk;
 mod warming;
+mod written;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::fcntl::{Flock, FlockArg};
@@ -35,6 +42,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::types::{Cause, Change};
+
+use parts::{Link, Part, Parts};
+use step::Content;
 
 pub use accepted::State;
 pub use anchor::{Anchor, Chain, anchors_in};
@@ -58,6 +68,9 @@ pub use warming::warms_for;
 pub struct Store {
     folder: PathBuf,
     journal: Journal,
+    parts: Parts,
+    /// What the accepted state is made of.
+    made_of: Mutex<Vec<Arc<Part>>>,
     _lock: Flock<fs::File>,
 }
 
@@ -79,6 +92,8 @@ pub struct Staged<'s> {
     store: &'s Store,
     number: u64,
     oldest: u64,
+    /// What it is made of.
+    parts: Vec<Arc<Part>>,
 }
 
 /// What a new state changes, for the journal.
@@ -116,7 +131,9 @@ impl Store {
         })?;
         let journal = Journal::at(folder);
         journal.create()?;
-        Ok(Self { folder: folder.to_owned(), journal, _lock: lock })
+        let parts = Parts::at(folder);
+        parts.create()?;
+        Ok(Self { folder: folder.to_owned(), journal, parts, made_of: Mutex::default(), _lock: lock })
     }
 
     /// What was accepted before.
@@ -134,6 +151,9 @@ impl Store {
             Found::Accepted(state, _) => Some(&**state),
             Found::Nothing | Found::Lost(_) => None,
         };
+        if matches!(found, Found::Accepted(_, None)) {
+            self.sweep();
+        }
         if let Err(error) = self.journal.settle(state) {
             tracing::error!("the journal of revisions could not be put in order: {error:#}");
         }
@@ -144,12 +164,13 @@ impl Store {
         let mut passed_over = None;
         for path in [self.accepted(), self.previous()] {
             let Some(bytes) = file::read(&path)? else { continue };
-            match file::parse(&path, file::STATE, &bytes) {
-                Ok((state, _)) => return Ok(Found::Accepted(Box::new(state), passed_over)),
+            match whole(&path, &bytes, |link| self.parts.read_and_mend(link)) {
+                Ok((state, parts)) => {
+                    *self.made_of() = parts;
+                    return Ok(Found::Accepted(Box::new(state), passed_over));
+                }
                 Err(error) => {
-                    let aside =
-                        path.with_extension(format!("damaged-{}", jiff::Timestamp::now().as_nanosecond()));
-                    fs::rename(&path, &aside).with_context(|| format!("move {} aside", path.display()))?;
+                    let aside = file::move_aside(&path)?;
                     let note = format!("{error:#}; it is kept as {}", aside.display());
                     passed_over = Some(passed_over.map_or(note.clone(), |first| format!("{first}; {note}")));
                 }
@@ -181,7 +202,7 @@ impl Store {
         let needed = state.confirm.as_ref().map_or(number, |confirm| confirm.back_to);
         let oldest = self.oldest(number, draft.keep)?.min(needed);
         match self.write_beside(state, draft, oldest) {
-            Ok(()) => Ok(Staged { store: self, number, oldest }),
+            Ok(parts) => Ok(Staged { store: self, number, oldest, parts }),
             Err(error) => {
                 self.discard(number);
                 Err(error)
@@ -193,6 +214,7 @@ impl Store {
     fn discard(&self, number: u64) {
         NAMES.iter().for_each(|name| drop(fs::remove_file(self.beside(name))));
         self.journal.discard(number);
+        self.sweep();
     }
 
     /// The oldest entry that stays when `number` comes.
@@ -201,19 +223,28 @@ impl Store {
         Ok(first.max((number + 1).saturating_sub(u64::from(keep.max(1)))))
     }
 
-    fn write_beside(&self, state: &mut State, draft: Draft, oldest: u64) -> Result<()> {
+    fn write_beside(&self, state: &mut State, draft: Draft, oldest: u64) -> Result<Vec<Arc<Part>>> {
         let previous = self.journal.tip()?.map_or_else(String::new, |(_, hash)| hash);
         let Draft { cause, from, changes, .. } = draft;
         let (revision, content) = (state.revision.clone(), state.objects.digest());
         let entry = Entry { revision, cause, from, changes, content, previous, oldest };
         state.head = self.journal.stage(&entry)?;
-        file::write(&self.beside(ACCEPTED), file::STATE, state)?;
+        let parts = self.write_state(state)?;
         if self.accepted().exists() {
             // A second name for it: there is an accepted file at every moment.
             drop(fs::remove_file(self.beside(PREVIOUS)));
             fs::hard_link(self.accepted(), self.beside(PREVIOUS)).context("keep the previous state")?;
         }
-        fs::write(self.beside(ONCE), b"").context("mark that a policy was accepted")
+        fs::write(self.beside(ONCE), b"").context("mark that a policy was accepted")?;
+        Ok(parts)
+    }
+
+    /// Writes a state beside the accepted one, and first what it is made of; returns that.
+    fn write_state(&self, state: &State) -> Result<Vec<Arc<Part>>> {
+        let content = Content { objects: state.objects.clone(), ids: state.ids.clone() };
+        let parts = self.parts.below(self.made_of().clone(), state.revision.number, &content)?;
+        file::write(&self.beside(ACCEPTED), file::STATE, &written::Accepted::of(state, &parts, &content))?;
+        Ok(parts)
     }
 
     /// Replaces the accepted state by the same revision with another note on it: confirmed, held.
@@ -221,12 +252,43 @@ impl Store {
     /// # Errors
     /// The disk is full or not writable; the accepted state is untouched.
     pub fn amend(&self, state: &State) -> Result<()> {
-        let written = file::write(&self.beside(ACCEPTED), file::STATE, state);
-        if let Err(error) = written.and_then(|_| self.rename(ACCEPTED)) {
-            drop(fs::remove_file(self.beside(ACCEPTED)));
-            return Err(error);
+        let written = self.write_state(state).and_then(|parts| self.rename(ACCEPTED).map(|()| parts));
+        match written {
+            Ok(parts) => *self.made_of() = parts,
+            Err(error) => {
+                drop(fs::remove_file(self.beside(ACCEPTED)));
+                self.sweep();
+                return Err(error);
+            }
         }
-        file::sync_folder(&self.folder)
+        file::sync_folder(&self.folder)?;
+        self.tidy();
+        Ok(())
+    }
+
+    fn made_of(&self) -> MutexGuard<'_, Vec<Arc<Part>>> {
+        self.made_of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what a new accepted state has made superfluous, once no power cut can bring back the one before.
+    fn tidy(&self) {
+        let others = self.parts.has_others_than(&self.made_of());
+        if others {
+            self.sweep();
+        }
+    }
+
+    /// Removes the parts that neither the accepted state nor the one before is made of.
+    fn sweep(&self) {
+        let links = |path: &Path| -> Result<Vec<Link>> {
+            let found = file::read(path)?.map(|bytes| understand(path, &bytes)).transpose()?;
+            Ok(found.map(|found| found.parts).unwrap_or_default())
+        };
+        let wanted = links(&self.accepted()).and_then(|parts| Ok([parts, links(&self.previous())?].concat()));
+        // Of what cannot be read nobody knows what it is made of.
+        if let Err(error) = wanted.and_then(|wanted| self.parts.sweep(&wanted)) {
+            tracing::warn!("parts of earlier states could not be removed: {error:#}");
+        }
     }
 
     fn accepted(&self) -> PathBuf {
@@ -266,15 +328,29 @@ impl Store {
 /// # Errors
 /// Neither can be read.
 pub fn peek(folder: &Path) -> Result<Option<State>> {
-    let mut damaged = None;
+    let (parts, mut damaged) = (Parts::at(folder), None);
     for path in [ACCEPTED, PREVIOUS].map(|name| folder.join(name)) {
         let Some(bytes) = file::read(&path)? else { continue };
-        match file::parse(&path, file::STATE, &bytes) {
+        match whole(&path, &bytes, |link| parts.read(link)) {
             Ok((state, _)) => return Ok(Some(state)),
             Err(error) => damaged = Some(error),
         }
     }
     damaged.map_or(Ok(None), Err)
+}
+
+/// Understands the file of a state, and not what it is made of.
+fn understand(path: &Path, bytes: &[u8]) -> Result<written::Found> {
+    file::parse(path, file::STATE, bytes).map(|(found, _)| found)
+}
+
+/// Puts a state together.
+fn whole(
+    path: &Path,
+    bytes: &[u8],
+    read: impl Fn(&Link) -> Result<step::Read>,
+) -> Result<(State, Vec<Arc<Part>>)> {
+    understand(path, bytes)?.whole(read).with_context(|| format!("{} is damaged", path.display()))
 }
 
 /// Makes the directory root's alone: whoever writes in it decides what is enforced.
@@ -310,8 +386,10 @@ impl Staged<'_> {
         }
         store.rename(ACCEPTED)?;
         // It is accepted now, whatever becomes of the rest.
-        if let Err(error) = store.rename(ONCE).and_then(|()| file::sync_folder(&store.folder)) {
-            tracing::warn!("the policy is accepted, but a power cut may lose it: {error:#}");
+        *store.made_of() = self.parts;
+        match store.rename(ONCE).and_then(|()| file::sync_folder(&store.folder)) {
+            Ok(()) => store.tidy(),
+            Err(error) => tracing::warn!("the policy is accepted, but a power cut may lose it: {error:#}"),
         }
         let kept = store.journal.commit(self.number).and_then(|()| store.journal.prune(self.oldest));
         if let Err(error) = kept {

@@ -1,17 +1,22 @@
 //! The accepted policy, object by object: applies merge by kind and name, not by file.
+//!
+//! Copies share what is the same, so that a change costs what it changes and not what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::digest::digest_of;
+use super::buckets::{Buckets, Pair};
+use super::digest::{hex, sum_of};
 use crate::api::types::{Change, Changes, NamedText, Object, Origin};
 use crate::policy::{self, SourceFile};
 
 /// Objects by kind and name.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<Object>", into = "Vec<Object>")]
-pub struct Objects(BTreeMap<(String, String), Object>);
+pub struct Objects(BTreeMap<String, Buckets>);
 
 /// A policy with a change in it, and what changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,83 +31,17 @@ impl Objects {
     /// Takes the objects of texts that were already found valid.
     pub fn of(files: &[NamedText], origin: Origin) -> Self {
         let objects = files.iter().flat_map(split);
-        objects.map(|object| Object { origin, ..object }).collect::<Vec<_>>().into()
+        objects.map(|object| Arc::new(Object { origin, ..object })).collect()
     }
 
-    /// All objects, by kind and name.
+    /// All objects, by kind and name; they are sorted for it.
     pub fn iter(&self) -> impl Iterator<Item = &Object> {
-        self.0.values()
-    }
-
-    /// Those that are wanted.
-    pub fn filtered(&self, wanted: impl Fn(&Object) -> bool) -> Self {
-        let found = self.0.iter().filter(|(_, object)| wanted(object));
-        Self(found.map(|(key, object)| (key.clone(), object.clone())).collect())
-    }
-
-    /// How many there are of each kind.
-    pub fn counts(&self) -> BTreeMap<String, usize> {
-        self.0.keys().fold(BTreeMap::new(), |mut counts, (kind, _)| {
-            *counts.entry(kind.clone()).or_default() += 1;
-            counts
-        })
-    }
-
-    /// These objects with others over them; with `prune`, without those of that origin that the others do not name.
-    ///
-    /// Whoever writes what is in force already does not become its owner.
-    pub fn merged(&self, others: &Self, prune: Option<Origin>) -> Merged {
-        let stays = |object: &Object| prune != Some(object.origin);
-        let mut objects: BTreeMap<_, _> =
-            self.0.iter().filter(|(_, o)| stays(o)).map(|(key, o)| (key.clone(), o.clone())).collect();
-        for (key, object) in &others.0 {
-            let owner = self.0.get(key).filter(|before| same(before, object)).map(|before| before.origin);
-            let origin = owner.unwrap_or(object.origin);
-            objects.insert(key.clone(), Object { origin, ..object.clone() });
-        }
-        let objects = Self(objects);
-        let changes = self.changes_to(&objects);
-        Merged { objects, changes }
-    }
-
-    /// The policy of `target` beside everything here that is no policy: going back reopens no grant that
-    /// ended and lifts no quarantine.
-    pub fn restored(&self, target: &Self) -> Merged {
-        let kept = self.0.iter().filter(|((kind, _), _)| !RESTORED.contains(&kind.as_str()));
-        let back = target.0.iter().filter(|((kind, _), _)| RESTORED.contains(&kind.as_str()));
-        let objects = Self(kept.chain(back).map(|(key, object)| (key.clone(), object.clone())).collect());
-        let changes = self.changes_to(&objects);
-        Merged { objects, changes }
-    }
-
-    /// How many objects are not of an origin.
-    pub fn of_others(&self, origin: Origin) -> usize {
-        self.0.values().filter(|object| object.origin != origin).count()
-    }
-
-    /// What leads from here to `after`, with all content.
-    pub fn changes_in_full(&self, after: &Self) -> Vec<Change> {
-        let keys: BTreeSet<_> = self.0.keys().chain(after.0.keys()).collect();
-        let pairs = keys.into_iter().map(|key| (self.0.get(key), after.0.get(key)));
-        let differ = pairs.filter(|pair| match pair {
-            (Some(before), Some(after)) => !same(before, after),
-            (before, after) => before.is_some() != after.is_some(),
-        });
-        differ.map(|(before, after)| Change { before: before.cloned(), after: after.cloned() }).collect()
-    }
-
-    /// What differs in `after`, down to where it is written: the objects as they are there, and those that are gone.
-    pub fn differing(&self, after: &Self) -> (Self, Vec<Object>) {
-        let differs = |key: &(String, String), object: &Object| self.0.get(key) != Some(object);
-        let there = after.0.iter().filter(|(key, object)| differs(key, object));
-        let gone = self.0.iter().filter(|(key, _)| !after.0.contains_key(*key));
-        let there = there.map(|(key, object)| (key.clone(), object.clone())).collect();
-        (Self(there), gone.map(|(_, object)| object.clone()).collect())
+        self.0.values().flat_map(|kind| by_name(kind.iter().map(|object| &**object), |object| &object.name))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.values().map(Buckets::len).sum()
     }
 
     /// True if there is none.
@@ -110,20 +49,132 @@ impl Objects {
         self.0.is_empty()
     }
 
+    /// The object of a kind and name.
+    pub fn get(&self, kind: &str, name: &str) -> Option<&Arc<Object>> {
+        self.0.get(kind)?.get(name)
+    }
+
+    /// All objects of a kind, in no order that means anything.
+    pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Arc<Object>> {
+        self.0.get(kind).into_iter().flat_map(Buckets::iter)
+    }
+
+    /// Those that are wanted.
+    pub fn filtered(&self, wanted: impl Fn(&Object) -> bool) -> Self {
+        self.all().filter(|object| wanted(object)).cloned().collect()
+    }
+
+    /// All objects, in no order that means anything.
+    fn all(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.0.values().flat_map(Buckets::iter)
+    }
+
+    /// How many there are of each kind.
+    pub fn counts(&self) -> BTreeMap<String, usize> {
+        self.0.iter().map(|(kind, objects)| (kind.clone(), objects.len())).collect()
+    }
+
+    /// These objects with others over them; with `prune`, without those of that origin that the others do not name.
+    ///
+    /// Whoever writes what is in force already does not become its owner.
+    pub fn merged(&self, others: &Self, prune: Option<Origin>) -> Merged {
+        let objects = self.joined(others, prune.is_none(), |pair| match pair {
+            (Some(here), None) => (prune != Some(here.origin)).then(|| Arc::clone(here)),
+            (Some(here), Some(there)) if same(here, there) => Some(owned(here, there)),
+            (_, there) => there.cloned(),
+        });
+        let changes = self.changes_to(&objects);
+        Merged { objects, changes }
+    }
+
+    /// The policy of `target` beside everything here that is no policy: going back reopens no grant that
+    /// ended and lifts no quarantine.
+    pub fn restored(&self, target: &Self) -> Merged {
+        let policy = |kind: &String| RESTORED.contains(&kind.as_str());
+        let kept = self.0.iter().filter(|(kind, _)| !policy(kind));
+        let back = target.0.iter().filter(|(kind, _)| policy(kind));
+        let objects = Self(kept.chain(back).map(|(kind, objects)| (kind.clone(), objects.clone())).collect());
+        let changes = self.changes_to(&objects);
+        Merged { objects, changes }
+    }
+
+    /// These objects but for those that the others name.
+    pub fn but(&self, others: &Self) -> Self {
+        self.joined(others, true, |(here, there)| here.filter(|_| there.is_none()).cloned())
+    }
+
+    /// These objects with others over them, whoever owned them before.
+    pub fn below(&self, others: &Self) -> Self {
+        self.joined(others, true, |(here, there)| there.or(here).cloned())
+    }
+
+    /// How many objects are not of an origin.
+    pub fn of_others(&self, origin: Origin) -> usize {
+        self.all().filter(|object| object.origin != origin).count()
+    }
+
+    /// What differs between here and there, also in where it was written, by kind and name. Costs what is not shared.
+    pub fn differences<'o>(&'o self, other: &'o Self) -> Vec<Pair<'o>> {
+        let kinds = self.kinds_with(other).into_iter();
+        let kinds = kinds.map(|kind| self.kind(kind).differences(other.kind(kind)));
+        kinds
+            .flat_map(|pairs| by_name(pairs, |(here, there)| here.or(*there).map_or("", |o| &o.name)))
+            .collect()
+    }
+
+    /// The same in no order that means anything.
+    pub(super) fn differing<'o>(&'o self, other: &'o Self) -> impl Iterator<Item = Pair<'o>> {
+        let kinds = self.kinds_with(other).into_iter();
+        kinds.flat_map(|kind| self.kind(kind).differences(other.kind(kind)))
+    }
+
+    /// What leads from here to `after`, with all content.
+    pub fn changes_in_full(&self, after: &Self) -> Vec<Change> {
+        let content = |object: Option<&Arc<Object>>| object.map(|object| Object::clone(object));
+        let differ = self.differences(after).into_iter().filter(says_another);
+        differ.map(|(before, after)| Change { before: content(before), after: content(after) }).collect()
+    }
+
     /// Before these changes were made.
     pub fn without(&self, changes: &[Change]) -> Self {
-        let mut objects = self.0.clone();
-        for Change { before, after } in changes {
-            after.iter().for_each(|object| drop(objects.remove(&key(object))));
-            objects.extend(before.iter().map(|object| (key(object), object.clone())));
-        }
-        Self(objects)
+        let of = |side: fn(&Change) -> &Option<Object>| -> Self {
+            changes.iter().filter_map(|change| side(change).clone()).map(Arc::new).collect()
+        };
+        self.but(&of(|change| &change.after)).below(&of(|change| &change.before))
     }
 
     /// What the policy says, as a checksum; where it was written is left out.
+    ///
+    /// SHA-256 over each kind, in the order of their names, and what its 1024 buckets say: SHA-256 over those that are
+    /// not empty, each with its number, and of a bucket over name and text of each object, in the order of their names.
+    /// FNV-1a of its name tells an object's bucket. Each part stands behind its length in eight octets.
     pub fn digest(&self) -> String {
-        let parts = self.0.iter().flat_map(|((kind, name), o)| [kind.as_str(), name, o.text.trim_end()]);
-        digest_of(parts)
+        let kinds: Vec<_> = self.0.iter().map(|(kind, objects)| (kind, objects.digest())).collect();
+        hex(&sum_of(kinds.iter().flat_map(|(kind, digest)| [kind.as_bytes(), digest])))
+    }
+
+    /// How many buckets of a kind two policies have in common.
+    #[cfg(test)]
+    pub(super) fn in_common(&self, other: &Self, kind: &str) -> usize {
+        self.kind(kind).in_common(other.kind(kind))
+    }
+
+    /// What `pick` makes of each object that is here or there; see [`Buckets::joined`].
+    fn joined(&self, others: &Self, stays: bool, pick: impl Fn(Pair<'_>) -> Option<Arc<Object>>) -> Self {
+        let kinds = self.kinds_with(others).into_iter();
+        let joined = kinds.map(|kind| match stays && !others.0.contains_key(kind) {
+            true => (kind.clone(), self.kind(kind).clone()),
+            false => (kind.clone(), self.kind(kind).joined(others.kind(kind), stays, &pick)),
+        });
+        Self(joined.filter(|(_, objects)| objects.len() > 0).collect())
+    }
+
+    fn kind(&self, kind: &str) -> &Buckets {
+        self.0.get(kind).unwrap_or_else(Buckets::none)
+    }
+
+    fn kinds_with<'o>(&'o self, others: &'o Self) -> BTreeSet<&'o String> {
+        self.0.keys().chain(others.0.keys()).collect()
     }
 
     /// The files again: each object on the lines where it was written.
@@ -131,7 +182,7 @@ impl Objects {
     /// Objects of one file that were applied at different times may claim the same lines; then the
     /// file appears twice under its name.
     pub fn files(&self) -> Vec<SourceFile> {
-        let mut by_place: Vec<&Object> = self.0.values().collect();
+        let mut by_place: Vec<&Object> = self.iter().collect();
         by_place.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         let mut files: Vec<Assembled<'_>> = Vec::new();
         for object in by_place {
@@ -144,16 +195,17 @@ impl Objects {
     }
 
     fn changes_to(&self, after: &Self) -> Changes {
-        let label = |(kind, name): &(String, String)| format!("{}/{name}", kind.to_lowercase());
         let mut changes = Changes::default();
-        for (key, object) in &after.0 {
-            match self.0.get(key) {
-                None => changes.added.push(label(key)),
-                Some(before) if !same(before, object) => changes.changed.push(label(key)),
-                Some(_) => {}
-            }
+        for (before, after) in self.differences(after).into_iter().filter(says_another) {
+            let list = match (before, after) {
+                (None, _) => &mut changes.added,
+                (Some(_), Some(_)) => &mut changes.changed,
+                (Some(_), None) => &mut changes.removed,
+            };
+            list.extend(
+                before.or(after).map(|object| format!("{}/{}", object.kind.to_lowercase(), object.name)),
+            );
         }
-        changes.removed = self.0.keys().filter(|key| !after.0.contains_key(*key)).map(label).collect();
         changes
     }
 }
@@ -166,19 +218,61 @@ fn same(a: &Object, b: &Object) -> bool {
     a.text.trim_end() == b.text.trim_end()
 }
 
-fn key(object: &Object) -> (String, String) {
-    (object.kind.clone(), object.name.clone())
+/// What has names that no two share, in their order.
+fn by_name<'n, T>(all: impl Iterator<Item = T>, name: impl Fn(&T) -> &'n str) -> impl Iterator<Item = T> {
+    // Names lie side by side for it: a million objects do not.
+    let mut named: Vec<(&str, T)> = all.map(|one| (name(&one), one)).collect();
+    named.sort_unstable_by_key(|(name, _)| *name);
+    named.into_iter().map(|(_, one)| one)
+}
+
+/// True if more than the place differs.
+fn says_another(pair: &Pair<'_>) -> bool {
+    !matches!(pair, (Some(before), Some(after)) if same(before, after))
+}
+
+/// An object that is written anew as it was: it is where it was written last, and its owner's.
+fn owned(here: &Arc<Object>, there: &Arc<Object>) -> Arc<Object> {
+    let owned = Object { origin: here.origin, ..Object::clone(there) };
+    if **here == owned { Arc::clone(here) } else { Arc::new(owned) }
+}
+
+impl FromIterator<Arc<Object>> for Objects {
+    fn from_iter<I: IntoIterator<Item = Arc<Object>>>(objects: I) -> Self {
+        let mut kinds: BTreeMap<String, Vec<Arc<Object>>> = BTreeMap::new();
+        for object in objects {
+            match kinds.get_mut(&object.kind) {
+                Some(kind) => kind.push(object),
+                None => drop(kinds.insert(object.kind.clone(), vec![object])),
+            }
+        }
+        Self(kinds.into_iter().map(|(kind, objects)| (kind, Buckets::of(objects))).collect())
+    }
 }
 
 impl From<Vec<Object>> for Objects {
     fn from(objects: Vec<Object>) -> Self {
-        Self(objects.into_iter().map(|object| (key(&object), object)).collect())
+        objects.into_iter().map(Arc::new).collect()
     }
 }
 
 impl From<Objects> for Vec<Object> {
     fn from(objects: Objects) -> Self {
-        objects.0.into_values().collect()
+        objects.iter().cloned().collect()
+    }
+}
+
+impl PartialEq for Objects {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.differing(other).next().is_none()
+    }
+}
+
+impl Eq for Objects {}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 

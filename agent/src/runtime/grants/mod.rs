@@ -7,6 +7,8 @@ mod settle;
 mod told;
 mod way_back;
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,7 +17,7 @@ use super::author::{Author, person};
 use super::engine::Engine;
 use crate::api::types::{
     Act, ApplyRequest, Cause, EndCause, Ended, GrantAct, GrantReport, GrantRequest, GrantTerms, NamedText,
-    Origin, Terms,
+    Object, Origin, Terms,
 };
 use crate::policy::{Grant, Name, Timeline};
 use crate::state::{Approval, Granted, Grants, Objects};
@@ -122,11 +124,12 @@ impl Engine {
     /// What is accepted, without grants that have ended: they are on their own record. The folder keeps its own.
     pub(super) fn without_ended(&self) -> Objects {
         let objects = self.accepted.as_ref().map(|state| state.objects.clone()).unwrap_or_default();
-        objects.filtered(|object| {
-            let granted = || Name::new(&object.name).and_then(|name| self.grants.get(&name));
-            let stays = object.kind != KIND || object.origin == Origin::Folder;
-            stays || granted().is_none_or(|granted| granted.ended.is_none())
-        })
+        let has_ended = |object: &&Arc<Object>| {
+            let granted = Name::new(&object.name).and_then(|name| self.grants.get(&name));
+            object.origin != Origin::Folder && granted.is_some_and(|granted| granted.ended.is_some())
+        };
+        let ended = objects.of_kind(KIND).filter(has_ended).cloned().collect();
+        objects.but(&ended)
     }
 
     /// Those whose documents open nothing.

@@ -139,6 +139,5 @@ fn meet_document(grants: &mut Grants, grant: &Grant, state: &State) -> Option<To
 }
 
 fn origin_of(objects: &Objects, name: &Name) -> Option<Origin> {
-    let mut grants = objects.iter().filter(|object| object.kind == KIND);
-    grants.find(|object| object.name == name.as_str()).map(|object| object.origin)
+    objects.get(KIND, name.as_str()).map(|object| object.origin)
 }

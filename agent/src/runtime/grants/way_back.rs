@@ -48,5 +48,5 @@ fn back_to(state: &State, terms: &Terms) -> Option<u64> {
 }
 
 fn names(objects: &Objects) -> BTreeSet<&str> {
-    objects.iter().filter(|object| object.kind == KIND).map(|object| object.name.as_str()).collect()
+    objects.of_kind(KIND).map(|object| object.name.as_str()).collect()
 }

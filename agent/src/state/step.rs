@@ -1,0 +1,67 @@
+//! What leads from one policy and its numbers to another, as it is written down.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::objects::Objects;
+use crate::api::types::{Object, Origin};
+use crate::policy::{Ids, Renumbered};
+
+/// A policy with the numbers that its names were given.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Content {
+    pub(super) objects: Objects,
+    pub(super) ids: Ids,
+}
+
+/// What differs between two of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Step<O, T> {
+    /// Objects that were not there before, or not as they are.
+    objects: Vec<O>,
+    /// Kinds and names of those that are no more.
+    gone: Vec<(T, T)>,
+    ids: Renumbered<T>,
+}
+
+/// A step on its way to disk.
+pub(super) type Written<'c> = Step<&'c Object, &'c str>;
+/// A step from there.
+pub(super) type Read = Step<Object, String>;
+
+impl<'c> Written<'c> {
+    /// What leads from `before` to `after`. Costs what the two do not share.
+    pub(super) fn between(before: &'c Content, after: &'c Content) -> Self {
+        let (mut objects, mut gone) = (Vec::new(), Vec::new());
+        for pair in before.objects.differing(&after.objects) {
+            match pair {
+                (_, Some(object)) => objects.push(&**object),
+                (Some(object), None) => gone.push((object.kind.as_str(), object.name.as_str())),
+                (None, None) => {}
+            }
+        }
+        Self { objects, gone, ids: after.ids.since(&before.ids) }
+    }
+
+    /// How much differs.
+    pub(super) const fn len(&self) -> usize {
+        self.objects.len() + self.gone.len() + self.ids.len()
+    }
+}
+
+impl Read {
+    /// Where it leads from there.
+    pub(super) fn after(self, before: &Content) -> Content {
+        let gone: Objects = self.gone.into_iter().map(nothing_of).collect();
+        let objects: Objects = self.objects.into_iter().map(Arc::new).collect();
+        let objects = before.objects.but(&gone).below(&objects);
+        Content { objects, ids: before.ids.clone().after(self.ids) }
+    }
+}
+
+/// An object that stands for its name.
+fn nothing_of((kind, name): (String, String)) -> Arc<Object> {
+    let (file, text) = (String::new(), String::new());
+    Arc::new(Object { kind, name, file, line: 0, text, origin: Origin::default() })
+}
