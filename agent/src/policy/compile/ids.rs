@@ -266,7 +266,10 @@ impl Book {
     /// The number of a name between two compilations: its old one, or a fresh one. None is taken from another name.
     pub(super) fn given(&mut self, name: &Name) -> Option<u32> {
         let free = self.names.contains_key(name.as_str()) || self.next < self.capacity;
-        if free { self.number(name.as_str()).ok() } else { None }
+        let number = if free { self.number(name.as_str()).ok() } else { None };
+        // No compilation is asking.
+        self.asking = Asking::default();
+        number
     }
 
     fn reuse(&mut self) -> Result<u32, Full> {
