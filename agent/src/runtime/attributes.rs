@@ -153,7 +153,7 @@ impl Engine {
 
     /// Brings the policy in force into force anew, by what is known now; no text is read and no test run again.
     fn observe_devices(&mut self) -> Result<()> {
-        let (Some(in_force), Some(mut state)) = (self.in_force.clone(), self.accepted.clone()) else {
+        let (Some(in_force), Some(state)) = (self.in_force.clone(), self.accepted.clone()) else {
             return Ok(());
         };
         if self.held.is_some() {
@@ -162,16 +162,12 @@ impl Engine {
         }
         let mut next = InForce::clone(&in_force);
         let touched = next.observe(&self.agent, self.known(), self.keeper.timeline());
-        let generation = match touched.map_err(|problems| anyhow!(problems.render(false)))? {
-            Some(touched) => self.enforce_touched(&next, &touched)?,
-            None => {
-                self.confine(&mut next);
-                self.enforce(&next.compiled.tables, Some(&next.policy))?
-            }
-        };
-        state.published(generation);
-        state.ids = next.ids.clone();
-        self.accepted = Some(state);
+        if let Some(touched) = touched.map_err(|problems| anyhow!(problems.render(false)))? {
+            return self.enforce_few(next, &touched);
+        }
+        self.confine(&mut next);
+        let generation = self.enforce(&next.compiled.tables, Some(&next.policy))?;
+        self.accepted_at(state, &next, generation);
         let host = next.host.clone();
         self.adopt(next, generation);
         self.settle(&host);

@@ -229,7 +229,7 @@ impl Engine {
     }
 
     /// Brings the accepted state into force; what it no longer says for this host is held back.
-    pub(super) fn enforce_accepted(&mut self, mut state: State) -> Result<()> {
+    pub(super) fn enforce_accepted(&mut self, state: State) -> Result<()> {
         let host = host::observe()?;
         let mut in_force =
             match InForce::compile(state.objects.files(), (&self.agent, &host), &state.ids, self.facts()) {
@@ -244,10 +244,8 @@ impl Engine {
             };
         self.confine(&mut in_force);
         let generation = self.enforce(&in_force.compiled.tables, Some(&in_force.policy))?;
-        state.published(generation);
-        state.ids = in_force.ids.clone();
         tracing::info!("enforcing r{} (generation {generation})", state.revision.number);
-        self.accepted = Some(state);
+        self.accepted_at(state, &in_force, generation);
         self.held = None;
         self.closed = None;
         self.adopt(in_force, generation);
@@ -301,7 +299,8 @@ impl Engine {
     pub(super) fn enforce_touched(&mut self, next: &InForce, touched: &Touched) -> Result<u32> {
         let since = self.in_force_since;
         let apply = |kernel: &mut Kernel| kernel.apply_touched(&next.compiled.tables, touched, since);
-        self.enforce_by(Some(&next.policy), apply)
+        // Devices have no pools of their own: what is to be closed is closed.
+        self.enforce_by(None, apply)
     }
 
     fn enforce_by(

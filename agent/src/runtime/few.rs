@@ -13,7 +13,7 @@ use super::host;
 use super::in_force::InForce;
 use crate::api::types::Object;
 use crate::policy::{Amendment, Name};
-use crate::state::Objects;
+use crate::state::{Objects, State};
 use crate::tables::{Tables, Touched};
 
 /// One of so many devices may differ before all are looked at; that is a matter of cost alone.
@@ -58,6 +58,25 @@ impl Engine {
             Some(Prepared { in_force, touched: Some(touched) })
         });
         Ok(amended)
+    }
+
+    /// Brings into force what is known of some devices now; the policy is the same.
+    pub(super) fn enforce_few(&mut self, next: InForce, touched: &Touched) -> anyhow::Result<()> {
+        let generation = self.enforce_touched(&next, touched)?;
+        if let Some(state) = self.accepted.take() {
+            self.accepted_at(state, &next, generation);
+        }
+        let host = next.host.clone();
+        self.adopt_few(next, touched, generation);
+        self.settle(&host);
+        Ok(())
+    }
+
+    /// Notes the generation that a revision has come to, and the numbers that names were given.
+    pub(super) fn accepted_at(&mut self, mut state: State, in_force: &InForce, generation: u32) {
+        state.published(generation);
+        state.ids = in_force.ids.clone();
+        self.accepted = Some(state);
     }
 }
 

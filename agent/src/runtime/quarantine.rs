@@ -1,5 +1,6 @@
 //! Devices that are shut in, whatever policy says of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -130,13 +131,26 @@ impl Engine {
     fn change_quarantines(&mut self, list: Quarantines) -> Result<()> {
         self.store.keep_quarantines(&list).context("keep the quarantines on disk; nothing was changed")?;
         let before = std::mem::replace(&mut self.quarantines, list);
-        let Some(state) = self.accepted.clone() else { return Ok(()) };
-        if let Err(error) = self.enforce_accepted(state) {
+        if let Err(error) = self.enforce_quarantines(&before) {
             self.quarantines = before;
             self.store.keep_quarantines(&self.quarantines).context("put the list of quarantines back")?;
             return Err(error);
         }
         Ok(())
+    }
+
+    /// Brings into force what differs from an earlier list.
+    fn enforce_quarantines(&mut self, before: &Quarantines) -> Result<()> {
+        let Some(state) = self.accepted.clone() else { return Ok(()) };
+        let in_force = self.in_force.clone().filter(|_| self.held.is_none() && self.closed.is_none());
+        let Some(in_force) = in_force else { return self.enforce_accepted(state) };
+        let of = |list: &Quarantines, name: &Name| list.get(name).map(Quarantine::confinement);
+        let names = before.keys().chain(self.quarantines.keys());
+        let differ = names.filter(|name| of(before, name) != of(&self.quarantines, name));
+        let differ: BTreeMap<_, _> = differ.map(|name| (name.clone(), of(&self.quarantines, name))).collect();
+        let mut next = InForce::clone(&in_force);
+        let touched = next.compiled.confine_anew(&next.policy, differ);
+        self.enforce_few(next, &touched)
     }
 
     pub(super) fn device_named(&self, typed: &str) -> Result<Name, Refused> {
