@@ -56,6 +56,12 @@ spec:
   allow: [{name: ntp, to: {cidrs: [203.0.113.9]}, ports: [udp/123]}]
 ---
 kind: Policy
+metadata: {name: recording}
+spec:
+  between: {initiator: {matchLabels: {role: recorder}}, responder: {segment: pumps}, sameLabels: [site]}
+  allow: [{name: rtsp, ports: [tcp/554]}]
+---
+kind: Policy
 metadata: {name: one}
 spec:
   subject: {device: d-0}
@@ -104,9 +110,14 @@ fn device(random: &mut Random, name: &str) -> String {
         let length = if random.chance(8) { 128 } else { 64 };
         addresses.push(format!("\"fd00:45:0:{:x}::/{length}\"", random.below(40)));
     }
-    let mut labels = vec![format!("site: {}", random.pick(&["oslo", "bergen"]))];
     let class = random.pick(&["meter", "meter", "pump", "other"]);
-    labels.push(format!("class: {class}, firmware: \"2.{}\"", 3 + random.below(2)));
+    let mut labels = vec![format!("class: {class}, firmware: \"2.{}\"", 3 + random.below(2))];
+    if random.chance(90) {
+        labels.push(format!("site: {}", random.pick(&["oslo", "bergen"])));
+    }
+    if random.chance(3) {
+        labels.push("role: recorder".to_owned());
+    }
     if random.chance(4) {
         labels.push("size: big".to_owned());
     }
@@ -290,4 +301,36 @@ fn what_is_taken_up_of_a_few_devices_is_what_the_whole_comes_to() {
     }
     println!("seed {seed}: {taken} were taken up, {left} left to the whole, {refused} refused by it");
     assert!(taken > 40 && left > 40 && refused > 40, "{taken} {left} {refused}");
+}
+
+/// Numbers of devices that went are given to those that come, whichever way they went.
+#[test]
+fn devices_that_come_and_go_one_by_one_never_run_out_of_numbers() {
+    let site = Site::new();
+    let named = |number: usize| {
+        // No test names one of these.
+        let address = if number == 0 { 0 } else { 10 + number % 30 };
+        let spec = format!(
+            "labels: {{class: meter, site: bergen, firmware: \"2.4\"}}}}\nspec: {{network: acme, addresses: [10.45.0.{address}]}}"
+        );
+        (format!("d-{number}"), format!("kind: Device\nmetadata: {{name: d-{number}, {spec}\n"))
+    };
+    let mut devices: Devices = (0..12).map(named).collect();
+    let mut whole = site.whole(&devices, &Ids::default()).unwrap();
+    let mut taken = 0;
+    for number in 12..400 {
+        // d-0 stays: a policy and tests name it.
+        let gone = format!("d-{}", number - 11);
+        devices.remove(&gone);
+        let amended = site.amended(&whole, &Devices::new(), vec![Name::new(&gone).unwrap()]);
+        whole =
+            amended.map(|(amended, _)| amended).unwrap_or_else(|| site.whole(&devices, &whole.ids).unwrap());
+        let (name, document) = named(number);
+        devices.insert(name.clone(), document.clone());
+        let amended = site.amended(&whole, &[(name, document)].into(), Vec::new());
+        taken += u32::from(amended.is_some());
+        let next = amended.map(|(amended, _)| amended).or_else(|| site.whole(&devices, &whole.ids));
+        whole = next.unwrap_or_else(|| panic!("there is no number left for the {number}th of 12 devices"));
+    }
+    assert!(taken > 300, "{taken} were taken up alone");
 }

@@ -13,7 +13,7 @@ mod flows;
 
 use std::collections::BTreeSet;
 
-use bulkhead_common::abi::Flow;
+use bulkhead_common::abi::{AddressKey, Flow};
 
 pub use activity::Activity;
 pub use connection::{Connection, Route, routes_in, routes_in_v6};
@@ -38,7 +38,8 @@ impl Impact {
         Self { devices: Devices::compare(before, after), flows: Flows::judge(before, after, live, boot) }
     }
 
-    /// As [`Self::of`], where nothing differs but some devices: no other's flows are looked at.
+    /// As [`Self::of`], where nothing differs but some devices: no other's flows are looked at, nor counted if they could
+    /// not be judged.
     pub fn of_few(
         before: (&Policy, &Compiled),
         after: (&Policy, &Compiled),
@@ -47,7 +48,16 @@ impl Impact {
         boot: u64,
     ) -> Self {
         let ends = |flow: &Flow| [flow.key.device, flow.peer];
-        let of_few = |flow: &&Flow| ends(flow).iter().any(|device| touched.0.contains_key(device));
+        // What was nobody's address may be one's now.
+        let keys: BTreeSet<&AddressKey> = touched.0.values().flatten().collect();
+        let is_taken = |network, address| {
+            let all = [AddressKey::host(network, address), AddressKey::prefix64(network, address)];
+            all.iter().any(|key| keys.contains(key))
+        };
+        let of_few = |flow: &&Flow| {
+            let touches = ends(flow).iter().any(|device| touched.0.contains_key(device));
+            touches || is_taken(flow.key.network, flow.key.remote)
+        };
         let flows: Vec<Flow> = live.iter().filter(of_few).copied().collect();
         let devices: BTreeSet<_> = touched.0.keys().copied().chain(flows.iter().flat_map(ends)).collect();
         let [was, is] = [before, after].map(|(policy, compiled)| compiled.of_devices(policy, &devices));

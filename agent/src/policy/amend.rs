@@ -15,7 +15,7 @@ use super::compile::Compiled;
 use super::diagnostic::Diagnostics;
 use super::document::Drafts;
 use super::location::SourceFile;
-use super::model::{Device, Policy, PolicyRules, Selector, Subject, TestDevice, TestRemote};
+use super::model::{Device, Identifiers, Policy, PolicyRules, Selector, Subject, TestDevice, TestRemote};
 use super::name::Name;
 use super::validate;
 
@@ -62,45 +62,49 @@ impl Policy {
     /// The policy with some devices as they are to be; `compiled` is what became of it as it is. Nothing if that takes a
     /// look at more than them.
     pub fn amended(&self, compiled: &Compiled, amendment: &Amendment) -> Option<Self> {
-        let before = amendment.0.keys().filter_map(|name| self.devices.get(name));
-        let after = amendment.0.values().flatten();
-        if !before.clone().chain(after.clone()).all(|device| is_plain(device)) || self.is_named_in(amendment)
-        {
-            return None;
-        }
-        let mut few = Self {
-            devices: after.map(|device| (device.name.clone(), Arc::clone(device))).collect(),
-            ..self.without_devices()
-        };
-        let mut problems = Diagnostics::default();
-        validate::few(&mut few, &mut problems);
-        if problems.has_errors()
-            || few.devices.values().any(|device| self.collides(compiled, device, amendment))
-        {
-            return None;
-        }
-        let mut identifiers = self.identifiers.clone();
-        before
-            .flat_map(|device| validate::identifiers(device))
-            .for_each(|number| _ = identifiers.remove(&number));
-        if few.identifiers.keys().any(|number| identifiers.contains_key(number)) {
-            return None;
-        }
-        identifiers.extend(few.identifiers.iter().map(|(number, ())| (*number, ())));
-        let mut amended = Self { identifiers, ..self.clone() };
+        let few = self.few(compiled, amendment)?;
+        let mut amended = Self { identifiers: self.identifiers_with(&few, amendment)?, ..self.clone() };
         for name in amendment.0.keys() {
             amended.observed.remove(name);
             match few.devices.get(name) {
                 Some(device) => amended.devices.insert(name.clone(), Arc::clone(device)),
-                None => drop(amended.devices.remove(name)),
+                None => _ = amended.devices.remove(name),
             }
         }
         Some(amended)
     }
 
-    /// Everything but the devices.
-    fn without_devices(&self) -> Self {
-        self.of_devices(&[])
+    /// The policy with no other devices than those that are to be there; nothing if there is anything to be said of them.
+    fn few(&self, compiled: &Compiled, amendment: &Amendment) -> Option<Self> {
+        let after = amendment.0.values().flatten();
+        let mut all = self.before(amendment).chain(after.clone());
+        if !all.all(|device| is_plain(device) && !self.is_half_chosen(device)) || self.is_named_in(amendment)
+        {
+            return None;
+        }
+        let devices = after.map(|device| (device.name.clone(), Arc::clone(device))).collect();
+        let mut few = Self { devices, ..self.of_devices(&[]) };
+        let mut problems = Diagnostics::default();
+        validate::few(&mut few, &mut problems);
+        let collides = |device: &Arc<Device>| self.collides(compiled, device, amendment);
+        (!problems.has_errors() && !few.devices.values().any(collides)).then_some(few)
+    }
+
+    /// Those of the devices that are there now.
+    fn before<'d>(&'d self, amendment: &'d Amendment) -> impl Iterator<Item = &'d Arc<Device>> + Clone {
+        amendment.0.keys().filter_map(|name| self.devices.get(name))
+    }
+
+    /// The identifiers that are taken then; nothing if one is taken twice.
+    fn identifiers_with(&self, few: &Self, amendment: &Amendment) -> Option<Identifiers> {
+        let mut identifiers = self.identifiers.clone();
+        let left = self.before(amendment).flat_map(|device| validate::identifiers(device));
+        left.for_each(|number| _ = identifiers.remove(&number));
+        if few.identifiers.keys().any(|number| identifiers.contains_key(number)) {
+            return None;
+        }
+        identifiers.extend(few.identifiers.iter().map(|(number, ())| (*number, ())));
+        Some(identifiers)
     }
 
     /// True if an address of the device is, or may be, that of one that stays as it is.
@@ -124,6 +128,17 @@ impl Policy {
             let key = super::compile::key(network, address.value);
             covered || stays(&key) || (first != last && tables.addresses.any_in(inside))
         })
+    }
+
+    /// True if a selector by labels matches a device that may have no part in its policy all the same: what is said of the
+    /// selector depends on the device then, and its rules do not.
+    fn is_half_chosen(&self, device: &Device) -> bool {
+        let mut between = self.policies.values().filter_map(|rules| match &rules.subject {
+            Subject::Between(ends) if !ends.same_labels.is_empty() => Some(ends),
+            Subject::Between(_) | Subject::Devices(_) => None,
+        });
+        let by_labels = |end: &Selector| matches!(end, Selector::Labels(_)) && end.matches(device);
+        between.any(|ends| by_labels(&ends.initiator) || by_labels(&ends.responder))
     }
 
     /// True if a policy, a test or a grant is about one of these devices in particular: by its name, or by an address.

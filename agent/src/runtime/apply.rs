@@ -269,13 +269,13 @@ impl Engine {
         (self.loss, self.held, self.closed) = (None, None, None);
         self.accepted_anew();
         reply.confirm = self.waiting();
-        self.attach(&in_force.host)?;
-        self.excuse();
         let host = in_force.host.clone();
         match touched {
             Some(touched) => self.adopt_few(in_force, &touched, applied.generation.0),
             None => self.adopt(in_force, applied.generation.0),
         }
+        self.attach(&host)?;
+        self.excuse();
         self.settle(&host);
         self.look_at_folder();
         Ok(())

@@ -13,21 +13,32 @@ use super::engine::Engine;
 use super::host;
 use super::in_force::InForce;
 use crate::api::types::{ApplyRequest, Changes, NamedText, Origin, Pending, Terms};
-use crate::policy::{self, Diagnostic, Diagnostics, Ids, Severity};
+use crate::policy::{self, Diagnostic, Diagnostics, Ids, Name, Severity};
 use crate::state::digest_of;
 
 impl Engine {
     /// What the folder would change.
     pub(super) fn look_at_folder(&mut self) {
-        let look = Look::at(&self.agent.policy_folder, (self.number(), self.in_force_since));
+        let look = self.look_into_folder();
         if look.is_some() && self.looked == look {
             return;
         }
-        self.looked = look;
         self.pending = match self.folder_request() {
             Ok(request) => request.and_then(|request| self.pending_of(&request)),
             Err(problems) => Some(not_applicable(&problems.iter().cloned().collect::<Vec<_>>())),
         };
+        // What stands in the way may go by itself.
+        self.looked = look.filter(|_| self.pending.as_ref().is_none_or(|pending| pending.errors == 0));
+    }
+
+    /// What there is to be seen, if it tells what the folder would change.
+    fn look_into_folder(&self) -> Option<Look> {
+        let ended = self.grants.iter().filter(|(_, granted)| granted.ended.is_some());
+        Some(Look {
+            files: stamps(&self.agent.policy_folder)?,
+            over: (self.number(), self.in_force_since),
+            ended: ended.map(|(name, _)| name.clone()).collect(),
+        })
     }
 
     /// The whole folder as a request; nothing if there is none or it is empty.
@@ -98,6 +109,8 @@ pub(super) struct Look {
     files: BTreeSet<Stamp>,
     /// Revision and generation in force.
     over: (u64, Generation),
+    /// Grants that have ended.
+    ended: Vec<Name>,
 }
 
 /// Name, inode, size and times of a file.
@@ -106,23 +119,21 @@ type Stamp = (OsString, u64, u64, [i64; 4]);
 /// Until then a file may be written once more without another time on it.
 const SETTLED: Duration = Duration::from_secs(2);
 
-impl Look {
-    /// Nothing if that does not tell what is in the files: one cannot be looked at, or was changed just now.
-    fn at(folder: &Path, over: (u64, Generation)) -> Option<Self> {
-        let settled = SystemTime::now().checked_sub(SETTLED)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        let mut files = BTreeSet::new();
-        for entry in std::fs::read_dir(folder).ok()? {
-            let entry = entry.ok()?;
-            // Of what a link leads to.
-            let found = std::fs::metadata(entry.path()).ok()?;
-            if found.ctime() >= i64::try_from(settled.as_secs()).ok()? {
-                return None;
-            }
-            let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
-            files.insert((entry.file_name(), found.ino(), found.len(), times));
+/// Every file of a folder; nothing if that does not tell what is in them: one cannot be looked at, or was changed just now.
+fn stamps(folder: &Path) -> Option<BTreeSet<Stamp>> {
+    let settled = SystemTime::now().checked_sub(SETTLED)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let mut files = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).ok()? {
+        let entry = entry.ok()?;
+        // Of what a link leads to.
+        let found = std::fs::metadata(entry.path()).ok()?;
+        if found.ctime() >= i64::try_from(settled.as_secs()).ok()? {
+            return None;
         }
-        Some(Self { files, over })
+        let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+        files.insert((entry.file_name(), found.ino(), found.len(), times));
     }
+    Some(files)
 }
 
 /// The first of what stands in the way, and how much more there is.

@@ -285,8 +285,10 @@ impl Store {
             Ok(found.map(|found| found.parts).unwrap_or_default())
         };
         let wanted = links(&self.accepted()).and_then(|parts| Ok([parts, links(&self.previous())?].concat()));
-        // Of what cannot be read nobody knows what it is made of.
-        if let Err(error) = wanted.and_then(|wanted| self.parts.sweep(&wanted)) {
+        // A power cut must not bring back a file whose parts are gone; and of what cannot be read nobody knows what it is
+        // made of.
+        let swept = file::sync_folder(&self.folder).and(wanted).and_then(|wanted| self.parts.sweep(&wanted));
+        if let Err(error) = swept {
             tracing::warn!("parts of earlier states could not be removed: {error:#}");
         }
     }

@@ -115,17 +115,16 @@ impl Parts {
         })
     }
 
-    /// Reads a part; a damaged one is moved aside, and its copy takes its place.
+    /// Reads a part; whichever of it and its copy is damaged is moved aside, and the other written in its place.
     pub(super) fn read_and_mend(&self, link: &Link) -> Result<Read> {
         let [part, copy] = self.paths(link);
-        let error = match read(&part, link) {
-            Ok(step) => return Ok(step),
-            Err(error) => error,
-        };
         let step = self.read(link)?;
-        tracing::error!("{error:#}; its copy is used");
-        if let Err(error) = mend(&part, &copy).and_then(|()| file::sync_folder(&self.folder)) {
-            tracing::error!("its copy could not take its place: {error:#}");
+        for (path, other) in [(&part, &copy), (&copy, &part)] {
+            let Err(error) = read::<IgnoredAny>(path, link) else { continue };
+            tracing::error!("{error:#}; there are two of it, and the other one is used");
+            if let Err(error) = mend(path, other).and_then(|()| file::sync_folder(&self.folder)) {
+                tracing::error!("the other one could not take its place: {error:#}");
+            }
         }
         Ok(step)
     }

@@ -31,18 +31,24 @@ impl Compiled {
 
     /// Takes up devices that differ between two policies that differ in nothing else. Nothing if the policy has to be
     /// compiled again; then nothing was changed.
-    pub fn amend(
+    pub fn amend<'n>(
         &mut self,
         (before, after): (&Policy, &Policy),
         ids: &mut Ids,
-        devices: &[Name],
+        devices: &'n [Name],
         (agent, host): (&AgentConfig, &Host),
     ) -> Option<Touched> {
         let few = after.of_devices(&devices.iter().collect::<Vec<_>>());
         let mut problems = Diagnostics::default();
         refuse_host_addresses(&few, &Ground::of(&few, agent, host), &mut problems);
         let mut numbered = ids.clone();
-        let number = |name| Some((name, DeviceId(numbered.devices.given(name)?)));
+        let number = |name: &'n Name| {
+            let known = match after.devices.contains_key(name) {
+                true => numbered.give_device(name),
+                false => numbered.devices.known(name.as_str()),
+            };
+            Some((name, DeviceId(known?)))
+        };
         let numbers: Vec<(&Name, DeviceId)> = devices.iter().map(number).collect::<Option<_>>()?;
         let change = self.difference((before, after), &numbered, &numbers, host)?;
         let room = agent.tables.devices.saturating_sub(1) as usize;
@@ -54,7 +60,11 @@ impl Compiled {
         let touched = self.take_up(change)?;
         *ids = numbered;
         for (name, id) in numbers {
-            self.catalogue.name_device(name, id, after.devices.contains_key(name));
+            let is_there = after.devices.contains_key(name);
+            self.catalogue.name_device(name, id, is_there);
+            if !is_there {
+                ids.leave_device(name);
+            }
         }
         Some(touched)
     }

@@ -52,6 +52,16 @@ impl Ids {
         self.books().into_iter().for_each(Book::end);
     }
 
+    /// The number of a device between two compilations: none that the last one asked for of another, nor the one before.
+    pub(super) fn give_device(&mut self, name: &Name) -> Option<u32> {
+        self.devices.given(name, self.compilation).ok()
+    }
+
+    /// Notes that a device is gone, between two compilations.
+    pub(super) fn leave_device(&mut self, name: &Name) {
+        self.devices.leave(name, self.compilation);
+    }
+
     /// How many numbers rules have taken, that of no rule included.
     pub const fn rule_numbers(&self) -> u32 {
         self.rules.next
@@ -263,13 +273,23 @@ impl Book {
         self.names.get(name).map(|known| known.number)
     }
 
-    /// The number of a name between two compilations: its old one, or a fresh one. None is taken from another name.
-    pub(super) fn given(&mut self, name: &Name) -> Option<u32> {
-        let free = self.names.contains_key(name.as_str()) || self.next < self.capacity;
-        let number = if free { self.number(name.as_str()).ok() } else { None };
-        // No compilation is asking.
+    /// The number of a name behind a compilation, and before the next one.
+    fn given(&mut self, name: &Name, compilation: u64) -> Result<u32, Full> {
+        self.begin(compilation);
+        let number = self.number(name.as_str());
+        // It asks for nothing else, and takes nobody for absent.
         self.asking = Asking::default();
         number
+    }
+
+    /// Notes that a name is gone since a compilation that had it: the next one may give its number away, as if the one
+    /// in between had not asked for it.
+    fn leave(&mut self, name: &Name, compilation: u64) {
+        let known = self.names.get(name.as_str()).copied().filter(|known| known.absent.is_none());
+        if let Some(known) = known {
+            self.absent += 1;
+            self.names.insert(name.shared(), Number { absent: Some(compilation), ..known });
+        }
     }
 
     fn reuse(&mut self) -> Result<u32, Full> {
