@@ -68,6 +68,28 @@ fn a_folder_that_may_applies_itself_unless_it_is_wrong() -> Result<()> {
 
 /// What an apply by hand would be asked about, or refused for, is not applied unasked.
 #[test]
+fn what_refuses_a_folder_may_go_without_a_change_of_it() -> Result<()> {
+    let auto = |settings: String| settings + "  autoApply: true\n";
+    let Some(mut host) = Host::with_settings(auto)? else { return Ok(()) };
+    fill(&host.folder)?;
+    // charger-2's address is this host's own.
+    host.ip("core", &["addr add 10.45.0.12/32 dev n6"])?;
+    // What was written just now is looked at again anyway.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    host.start()?;
+    let status = host.await_status(SOON, |status| !status.json["pending"].is_null())?;
+    assert_eq!(
+        (status.json["pending"]["errors"].as_u64(), status.revision()),
+        (Some(1), 0),
+        "{}",
+        status.text
+    );
+    host.ip("core", &["addr del 10.45.0.12/32 dev n6"])?;
+    host.await_status(SOON, |status| status.code == ENFORCING && status.revision() == 1)?;
+    Ok(())
+}
+
+#[test]
 fn a_folder_that_may_applies_nothing_that_a_guard_or_its_own_tests_refuse() -> Result<()> {
     let auto = |settings: String| settings.replace("100%", "1%") + "  autoApply: true\n";
     let Some(mut host) = Host::with_settings(auto)? else { return Ok(()) };

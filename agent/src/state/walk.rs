@@ -262,12 +262,16 @@ fn one_damaged_part_costs_nothing_and_is_told() {
                 site.holds();
                 fs::write(&copy, damaged).unwrap();
                 assert!(site.problems().contains(&copy.display().to_string()), "byte {at} of the copy");
-                fs::write(&copy, &whole).unwrap();
+                site.holds();
+                assert_eq!(fs::read(&copy).unwrap(), whole, "byte {at}: it is made anew");
             }
         }
         fs::remove_file(&path).unwrap();
         assert!(site.problems().contains("is missing"));
         site.holds();
+        fs::remove_file(&copy).unwrap();
+        site.holds();
+        assert_eq!(site.problems(), "", "both are there again");
     }
 }
 
