@@ -112,7 +112,7 @@ fn json_rows(size: Size, form: &str, rounds: &[Steps]) -> String {
 pub(crate) fn run(arguments: &[String]) -> Result<String> {
     let [form, bits] = arguments else { bail!("{ALONE} takes a form and a number of bits") };
     let form = Form::ALL.iter().find(|(name, _)| name == form).context("csv or yaml")?.1;
-    let devices = 1u32 << bits.parse::<u32>()?;
+    let devices = (1u32 << bits.parse::<u32>()?).min(MOST);
     Ok(serde_json::to_string(&steps(devices, form)?)?)
 }
 
@@ -277,6 +277,9 @@ fn firmware(version: &str) -> Attributes {
     Attributes::from([(key, Attribute::given(version.to_owned()))])
 }
 
+/// The most devices that a table takes, with the few rows that [`settings`] has more: four million all the same.
+const MOST: u32 = 4_194_304 - 16;
+
 fn settings(devices: u32) -> String {
     format!(
         "apiVersion: bulkhead/v1\nkind: Agent\nspec:\n  interfaces: [{{name: lo, roles: [access], transit: drop}}]\n  \
@@ -286,6 +289,8 @@ fn settings(devices: u32) -> String {
     )
 }
 
+/// Rows of one table: its size has a bound.
+const A_TABLE: usize = 1 << 20;
 /// Rows of one file of YAML: it has a bound.
 const A_FILE: u32 = 16_384;
 
@@ -294,8 +299,10 @@ fn write(folder: &Path, devices: u32, form: Form) -> Result<()> {
     let all: Vec<u32> = (0..devices).collect();
     match form {
         Form::Csv => {
-            let rows: String = all.iter().map(|number| row(*number)).collect();
-            fs::write(folder.join("devices.csv"), format!("{COLUMNS}\n{rows}"))?;
+            for (number, table) in all.chunks(A_TABLE).enumerate() {
+                let rows: String = table.iter().map(|number| row(*number)).collect();
+                fs::write(folder.join(format!("devices-{number}.csv")), format!("{COLUMNS}\n{rows}"))?;
+            }
         }
         Form::Yaml => {
             for (number, file) in all.chunks(A_FILE as usize).enumerate() {
