@@ -118,9 +118,11 @@ impl Parts {
     /// Reads a part; whichever of it and its copy is damaged is moved aside, and the other written in its place.
     pub(super) fn read_and_mend(&self, link: &Link) -> Result<Read> {
         let [part, copy] = self.paths(link);
-        let step = self.read(link)?;
-        for (path, other) in [(&part, &copy), (&copy, &part)] {
-            let Err(error) = read::<IgnoredAny>(path, link) else { continue };
+        let (step, damaged) = match read(&part, link) {
+            Ok(step) => (step, read::<IgnoredAny>(&copy, link).err().map(|error| (&copy, &part, error))),
+            Err(error) => (self.read(link)?, Some((&part, &copy, error))),
+        };
+        if let Some((path, other, error)) = damaged {
             tracing::error!("{error:#}; there are two of it, and the other one is used");
             if let Err(error) = mend(path, other).and_then(|()| file::sync_folder(&self.folder)) {
                 tracing::error!("the other one could not take its place: {error:#}");
