@@ -11,6 +11,8 @@ use std::iter::Peekable;
 use std::ops::{Bound, Index, RangeInclusive};
 use std::sync::Arc;
 
+use crate::side_by_side::side_by_side;
+
 /// So many changes may lie above a small map.
 const FEW: usize = 1024;
 /// And one for so many entries above a large one.
@@ -99,12 +101,12 @@ impl<K: Ord, V> Layered<K, V> {
     where
         V: PartialEq,
     {
-        let pair = |key: &'m K| (key, self.get(key), other.get(key));
         let differ = |(_, here, there): &(&'m K, Option<&'m V>, Option<&'m V>)| here != there;
-        match Arc::ptr_eq(&self.base, &other.base) {
-            true => union(self.above.keys(), other.above.keys()).map(pair).filter(differ).collect(),
-            false => union(self.keys(), other.keys()).map(pair).filter(differ).collect(),
+        if !self.shares(other) {
+            return side_by_side(self, other).filter(differ).collect();
         }
+        let keys = side_by_side(&self.above, &other.above).map(|(key, ..)| key);
+        keys.map(|key| (key, self.get(key), other.get(key))).filter(differ).collect()
     }
 }
 
@@ -162,7 +164,6 @@ impl<K: Ord + Clone, V: Clone> Layered<K, V> {
     /// The base, if it may be changed: no copy shares it and nothing lies above it. What has become too much to lie
     /// above is merged into a base of its own before.
     fn alone(&mut self) -> Option<&mut BTreeMap<K, V>> {
-        // Before it is asked whether something lies above.
         if self.above.len() >= FEW.max(self.base.len() / SHARE) {
             self.merge();
         }
@@ -275,28 +276,10 @@ impl<'m, K: Ord, V> Iterator for Iter<'m, K, V> {
     }
 }
 
-/// Two ascending walks as one, each key once.
-fn union<'m, K: Ord + 'm>(
-    left: impl Iterator<Item = &'m K>,
-    right: impl Iterator<Item = &'m K>,
-) -> impl Iterator<Item = &'m K> {
-    let (mut left, mut right) = (left.peekable(), right.peekable());
-    std::iter::from_fn(move || match (left.peek(), right.peek()) {
-        (Some(a), Some(b)) => match a.cmp(b) {
-            Ordering::Less => left.next(),
-            Ordering::Greater => right.next(),
-            Ordering::Equal => {
-                right.next();
-                left.next()
-            }
-        },
-        (Some(_), None) => left.next(),
-        (None, _) => right.next(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// A walk that comes by every state: shared or not, changes above or none, merged or not.
@@ -329,8 +312,8 @@ mod tests {
             assert!(copy.iter().eq(expected) && copy.last_key() == expected.keys().next_back());
             assert_eq!(*copy, expected.clone().into());
             for (other, there) in &copies {
-                let keys = union(expected.keys(), there.keys());
-                let pairs = keys.map(|key| (key, expected.get(key), there.get(key)));
+                let keys: BTreeSet<_> = expected.keys().chain(there.keys()).collect();
+                let pairs = keys.into_iter().map(|key| (key, expected.get(key), there.get(key)));
                 let differ: Vec<_> = pairs.filter(|(_, a, b)| a != b).collect();
                 assert_eq!(copy.differences(other), differ);
                 assert_eq!(copy == other, differ.is_empty());

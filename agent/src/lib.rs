@@ -21,6 +21,7 @@ mod processors;
 pub mod reconcile;
 pub mod replay;
 pub mod runtime;
+mod side_by_side;
 pub mod sink;
 pub mod state;
 pub mod tables;

@@ -14,10 +14,11 @@ use bulkhead_common::abi::{
 };
 
 use super::allocate::Free;
-use super::next::{Bank, Next, side_by_side};
+use super::next::{Bank, Next};
 use super::observe::{bank_row, other_bank};
 use super::op::Op;
 use super::state::{State, Stored};
+use crate::side_by_side::side_by_side;
 use crate::tables::{Behind, NetworkFacts, Place, PlaceFacts, Remote, Rules, Scoped, Tables, Touched};
 
 /// A table that is too small for what it should hold.
