@@ -11,6 +11,7 @@ use bulkhead_common::case::Case;
 use bulkhead_common::parse::Kind;
 use bulkhead_common::wire::{ip_proto, l4};
 use tests::generate::{Random, SLEPT, Shot, Traffic, World, seed};
+use tests::memory::Kernel;
 
 use super::CAPACITY;
 
@@ -82,13 +83,13 @@ fn a_plan_foretells_which_live_flows_a_change_cuts() {
 }
 
 #[test]
-fn a_plan_for_a_few_devices_says_what_one_for_all_does() -> Result<(), String> {
+fn a_plan_for_a_few_devices_says_what_one_for_all_does() {
     let mut random = Random::new(seed(22));
     let (mut cut, mut left_alone) = (0, 0);
     for change in 0..CHANGES {
         let world = World::draw(&mut random).released().unlimited();
         let (policy, before) = (&world.policy, &world.compiled);
-        let live = flows_over(&world, random.next())?;
+        let live = flows_over(&world, random.next());
         let Some(flow) = live.get(random.below(live.len().max(1))) else { continue };
         // It is treated as another one from now on, or is gone.
         let (id, mut after) = (flow.key.device, before.clone());
@@ -112,21 +113,18 @@ fn a_plan_for_a_few_devices_says_what_one_for_all_does() -> Result<(), String> {
     }
     eprintln!("{cut} flows are cut, {left_alone} were not looked at");
     assert!(cut > 50 && left_alone > 200, "too few to be sure");
-    Ok(())
 }
 
 /// What lives after some frames.
-fn flows_over(world: &World, seed: u64) -> Result<Vec<Flow>, String> {
-    let mut memory = Memory::new(CAPACITY);
-    let mut reconciler = Reconciler::observe(&mut memory).map_err(|error| format!("{error:#}"))?;
-    reconciler.apply(&mut memory, &world.compiled.tables).map_err(|error| format!("{error:#}"))?;
+fn flows_over(world: &World, seed: u64) -> Vec<Flow> {
+    let Kernel { memory, .. } = Kernel::holding(&world.compiled.tables, CAPACITY);
     let mut now = 0;
     for shot in Traffic::new(world, seed).take(FRAMES) {
         now = shot.now;
         memory.set_now(now, now + SLEPT);
         shot.judged(&memory);
     }
-    Ok(memory.flows().into_iter().filter(|flow| flow.deadline > now).collect())
+    memory.flows().into_iter().filter(|flow| flow.deadline > now).collect()
 }
 
 fn foretell(before: &World, after: &World, seed: u64, tally: &mut Tally) -> Result<(), String> {

@@ -7,9 +7,10 @@ use bulkhead::policy::{
     self, AgentConfig, Amendment, Compiled, Device, Ids, Name, Policy, SourceFile, Timeline, compile_at,
     run_tests,
 };
-use bulkhead::reconcile::{Capacity, Memory, Reconciler};
+use bulkhead::reconcile::Capacity;
 use bulkhead::tables::{Host, HostInterface, Touched};
 use tests::generate::{Random, seed, volume};
+use tests::memory::Kernel;
 
 /// Documents of devices, by name.
 type Devices = BTreeMap<String, String>;
@@ -217,33 +218,12 @@ impl Whole {
     }
 }
 
-/// Tables in memory, written as the kernel's are.
-struct Kernel {
-    memory: Memory,
-    reconciler: Reconciler,
-}
-
-impl Kernel {
-    fn with(compiled: &Compiled) -> Self {
-        let mut memory = Memory::new(CAPACITY);
-        let reconciler = Reconciler::observe(&mut memory).unwrap();
-        let mut kernel = Self { memory, reconciler };
-        kernel.apply(compiled);
-        kernel
-    }
-
-    fn apply(&mut self, compiled: &Compiled) {
-        self.reconciler.apply(&mut self.memory, &compiled.tables).unwrap();
-    }
-
-    /// Nothing is left to be written then, and what is known of the tables is what they hold.
-    fn apply_touched(&mut self, compiled: &Compiled, touched: &Touched) {
-        let since = self.reconciler.state().epoch.generation;
-        self.reconciler.apply_touched(&mut self.memory, &compiled.tables, touched, since).unwrap();
-        assert!(self.reconciler.holds(&compiled.tables));
-        let found = Reconciler::observe(&mut self.memory).unwrap();
-        assert_eq!(found.state(), self.reconciler.state());
-    }
+/// Nothing is left to be written then, and what is known of the tables is what they hold.
+fn apply_touched(kernel: &mut Kernel, compiled: &Compiled, touched: &Touched) {
+    kernel.apply_touched(&compiled.tables, touched);
+    assert!(kernel.reconciler.holds(&compiled.tables));
+    let [known, found] = kernel.states();
+    assert_eq!(found, known);
 }
 
 #[test]
@@ -262,7 +242,7 @@ fn what_is_taken_up_of_a_few_devices_is_what_the_whole_comes_to() {
         }
     }
     let (mut devices, mut whole) = (start.clone(), site.whole(&start, &Ids::default()).unwrap());
-    let mut kernel = Kernel::with(&whole.compiled);
+    let mut kernel = Kernel::holding(&whole.compiled.tables, CAPACITY);
     for turn in 0..volume(400) {
         let mut changed = Devices::new();
         let mut gone = Vec::new();
@@ -284,12 +264,12 @@ fn what_is_taken_up_of_a_few_devices_is_what_the_whole_comes_to() {
         match (site.whole(&after, ids), amended) {
             (Some(next), Some((amended, touched))) => {
                 assert_eq!(amended.told(), next.told(), "seed {seed}, turn {turn}: {changed:?} {gone:?}");
-                kernel.apply_touched(&amended.compiled, &touched);
+                apply_touched(&mut kernel, &amended.compiled, &touched);
                 (devices, whole) = (after, amended);
                 taken += 1;
             }
             (Some(next), None) => {
-                kernel.apply(&next.compiled);
+                kernel.apply(&next.compiled.tables);
                 (devices, whole) = (after, next);
                 left += 1;
             }

@@ -11,6 +11,7 @@ pub mod gtpu;
 pub mod kernel;
 pub mod lan;
 pub mod lies;
+pub mod memory;
 pub mod merged;
 pub mod nat;
 pub mod netns;
