@@ -6,11 +6,11 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
 use nix::net::if_::if_nametoindex;
-use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
-use nix::unistd::Pid;
 use tests::command::run;
+use tests::cpu;
 
 /// What frames are sent to: forwarding takes only what is for the host itself.
 pub(crate) const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -31,7 +31,8 @@ pub(crate) fn within(act: impl FnOnce(Lab) -> Result<()> + Send) -> Result<()> {
     thread::scope(|scope| {
         let measuring = scope.spawn(|| -> Result<()> {
             unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace")?;
-            stay_on_cpu_0()?;
+            // Generator and receiver on one CPU: otherwise traffic between caches would be measured.
+            cpu::stay_on(0)?;
             wire()?;
             act(Lab {
                 out: if_nametoindex("out")?,
@@ -41,13 +42,6 @@ pub(crate) fn within(act: impl FnOnce(Lab) -> Result<()> + Send) -> Result<()> {
         });
         measuring.join().map_err(|_| anyhow!("the measuring thread panicked"))?
     })
-}
-
-/// Generator and receiver on one CPU: otherwise traffic between caches would be measured.
-fn stay_on_cpu_0() -> Result<()> {
-    let mut cpu = CpuSet::new();
-    cpu.set(0)?;
-    Ok(sched_setaffinity(Pid::from_raw(0), &cpu)?)
 }
 
 fn wire() -> Result<()> {

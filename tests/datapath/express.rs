@@ -4,8 +4,7 @@ use anyhow::{Result, ensure};
 use bulkhead::tables::Image;
 use bulkhead_common::abi::counter::{EVENT_WINDOW_SHIFT, EVENTS_PER_BUCKET};
 use bulkhead_common::verdict::DropReason;
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
-use nix::unistd::Pid;
+use tests::cpu;
 use tests::frame::{ACK, FIN, Frame, SYN, eth};
 use tests::generate::World;
 use tests::kernel::{Kernel, XDP_DROP, XDP_PASS, privilege};
@@ -57,9 +56,7 @@ struct Host {
 impl Host {
     fn load() -> Result<Self> {
         // Cases are each CPU's own: what another one has left may look like what this packet leaves.
-        let mut here = CpuSet::new();
-        here.set(sched_getcpu()?)?;
-        sched_setaffinity(Pid::from_raw(0), &here)?;
+        cpu::stay()?;
         let mut kernel = Kernel::load(ROOM)?;
         let image = Image::new(&World::written(POLICY).compiled.tables).with_flows(geometry(ROOM));
         kernel.fill(image.layout())?;

@@ -19,8 +19,7 @@ use bulkhead_common::abi::{AddressKey, DeviceId, Flow, FlowKey, Generation, Rule
 use bulkhead_common::decide::{FlowStart, FlowUpdate};
 use bulkhead_common::flow_table::{self, BUCKET, Memory as _};
 use bulkhead_common::verdict::DropReason;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use tests::cpu;
 use tests::frame::eth;
 use tests::generate::Random;
 use tests::kernel::{Kernel, Raw, Runner, XDP_PASS, privilege};
@@ -104,10 +103,8 @@ fn run_all(kernel: &Kernel, layout: &Layout, seen: &Seen) -> Result<()> {
 
 /// Allowed packets, their answers, and packets to the port of the next device.
 fn judge(cpu: usize, runner: Runner<'_>, over: &AtomicBool, seen: &Seen) -> Result<()> {
-    let mut set = CpuSet::new();
-    set.set(cpu).context("choose a CPU")?;
     // With one CPU only the test is weaker, not wrong.
-    let _ = sched_setaffinity(Pid::from_raw(0), &set);
+    let _ = cpu::stay_on(cpu);
     let frames: Vec<[Vec<u8>; 3]> =
         (0..DEVICES).flat_map(|device| (0..PORTS).map(move |at| frames(device, at))).collect();
     let mut random = Random::new(cpu as u64);

@@ -4,6 +4,7 @@ pub mod binary;
 pub mod capture;
 pub mod command;
 pub mod compare;
+pub mod cpu;
 pub mod frame;
 pub mod fuzz;
 pub mod generate;
