@@ -1,7 +1,7 @@
 //! `CAP_BPF`: the loaded XDP program and the engine on the host agree on every frame.
 
-#[path = "datapath/batch.rs"]
-mod batch;
+#[path = "datapath/addresses.rs"]
+mod addresses;
 #[path = "datapath/beside.rs"]
 mod beside;
 #[path = "datapath/counters.rs"]

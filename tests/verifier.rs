@@ -19,8 +19,8 @@ use bulkhead_common::abi::counter::{
     CandidateCounters, Counters, DecidedWords, EventBudget, EventCounters, Would,
 };
 use bulkhead_common::abi::{
-    AddressKey, Device, DeviceState, FlowGeometry, FlowSlot, InterfaceRow, LegRow, Network, Peer, PortRange,
-    Range, ReplayInput, RuleSet, ScopeRange, SubinterfaceRow, Versioned, Window, map,
+    AddressRow, Device, DeviceState, FlowGeometry, FlowSlot, IndexLine, InterfaceRow, LegRow, Network, Peer,
+    PortRange, Range, ReplayInput, RuleSet, ScopeRange, SubinterfaceRow, Versioned, Window, map,
 };
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::fragment::FragmentPlace;
@@ -213,9 +213,8 @@ struct Constants {
 const ATTACHED: Constants = Constants { replay: 0, link: LinkType::Ethernet, frags: true, candidate: 0 };
 
 /// Name, type, and sizes of key and value of every map.
-fn expected() -> [(&'static str, MapType, usize, usize); 36] {
+fn expected() -> [(&'static str, MapType, usize, usize); 35] {
     const INDEX: usize = size_of::<u32>();
-    let hash = |name, key, value| (name, MapType::Hash, key, value);
     let array = |name, value| (name, MapType::Array, INDEX, value);
     let per_cpu = |name, value| (name, MapType::PerCpuArray, INDEX, value);
     [
@@ -225,9 +224,8 @@ fn expected() -> [(&'static str, MapType, usize, usize); 36] {
         array(map::LEGS, size_of::<LegRow>()),
         array(map::NETWORKS, size_of::<Network>()),
         array(map::SCOPES, size_of::<ScopeRange>()),
-        hash(map::ADDRESSES, size_of::<AddressKey>(), size_of::<u32>()),
-        array(map::IDENTITIES, size_of::<Versioned>()),
-        array(map::TUNNELS, size_of::<u64>()),
+        array(map::ADDRESS_INDEX, size_of::<IndexLine>()),
+        array(map::ADDRESSES, size_of::<AddressRow>()),
         array(map::FRAGMENTS, size_of::<FragmentPlace>()),
         array(map::ERROR_BUDGETS, size_of::<u64>()),
         array(map::DEVICES, size_of::<Device>()),

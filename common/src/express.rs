@@ -177,7 +177,7 @@ pub fn is_of_nobody<T: Tables>(tables: &T, epoch: Epoch, network: NetworkId, sou
 /// True if a device has the address, or had it. Few networks have prefixes to search.
 #[inline(always)]
 fn is_known<T: Tables>(tables: &T, row: &Network, network: NetworkId, address: Addr) -> bool {
-    search::scope(tables, row.prefixes, address) != Ok(0)
+    row.prefixes.len != 0 && search::scope(tables, row.prefixes, address) != Ok(0)
         || tables.address(&AddressKey::host(network, address)).is_some()
         || !address.is_v4() && tables.address(&AddressKey::prefix64(network, address)).is_some()
 }

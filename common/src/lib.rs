@@ -26,6 +26,7 @@
 extern crate std;
 
 pub mod abi;
+pub mod address_table;
 pub mod candidate;
 pub mod case;
 pub mod decide;

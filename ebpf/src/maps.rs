@@ -1,7 +1,7 @@
 //! Every map, and the engine's view of them.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
@@ -11,15 +11,16 @@ use bulkhead_common::abi::counter::{
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::seek::seek;
 use bulkhead_common::abi::{
-    Addr, AddressKey, Device, DeviceState, Epoch, FlowGeometry, FlowSlot, InterfaceRow, Leg, LegRow, Network,
-    Peer, PortRange, ProfileId, Range, ReplayInput, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey,
-    SubinterfaceRow, Versioned, Window, map,
+    Addr, AddressKey, AddressRow, Device, DeviceState, Epoch, FlowGeometry, FlowSlot, IndexLine,
+    InterfaceRow, Leg, LegRow, Network, Peer, PortRange, ProfileId, Range, ReplayInput, RuleSet, ScopeRange,
+    Span, Subinterface, SubinterfaceKey, SubinterfaceRow, Versioned, Window, map,
 };
+use bulkhead_common::address_table::Index;
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::decide::Tables;
 use bulkhead_common::fragment::{self, FragmentPlace};
 use bulkhead_common::tunnel::Tunnels;
-use bulkhead_common::{forward, search};
+use bulkhead_common::{address_table, forward, search};
 
 use crate::{atomic, subprogram};
 
@@ -41,11 +42,10 @@ pub(crate) static NETWORKS: Array<Network, { map::NETWORK_CAPACITY as usize * BA
 #[btf_map]
 pub(crate) static SCOPES: Array<ScopeRange, { map::SCOPE_CAPACITY as usize * BANKS }, MMAP> = Array::new();
 #[btf_map]
-pub(crate) static ADDRESSES: HashMap<AddressKey, u32, { map::ADDRESS_CAPACITY as usize }> = HashMap::new();
+static ADDRESS_INDEX: Array<IndexLine, { address_table::lines(map::ADDRESS_CAPACITY) as usize + 1 }, MMAP> =
+    Array::new();
 #[btf_map]
-pub(crate) static IDENTITIES: Array<Versioned, { map::ADDRESS_CAPACITY as usize }, MMAP> = Array::new();
-#[btf_map]
-static TUNNELS: Array<u64, { map::ADDRESS_CAPACITY as usize }, MMAP> = Array::new();
+static ADDRESSES: Array<AddressRow, { map::ADDRESS_CAPACITY as usize }, MMAP> = Array::new();
 #[btf_map]
 pub(crate) static DEVICES: Array<Device, { map::DEVICE_CAPACITY as usize * 2 }, MMAP> = Array::new();
 #[btf_map]
@@ -257,13 +257,12 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn address(&self, key: &AddressKey) -> Option<u32> {
-        // SAFETY: an entry is never updated, and its element is reused only after a grace period.
-        unsafe { ADDRESSES.get(key) }.copied()
+        subprogram::address(key)
     }
 
     #[inline(always)]
     fn identity(&self, slot: u32) -> Option<Versioned> {
-        versioned(IDENTITIES.get_ptr(slot)?)
+        versioned(ADDRESSES.get_ptr(slot)?.cast())
     }
 
     #[inline(always)]
@@ -327,15 +326,38 @@ impl Tables for Maps {
     }
 }
 
+impl Index for Maps {
+    type Line = *const u64;
+
+    #[inline(always)]
+    fn line(&self, number: u32) -> Option<Self::Line> {
+        ADDRESS_INDEX.get_ptr(number).map(<*const _>::cast)
+    }
+
+    #[inline(always)]
+    fn load(&self, line: Self::Line, word: usize) -> u64 {
+        atomic::load(line.wrapping_add(word))
+    }
+
+    #[inline(always)]
+    fn has(&self, slot: u32, key: &AddressKey) -> bool {
+        // SAFETY: a live map value. A row's key is written before an entry leads there, and not again until a grace
+        // period after the entry is gone.
+        ADDRESSES.get_ptr(slot).is_some_and(|row| unsafe { (*row).key } == *key)
+    }
+}
+
 impl Tunnels for Maps {
     #[inline(always)]
     fn tunnel(&self, slot: u32) -> Option<u64> {
-        TUNNELS.get_ptr(slot).map(atomic::load)
+        let row = ADDRESSES.get_ptr(slot)?.cast::<u64>();
+        Some(atomic::load(row.wrapping_add(AddressRow::TUNNEL)))
     }
 
     #[inline(always)]
     fn bind(&self, slot: u32, seen: u64, word: u64) -> bool {
-        TUNNELS.get_ptr_mut(slot).is_some_and(|tunnel| atomic::replace(tunnel, seen, word))
+        let Some(row) = ADDRESSES.get_ptr_mut(slot) else { return false };
+        atomic::replace(row.cast::<u64>().wrapping_add(AddressRow::TUNNEL), seen, word)
     }
 }
 

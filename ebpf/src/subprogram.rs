@@ -5,7 +5,8 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use bulkhead_common::abi::value::NETWORK_FORWARDS;
 use bulkhead_common::abi::{
-    Addr, DeviceId, Epoch, FlowKey, Generation, Leg, Limits, NetworkId, ProfileId, Span, SubinterfaceKey,
+    Addr, AddressKey, DeviceId, Epoch, FlowKey, Generation, Leg, Limits, NetworkId, ProfileId, Span,
+    SubinterfaceKey,
 };
 use bulkhead_common::candidate::Decided;
 use bulkhead_common::case::{Arrival, Case};
@@ -15,7 +16,8 @@ use bulkhead_common::limits::Toll;
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::verdict::{DropReason, Pass, Verdict, Way};
 use bulkhead_common::{
-    decide, express, flow_table, fragment, icmp_error, identify, limits, parse, tunnel, witness,
+    address_table, decide, express, flow_table, fragment, icmp_error, identify, limits, parse, tunnel,
+    witness,
 };
 
 use crate::account;
@@ -343,6 +345,21 @@ extern "C" fn report_step(case: *mut Case, verdict: u32) -> u32 {
 #[inline(always)]
 pub(crate) fn report(case: &mut Case, verdict: Verdict) {
     report_step(case, verdict.code() as u32);
+}
+
+/// As [`address_table::find`], by the words of a key; [`NO_ROW`] if it leads nowhere.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_address(owner: u64, high: u64, low: u64) -> u32 {
+    address_table::find(&Maps, &AddressKey::from_words([owner, high, low])).unwrap_or(NO_ROW)
+}
+
+/// The slot of an address.
+#[inline(always)]
+pub(crate) fn address(key: &AddressKey) -> Option<u32> {
+    let [owner, high, low] = key.words();
+    let slot = find_address(owner, high, low);
+    if slot == NO_ROW { None } else { Some(slot) }
 }
 
 /// As [`maps::leg_row`]; [`NO_ROW`] if there is none.

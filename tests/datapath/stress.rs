@@ -10,8 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{HashMap, MapData};
-use bulkhead::datapath::{FlowRows, wait_for_packets};
+use bulkhead::datapath::{AddressRows, FlowRows, wait_for_packets};
 use bulkhead::tables::{Image, Layout, Place, Tables};
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::value::{FLOWS_BY_DEVICE, INITIATOR_LOCAL, ROLE_ACCESS, ROLE_CORE};
@@ -22,7 +21,7 @@ use bulkhead_common::verdict::DropReason;
 use tests::cpu;
 use tests::frame::eth;
 use tests::generate::Random;
-use tests::kernel::{Kernel, Raw, Runner, XDP_PASS, privilege};
+use tests::kernel::{Kernel, Runner, XDP_PASS, privilege};
 use tests::small::{self, NETWORK, REMOTE, address};
 
 /// Devices, each on a VLAN of its own and with a port of its own that only it may call.
@@ -67,8 +66,6 @@ fn no_packet_is_taken_for_another_device_s_while_elements_are_recycled() -> Resu
     ensure!(enough || super::is_emulated(), "too little happened: {seen:?}");
     Ok(())
 }
-
-type Addresses = HashMap<MapData, Raw<AddressKey>, u32>;
 
 /// What the threads have seen.
 #[derive(Debug, Default)]
@@ -157,14 +154,20 @@ fn agrees_with_itself(table: &FlowRows, flows: &[Flow]) -> Result<()> {
     Ok(())
 }
 
-/// An address leaves and returns as `reconcile` does it: its element is reused only after a grace period.
-fn recycle_address(addresses: &mut Addresses, layout: &Layout, over: &AtomicBool, seen: &Seen) -> Result<()> {
+/// An address leaves and returns as `reconcile` does it: its row is used again only after a grace period.
+fn recycle_address(
+    addresses: &mut AddressRows,
+    layout: &Layout,
+    over: &AtomicBool,
+    seen: &Seen,
+) -> Result<()> {
     let key = AddressKey::host(NETWORK, address(number(0)).into());
-    let slot = layout.addresses.keys().position(|known| *known == key).context("find the address")?;
+    let slot = *layout.addresses.get(&key).context("find the address")?;
+    let [identity, _] = layout.identities.get(slot as usize).context("find its identity")?.words();
     while !over.load(Ordering::Relaxed) {
-        addresses.remove(&Raw(key)).context("remove an address")?;
+        addresses.remove(&key).context("remove an address")?;
         wait_for_packets()?;
-        addresses.insert(Raw(key), slot as u32, 0).context("return an address")?;
+        addresses.insert(key, slot, identity).context("return an address")?;
         seen.moves.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())

@@ -7,20 +7,21 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bulkhead::datapath::{
-    EGRESS_PROGRAM, FRAGS, FlowRows, OBJECT, PointCounters, Row, has_frags, xdp_program,
+    AddressRows, EGRESS_PROGRAM, FRAGS, FlowRows, OBJECT, PointCounters, Row, has_frags, xdp_program,
 };
 use bulkhead::tables::Layout;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::{
-    AddressKey, DeviceId, DeviceState, Epoch, Flow, FlowGeometry, FlowKey, FlowSlot, Generation, Leg, LegRow,
+    DeviceId, DeviceState, Epoch, Flow, FlowGeometry, FlowKey, FlowSlot, Generation, Leg, LegRow,
     ReplayInput, Subinterface, SubinterfaceKey, SubinterfaceRow, map,
 };
+use bulkhead_common::address_table;
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::flow_table::{BUCKET, Memory as _};
 use bulkhead_common::fragment::{FragmentPlace, PLACES};
@@ -64,14 +65,14 @@ struct Maps {
     subinterfaces: Array<MapData, Raw<SubinterfaceRow>>,
     /// Rows of it that are not free.
     placed: Vec<u32>,
-    addresses: HashMap<MapData, Raw<AddressKey>, u32>,
+    addresses: AddressRows,
     flows: FlowRows,
     counters: PointCounters,
     event_counters: PerCpuArray<MapData, Raw<EventCounters>>,
     events: RingBuf<MapData>,
     replay: Array<MapData, Raw<ReplayInput>>,
-    /// Number of the map of addresses.
-    addresses_id: u32,
+    /// Numbers of the index of addresses, and of its rows.
+    address_ids: [u32; 2],
 }
 
 impl Kernel {
@@ -89,7 +90,8 @@ impl Kernel {
             .override_global("REPLAY", &1u32, true)
             .override_global(FRAGS, frags(), true)
             .map_max_entries(map::FLOWS, flow_capacity)
-            .map_max_entries(map::ADDRESSES, 1024)
+            .map_max_entries(map::ADDRESS_INDEX, address_table::lines(ADDRESSES) + 1)
+            .map_max_entries(map::ADDRESSES, ADDRESSES)
             .load(OBJECT)
             .context("create the maps")?;
         let program: &mut Xdp = ebpf.program_mut(xdp_program()).context("find the program")?.try_into()?;
@@ -117,9 +119,8 @@ impl Kernel {
         loader.override_global(FRAGS, frags(), true);
         for (name, entries) in [
             (map::FLOWS, flows),
+            (map::ADDRESS_INDEX, address_table::lines(rows * 2) + 1),
             (map::ADDRESSES, rows * 2),
-            (map::IDENTITIES, rows * 2),
-            (map::TUNNELS, rows * 2),
             (map::DEVICES, rows * 2),
             (map::DEVICE_STATES, rows),
             (map::ERROR_BUDGETS, rows),
@@ -166,10 +167,9 @@ impl Kernel {
             self.maps.place(*key, *row)?;
         }
         for (key, slot) in &layout.addresses {
-            self.maps.addresses.insert(Raw(*key), slot, 0)?;
+            let identity = layout.identities.get(*slot as usize).context("an address without identity")?;
+            self.maps.addresses.insert(*key, *slot, identity.words()[0])?;
         }
-        self.rows(map::IDENTITIES, &layout.identities)?;
-        self.rows(map::TUNNELS, &vec![0u64; layout.identities.len()])?;
         let devices = layout.devices.iter().map(|row| row.device.0 as usize + 1).max().unwrap_or_default();
         self.rows(map::ERROR_BUDGETS, &vec![0u64; devices])?;
         self.rows(map::FRAGMENTS, &vec![FragmentPlace::default(); devices * PLACES as usize])?;
@@ -191,7 +191,7 @@ impl Kernel {
         for row in placed.drain(..) {
             subinterfaces.set(row, Raw(SubinterfaceRow::default()), 0)?;
         }
-        emptied(addresses)?;
+        addresses.all().iter().try_for_each(|(key, _)| addresses.remove(key))?;
         cleared(flows, (0..flows.capacity()).filter_map(|slot| flows.slot(slot)), SLOT_WORDS);
         cleared(flows, (0..DEVICES).filter_map(|device| flows.device(DeviceId(device))), DEVICE_WORDS);
         Ok(())
@@ -323,12 +323,13 @@ impl Kernel {
         &self.maps.flows
     }
 
-    /// Gives away the map of addresses, to change it while the program runs.
+    /// The addresses, to be changed while the program runs.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn addresses(&self) -> Result<HashMap<MapData, Raw<AddressKey>, u32>> {
-        Ok(Map::HashMap(MapData::from_id(self.maps.addresses_id)?).try_into()?)
+    pub fn addresses(&self) -> Result<AddressRows> {
+        let [index, rows] = self.maps.address_ids;
+        AddressRows::map(&MapData::from_id(index)?, &MapData::from_id(rows)?)
     }
 }
 
@@ -395,7 +396,7 @@ impl Maps {
     }
 
     fn taken(ebpf: &mut Ebpf, flow_capacity: u32) -> Result<Self> {
-        let addresses_id = number(ebpf, map::ADDRESSES)?;
+        let (addresses, address_ids) = addresses(ebpf)?;
         let flows = flow_table(ebpf, flow_capacity)?;
         let counters = counters(ebpf)?;
         let mut take = |name| ebpf.take_map(name).with_context(|| format!("find the map {name}"));
@@ -403,13 +404,13 @@ impl Maps {
             generation: take(map::GENERATION)?.try_into()?,
             subinterfaces: take(map::SUBINTERFACES)?.try_into()?,
             placed: Vec::new(),
-            addresses: take(map::ADDRESSES)?.try_into()?,
+            addresses,
             flows,
             counters,
             event_counters: take(map::EVENT_COUNTERS)?.try_into()?,
             events: take(map::EVENTS)?.try_into()?,
             replay: take(map::REPLAY_INPUT)?.try_into()?,
-            addresses_id,
+            address_ids,
         })
     }
 }
@@ -429,11 +430,23 @@ fn counters(ebpf: &mut Ebpf) -> Result<PointCounters> {
 fn flow_table(ebpf: &mut Ebpf, capacity: u32) -> Result<FlowRows> {
     let geometry = ebpf.map_mut(map::FLOW_GEOMETRY).context("find the geometry")?;
     Array::<_, Raw<FlowGeometry>>::try_from(geometry)?.set(0, Raw(self::geometry(capacity)), 0)?;
-    let data = |name| match ebpf.map(name) {
+    let [flows, geometry, devices] = arrays(ebpf, [map::FLOWS, map::FLOW_GEOMETRY, map::DEVICE_STATES])?;
+    FlowRows::map(flows, geometry, devices)
+}
+
+/// The addresses, and the kernel's numbers of their maps.
+fn addresses(ebpf: &Ebpf) -> Result<(AddressRows, [u32; 2])> {
+    let [index, rows] = arrays(ebpf, [map::ADDRESS_INDEX, map::ADDRESSES])?;
+    Ok((AddressRows::map(index, rows)?, [index.info()?.id(), rows.info()?.id()]))
+}
+
+/// Maps that are arrays.
+fn arrays<'e, const N: usize>(ebpf: &'e Ebpf, names: [&str; N]) -> Result<[&'e MapData; N]> {
+    let found = names.iter().map(|name| match ebpf.map(name) {
         Some(Map::Array(data)) => Ok(data),
         _ => bail!("{name} is not an array"),
-    };
-    FlowRows::map(data(map::FLOWS)?, data(map::FLOW_GEOMETRY)?, data(map::DEVICE_STATES)?)
+    });
+    found.collect::<Result<Vec<_>>>()?.try_into().map_err(|_| anyhow!("as many as there are names"))
 }
 
 /// What the flow table of a [`Kernel`] of this capacity is like.
@@ -446,24 +459,13 @@ pub fn geometry(capacity: u32) -> FlowGeometry {
 
 const SLOT_WORDS: usize = size_of::<FlowSlot>() / 8;
 const DEVICE_WORDS: usize = size_of::<DeviceState>() / 8;
+/// Room for addresses in a program for replay.
+const ADDRESSES: u32 = 1024;
 /// Device rows that tests use.
 const DEVICES: u32 = 256;
 
 fn cleared(flows: &FlowRows, rows: impl Iterator<Item = Row>, words: usize) {
     for row in rows {
         (0..words).for_each(|word| flows.store(row, word, 0));
-    }
-}
-
-fn emptied<K: aya::Pod, V: aya::Pod>(map: &mut HashMap<MapData, K, V>) -> Result<()> {
-    let keys: Vec<K> = map.keys().collect::<Result<_, _>>()?;
-    keys.iter().try_for_each(|key| Ok(map.remove(key)?))
-}
-
-/// The kernel's number of a hash map.
-fn number(ebpf: &Ebpf, name: &str) -> Result<u32> {
-    match ebpf.map(name) {
-        Some(Map::HashMap(map)) => Ok(map.info()?.id()),
-        _ => bail!("{name} is not a hash map"),
     }
 }

@@ -10,6 +10,7 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 use bulkhead_common::abi::map;
+use bulkhead_common::address_table;
 use bulkhead_common::case::LinkType;
 use bulkhead_common::fragment;
 
@@ -44,16 +45,15 @@ pub fn xdp_program() -> &'static str {
 pub const SWEEP_PROGRAM: &str = "bulkhead_sweep";
 
 /// Maps that outlive the agent, by name. The others are scratch of one program.
-pub const PINNED: [&str; 30] = [
+pub const PINNED: [&str; 29] = [
     map::GENERATION,
     map::SUBINTERFACES,
     map::LEGS,
     map::LEG_BANK,
     map::NETWORKS,
     map::SCOPES,
+    map::ADDRESS_INDEX,
     map::ADDRESSES,
-    map::IDENTITIES,
-    map::TUNNELS,
     map::DEVICES,
     map::PROFILES,
     map::RULE_SETS,
@@ -79,14 +79,13 @@ pub const PINNED: [&str; 30] = [
 
 /// Maps of a candidate's own that outlive the agent; the others it shares with the enforced policy, and of those it
 /// writes none.
-pub const CANDIDATE_PINS: [&str; 19] = [
+pub const CANDIDATE_PINS: [&str; 18] = [
     map::GENERATION,
     map::SUBINTERFACES,
     map::NETWORKS,
     map::SCOPES,
+    map::ADDRESS_INDEX,
     map::ADDRESSES,
-    map::IDENTITIES,
-    map::TUNNELS,
     map::DEVICES,
     map::PROFILES,
     map::RULE_SETS,
@@ -103,13 +102,12 @@ pub const CANDIDATE_PINS: [&str; 19] = [
 
 /// Entries of the maps that are made to measure; adopted maps keep their size. Of which devices and rules a candidate
 /// would treat packets otherwise only a candidate counts.
-fn entries(sizes: &Capacities, would: Would) -> [(&'static str, u32); 13] {
+fn entries(sizes: &Capacities, would: Would) -> [(&'static str, u32); 12] {
     [
         // Two rows for each device, and device 0 is nobody.
         (map::DEVICES, sizes.devices.saturating_add(1).saturating_mul(2)),
+        (map::ADDRESS_INDEX, address_table::lines(sizes.addresses) + 1),
         (map::ADDRESSES, sizes.addresses),
-        (map::IDENTITIES, sizes.addresses),
-        (map::TUNNELS, sizes.addresses),
         (map::PROFILES, sizes.profiles.saturating_add(1)),
         (map::RANGES, sizes.ranges),
         (map::PORTS, sizes.ports),

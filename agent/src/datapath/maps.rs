@@ -5,15 +5,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
 use bulkhead_common::abi::counter::EventCounters;
 use bulkhead_common::abi::{
-    AddressKey, Device, Network, Peer, PortRange, Range, RuleSet, ScopeRange, SubinterfaceRow, Versioned,
-    Window, map,
+    Device, Network, Peer, PortRange, Range, RuleSet, ScopeRange, SubinterfaceRow, Versioned, Window, map,
 };
 use bytemuck::Pod;
 
-use super::batch;
+use super::addresses::AddressRows;
 use super::counters::PointCounters;
 use super::flows::FlowRows;
 use super::legs::LegRows;
@@ -32,11 +31,7 @@ pub struct Maps {
     pub(super) subinterfaces: Mmap<SubinterfaceRow>,
     pub(super) networks: Mmap<Network>,
     pub(super) scopes: Mmap<ScopeRange>,
-    pub(super) addresses: HashMap<MapData, Abi<AddressKey>, u32>,
-    pub(super) address_batch: batch::Addresses,
-    pub(super) address_capacity: u32,
-    pub(super) identities: Mmap<Versioned>,
-    pub(super) tunnels: Mmap<u64>,
+    pub(super) addresses: AddressRows,
     pub(super) devices: Mmap<Device>,
     pub(super) profiles: Mmap<Versioned>,
     pub(super) rule_sets: Mmap<RuleSet>,
@@ -53,19 +48,12 @@ pub struct Maps {
 impl Maps {
     /// Opens every map; their layout was checked when the program was loaded.
     pub(super) fn open(source: &mut impl Source) -> Result<Self> {
-        let addresses = source.open(map::ADDRESSES)?;
-        let address_capacity = entries(&addresses, map::ADDRESSES)?;
-        let address_batch = batch::Addresses::of(addresses.fd()).with_context(|| opening(map::ADDRESSES))?;
         Ok(Self {
             generation: array(source, map::GENERATION)?,
             subinterfaces: array(source, map::SUBINTERFACES)?,
             networks: array(source, map::NETWORKS)?,
             scopes: array(source, map::SCOPES)?,
-            addresses: hash(addresses, map::ADDRESSES)?,
-            address_batch,
-            address_capacity,
-            identities: array(source, map::IDENTITIES)?,
-            tunnels: array(source, map::TUNNELS)?,
+            addresses: AddressRows::map(&source.open(map::ADDRESS_INDEX)?, &source.open(map::ADDRESSES)?)?,
             devices: array(source, map::DEVICES)?,
             profiles: array(source, map::PROFILES)?,
             rule_sets: array(source, map::RULE_SETS)?,
@@ -121,7 +109,7 @@ pub(super) struct Loaded<'a>(pub(super) &'a mut Ebpf);
 impl Source for Loaded<'_> {
     fn open(&mut self, name: &str) -> Result<MapData> {
         let taken = self.0.take_map(name).with_context(|| opening(name))?;
-        let (Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map)) = taken else {
+        let (Map::Array(map) | Map::PerCpuArray(map) | Map::RingBuf(map)) = taken else {
             bail!("{}: it is a {taken:?}", opening(name));
         };
         Ok(map)
@@ -141,10 +129,6 @@ pub(super) fn array<T: Pod>(source: &mut impl Source, name: &str) -> Result<Mmap
 pub(super) fn mapped<T: Pod>(map: &MapData, name: &str) -> Result<Mmap<T>> {
     let rows = entries(map, name)? as usize;
     Mmap::new(map.fd().as_fd(), rows).with_context(|| format!("map {name} into memory"))
-}
-
-fn hash<K: aya::Pod, V: aya::Pod>(map: MapData, name: &str) -> Result<HashMap<MapData, K, V>> {
-    HashMap::try_from(Map::HashMap(map)).with_context(|| opening(name))
 }
 
 fn opening(name: &str) -> String {

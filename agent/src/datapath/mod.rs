@@ -4,7 +4,7 @@
 //! adopts what lies there only if it fits; attaching adopts a pinned link by swapping its program;
 //! dropping a [`Datapath`] leaves everything enforcing.
 
-mod batch;
+mod addresses;
 mod candidate;
 mod capability;
 mod counters;
@@ -38,6 +38,7 @@ use bulkhead_common::abi::counter::{Counters, EventCounters};
 use bulkhead_common::abi::{Epoch, Flow, RuleId};
 use bulkhead_common::case::LinkType;
 
+pub use addresses::AddressRows;
 pub use candidate::Candidate;
 pub use capability::require_capabilities;
 pub use counters::PointCounters;

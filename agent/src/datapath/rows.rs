@@ -5,11 +5,10 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result};
 use bulkhead_common::abi::{
     AddressKey, Device, Epoch, Network, Peer, PortRange, Range, RuleSet, ScopeRange, Subinterface,
-    SubinterfaceKey, SubinterfaceRow, Versioned, Window, map,
+    SubinterfaceKey, SubinterfaceRow, Versioned, Window,
 };
 
-use super::pod::Abi;
-use super::{Maps, maps, wait_for_packets};
+use super::{Maps, wait_for_packets};
 use crate::reconcile::{Capacity, Op, Rows};
 
 impl Rows for Maps {
@@ -20,7 +19,7 @@ impl Rows for Maps {
 
     fn capacity(&self) -> Capacity {
         Capacity {
-            addresses: self.address_capacity,
+            addresses: self.addresses.capacity(),
             device_rows: self.devices.rows() as u32,
             profiles: self.profiles.rows() as u32,
             rule_sets: self.rule_sets.rows() as u32,
@@ -37,9 +36,7 @@ impl Rows for Maps {
     }
 
     fn addresses(&self) -> Result<Vec<(AddressKey, u32)>> {
-        let rows = self.addresses.iter();
-        rows.map(|row| row.map(|(key, slot)| (key.0, slot)).with_context(|| reading(map::ADDRESSES)))
-            .collect()
+        Ok(self.addresses.all())
     }
 
     fn network(&self, index: u32) -> Option<Network> {
@@ -51,7 +48,7 @@ impl Rows for Maps {
     }
 
     fn identity(&self, slot: u32) -> Option<Versioned> {
-        self.identities.read(slot)
+        self.addresses.identity(slot)
     }
 
     fn device(&self, row: u32) -> Option<Device> {
@@ -93,56 +90,21 @@ impl Rows for Maps {
             Op::Device(row, value) => maps.devices.write(row, value),
             Op::Network(row, value) => maps.networks.write(row, value),
             Op::Scope(row, value) => maps.scopes.write(row, value),
-            Op::Identity { slot, word, value } => maps.identities.store(slot, word, value),
+            Op::Identity { slot, word, value } => maps.addresses.store_identity(slot, word, value),
             Op::Profile { profile, word, value } => maps.profiles.store(profile, word, value),
             Op::Flip(epoch) => maps.generation.store(0, 0, epoch.to_word()),
-            Op::ForgetTunnel(slot) => maps.tunnels.store(slot, 0, 0),
-            Op::InsertAddress { key, slot, value } => {
-                let written = maps.write_slot(slot, value);
-                written.map(|()| maps.addresses.insert(Abi(key), slot, 0)).transpose()?
-            }
-            Op::RemoveAddress(key) => absent_is_done(maps.addresses.remove(&Abi(key)))?,
+            Op::ForgetTunnel(slot) => maps.addresses.forget_tunnel(slot),
+            Op::InsertAddress { key, slot, value } => Some(maps.addresses.insert(key, slot, value)?),
+            Op::RemoveAddress(ref key) => Some(maps.addresses.remove(key)?),
             Op::InsertPlace(key, value) => maps.write_place(key, SubinterfaceRow { key, value }),
             Op::RemovePlace(key) => maps.write_place(key, SubinterfaceRow::default()).or(Some(())),
             Op::Wait => Some(wait_for_packets()?),
         };
-        done.with_context(|| behind(op))
-    }
-
-    fn perform_all(&mut self, ops: &[Op]) -> Result<()> {
-        let both_insert =
-            |a: &Op, b: &Op| matches!((a, b), (Op::InsertAddress { .. }, Op::InsertAddress { .. }));
-        for run in ops.chunk_by(both_insert) {
-            match run {
-                [Op::InsertAddress { .. }, _, ..] => self.insert_addresses(run)?,
-                _ => run.iter().try_for_each(|op| self.perform(op))?,
-            }
-        }
-        Ok(())
+        done.with_context(|| format!("{op:?} lies behind the table's end"))
     }
 }
 
 impl Maps {
-    /// Inserts addresses, many at a time: nothing else is written between them.
-    fn insert_addresses(&mut self, inserts: &[Op]) -> Result<()> {
-        let (mut keys, mut slots) = (Vec::with_capacity(inserts.len()), Vec::with_capacity(inserts.len()));
-        for op in inserts {
-            if let Op::InsertAddress { key, slot, value } = *op {
-                self.write_slot(slot, value).with_context(|| behind(op))?;
-                keys.push(key);
-                slots.push(slot);
-            }
-        }
-        let inserted = self.address_batch.insert(&keys, &slots);
-        inserted.with_context(|| format!("insert into {}", map::ADDRESSES))
-    }
-
-    /// Writes a slot that no address leads to: it may hold the words of an old owner, and where his tunnel was.
-    fn write_slot(&mut self, slot: u32, value: u64) -> Option<()> {
-        self.tunnels.store(slot, 0, 0)?;
-        self.identities.write(slot, Versioned::from_words([value, 0]))
-    }
-
     /// Writes the row of a key, or a free one if it has none.
     fn write_place(&mut self, key: SubinterfaceKey, value: SubinterfaceRow) -> Option<()> {
         let rows = &mut self.subinterfaces;
@@ -154,19 +116,3 @@ impl Maps {
 
 /// The key of a row that is nobody's.
 const FREE: SubinterfaceKey = SubinterfaceKey::new(0, 0, 0, 0);
-
-fn absent_is_done(result: Result<(), aya::maps::MapError>) -> Result<Option<()>> {
-    match result {
-        Ok(()) => Ok(Some(())),
-        Err(error) if maps::is_absent(&error) => Ok(Some(())),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn behind(op: &Op) -> String {
-    format!("{op:?} lies behind the table's end")
-}
-
-fn reading(name: &str) -> String {
-    format!("read the map {name}")
-}

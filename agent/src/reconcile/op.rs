@@ -25,7 +25,7 @@ pub enum Op {
     Network(u32, Network),
     /// Writes a row of the bank that is not in force.
     Scope(u32, ScopeRange),
-    /// Stores one word of `IDENTITIES`, the one that does not hold.
+    /// Stores one word of who an `ADDRESSES` row leads to, the one that does not hold.
     Identity {
         /// Row.
         slot: u32,
@@ -45,7 +45,7 @@ pub enum Op {
     },
     /// Forgets which tunnel a slot's old owner came through.
     ForgetTunnel(u32),
-    /// Writes a row of `IDENTITIES` that no address leads to, with one word that does not hold yet, forgets which tunnel
+    /// Writes a row of `ADDRESSES` that no address leads to, with one word that does not hold yet, forgets which tunnel
     /// its old owner came through, and makes an address lead there. If it is refused, nothing leads there.
     InsertAddress {
         /// The address.
@@ -108,7 +108,7 @@ pub trait Rows {
     fn network(&self, index: u32) -> Option<Network>;
     /// A row of `SCOPES`.
     fn scope(&self, index: u32) -> Option<ScopeRange>;
-    /// A row of `IDENTITIES`.
+    /// Whom a row of `ADDRESSES` leads to.
     fn identity(&self, slot: u32) -> Option<Versioned>;
     /// A row of `DEVICES`.
     fn device(&self, row: u32) -> Option<Device>;

@@ -143,6 +143,20 @@ impl AddressKey {
         Self { network, prefix_len, address: address.prefix(prefix_len) }
     }
 
+    /// Its three words.
+    #[inline(always)]
+    pub const fn words(self) -> [u64; 3] {
+        let owner = (self.network.0 as u64) << 32 | self.prefix_len as u64;
+        [owner, self.address.high(), self.address.low()]
+    }
+
+    /// The key with these words.
+    #[inline(always)]
+    pub const fn from_words([owner, high, low]: [u64; 3]) -> Self {
+        let network = NetworkId((owner >> 32) as u32);
+        Self { network, prefix_len: owner as u32, address: Addr::from_halves(high, low) }
+    }
+
     /// True if the key is found by an address alone; any other takes [`super::Network::prefixes`].
     pub const fn is_exact(self) -> bool {
         self.prefix_len == 128 || (self.prefix_len == 64 && !self.address.is_v4())

@@ -12,12 +12,11 @@ pub const LEG_BANK: &str = "LEG_BANK";
 pub const NETWORKS: &str = "NETWORKS";
 /// [`super::ScopeRange`] by bank (ARRAY).
 pub const SCOPES: &str = "SCOPES";
-/// [`super::AddressKey`] → slot in [`IDENTITIES`] (HASH; an entry outlives its generation's grace period).
+/// [`super::IndexLine`]s: which slot of [`ADDRESSES`] an address has, where [`crate::address_table`] says (ARRAY, mmap; an
+/// entry outlives its generation's grace period).
+pub const ADDRESS_INDEX: &str = "ADDRESS_INDEX";
+/// Slot → [`super::AddressRow`] (ARRAY, mmap); the word of its tunnel is written by the program.
 pub const ADDRESSES: &str = "ADDRESSES";
-/// Slot → [`super::Versioned`] row in [`DEVICES`] (ARRAY, mmap).
-pub const IDENTITIES: &str = "IDENTITIES";
-/// Slot → `teid << 32 | seconds` of the tunnel that the address came through last (ARRAY, mmap); written by the program.
-pub const TUNNELS: &str = "TUNNELS";
 /// [`super::Device`] rows, two for each device: `2 * id` and `2 * id + 1` (ARRAY, mmap).
 pub const DEVICES: &str = "DEVICES";
 /// [`super::ProfileId`] → [`super::Versioned`] row in [`RULE_SETS`] (ARRAY, mmap).

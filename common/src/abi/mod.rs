@@ -18,12 +18,13 @@ pub use id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
 pub use key::{AddressKey, FlowKey, InterfaceRow, SubinterfaceKey};
 pub use replay::ReplayInput;
 pub use value::{
-    Device, DeviceState, Epoch, Flow, FlowGeometry, FlowSlot, Leg, LegRow, Limits, Network, Peer, PortRange,
-    Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceRow, Timeouts, Versioned, Window,
+    AddressRow, Device, DeviceState, Epoch, Flow, FlowGeometry, FlowSlot, IndexLine, Leg, LegRow, Limits,
+    Network, Peer, PortRange, Range, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceRow, Timeouts,
+    Versioned, Window,
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
-pub const ABI_VERSION: u32 = 12;
+pub const ABI_VERSION: u32 = 13;
 
 /// Asserts sizes at compile time: a changed layout must bump [`ABI_VERSION`].
 const _: () = {
@@ -40,6 +41,8 @@ const _: () = {
     assert!(size_of::<Network>() == 56);
     assert!(size_of::<ScopeRange>() == 36);
     assert!(size_of::<Versioned>() == 16);
+    assert!(size_of::<AddressRow>() == 64 && align_of::<AddressRow>() == 64);
+    assert!(size_of::<IndexLine>() == 64 && align_of::<IndexLine>() == 64);
     assert!(size_of::<Device>() == 56);
     assert!(size_of::<RuleSet>() == 80);
     assert!(size_of::<Range>() == 40);

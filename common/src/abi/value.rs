@@ -1,10 +1,13 @@
 //! Values of the maps, and how a published one is read.
 
+use core::mem::offset_of;
+
 use bytemuck::{Pod, Zeroable};
 
 use super::addr::Addr;
 use super::id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
-use super::key::{FlowKey, SubinterfaceKey, VLAN_OTHER};
+use super::key::{AddressKey, FlowKey, SubinterfaceKey, VLAN_OTHER};
+use crate::address_table::ENTRIES;
 use crate::verdict::DropReason;
 
 /// The one word that a packet reads before anything else: generation, and which bank of the small tables it uses.
@@ -84,6 +87,32 @@ impl Versioned {
     pub const fn words(self) -> [u64; 2] {
         self.words
     }
+}
+
+/// An address: whom it leads to, and how it comes. A cache line of its own, because the program writes in it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct AddressRow {
+    /// Row in [`super::map::DEVICES`], by generation.
+    pub identity: Versioned,
+    /// The address; rows that no entry of the index leads to may have any.
+    pub key: AddressKey,
+    /// `teid << 32 | seconds` of the tunnel that the address came through last; 0 before the first packet.
+    pub tunnel: u64,
+    /// Zero.
+    pub _pad: [u64; 2],
+}
+
+impl AddressRow {
+    /// Which word [`Self::tunnel`] is; the first two are [`Self::identity`].
+    pub const TUNNEL: usize = offset_of!(Self, tunnel) / 8;
+}
+
+/// A line of [`super::map::ADDRESS_INDEX`], as [`crate::address_table`] says.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct IndexLine {
+    words: [u64; ENTRIES],
 }
 
 /// A run of entries in a flat table.

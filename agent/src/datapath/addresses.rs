@@ -1,0 +1,106 @@
+//! The addresses of devices in the kernel: an index, and the rows that it leads to.
+
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::MapData;
+use bulkhead_common::abi::{AddressKey, AddressRow, IndexLine, Versioned, map};
+use bulkhead_common::address_table::{self, Index, Position};
+
+use super::maps;
+use super::mmap::Mmap;
+
+/// Both maps. Nobody else writes them, but for the word of a row's tunnel.
+#[derive(Debug)]
+pub struct AddressRows {
+    index: Mmap<IndexLine>,
+    rows: Mmap<AddressRow>,
+}
+
+impl AddressRows {
+    /// Maps both into memory, and makes a new index one.
+    ///
+    /// # Errors
+    /// The maps are not what the ABI says, or not of one size.
+    pub fn map(index: &MapData, rows: &MapData) -> Result<Self> {
+        let mut index: Mmap<IndexLine> = maps::mapped(index, map::ADDRESS_INDEX)?;
+        let rows: Mmap<AddressRow> = maps::mapped(rows, map::ADDRESSES)?;
+        let wanted = address_table::lines(rows.rows() as u32);
+        ensure!(
+            index.rows() == wanted as usize + 1,
+            "the index of addresses has {} lines and {} addresses take {wanted} and one: run `bulkhead detach` to start \
+             afresh",
+            index.rows(),
+            rows.rows()
+        );
+        index.store(0, 0, wanted.into()).context("write the index of addresses")?;
+        Ok(Self { index, rows })
+    }
+
+    /// How many addresses there is room for.
+    pub const fn capacity(&self) -> u32 {
+        self.rows.rows() as u32
+    }
+
+    /// Every address with its slot.
+    pub fn all(&self) -> Vec<(AddressKey, u32)> {
+        let slots = (1..self.index.rows() as u32).flat_map(|line| address_table::slots(self, line));
+        slots.filter_map(|slot| Some((self.rows.read(slot)?.key, slot))).collect()
+    }
+
+    /// Whom a slot leads to.
+    pub fn identity(&self, slot: u32) -> Option<Versioned> {
+        self.rows.read(slot).map(|row| row.identity)
+    }
+
+    /// Stores one word of a slot's identity.
+    pub fn store_identity(&mut self, slot: u32, word: usize, value: u64) -> Option<()> {
+        self.rows.store(slot, word, value)
+    }
+
+    /// Forgets which tunnel a slot's address came through.
+    pub fn forget_tunnel(&mut self, slot: u32) -> Option<()> {
+        self.rows.store(slot, AddressRow::TUNNEL, 0)
+    }
+
+    /// Writes the row of an address, and then lets its key lead there.
+    ///
+    /// # Errors
+    /// There is no such row, or no room where the key is looked for; nothing leads there.
+    pub fn insert(&mut self, key: AddressKey, slot: u32, identity: u64) -> Result<()> {
+        let row = AddressRow { identity: Versioned::from_words([identity, 0]), key, ..AddressRow::default() };
+        self.rows.write(slot, row).with_context(|| format!("there is no slot {slot} for an address"))?;
+        let (at, entry) = address_table::place(self, &key, slot)
+            .with_context(|| format!("the index of addresses is full where {} belongs", key.address()))?;
+        self.store(at, entry)
+    }
+
+    /// Lets a key lead nowhere, if it led anywhere.
+    ///
+    /// # Errors
+    /// None that is known of: the entry was found.
+    pub fn remove(&mut self, key: &AddressKey) -> Result<()> {
+        let Some(at) = address_table::position(self, key) else { return Ok(()) };
+        self.store(at, address_table::given_up(self, at))
+    }
+
+    fn store(&mut self, at: Position, entry: u64) -> Result<()> {
+        self.index.store(at.line, at.word, entry).context("an entry lies behind the index of addresses")
+    }
+}
+
+impl Index for AddressRows {
+    type Line = u32;
+
+    fn line(&self, number: u32) -> Option<u32> {
+        ((number as usize) < self.index.rows()).then_some(number)
+    }
+
+    fn load(&self, line: u32, word: usize) -> u64 {
+        self.index.word(line, word).map_or(0, |word| word.load(Ordering::SeqCst))
+    }
+
+    fn has(&self, slot: u32, key: &AddressKey) -> bool {
+        self.rows.read(slot).is_some_and(|row| row.key == *key)
+    }
+}

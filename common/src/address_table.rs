@@ -1,0 +1,328 @@
+//! Where an address leads: an index of lines of eight words, in an array that the agent writes and packets read.
+//!
+//! ```text
+//! line 0     how many lines follow: a power of two
+//! line 1–n   eight entries each: mark << 32 | slot + 1; the first 0 ends what begins in the line
+//! ```
+//!
+//! A key's entry is in one line, by a hash, and where that is full in another, by more of the hash: a packet whose source nobody
+//! has reads one cache line, and one from a device a second, its row, which holds the key in full. The kernel's own hash
+//! map takes a call for each, and touches a line for every key that it compares; its element is the agent's by a system
+//! call, an entry here by a store.
+//!
+//! One writes. Rows are written before the entry that leads there is stored, and an entry that was taken away leads to
+//! a row that is not used again before a grace period is over. Packets so find the row of a key or none; what
+//! they read in it tells since when it holds.
+
+use crate::abi::AddressKey;
+
+/// Entries of a line.
+pub const ENTRIES: usize = 8;
+/// How many lines a key may be looked for in. With half of all entries free a line is full for one key in twenty: nearly
+/// all find a place in the first, and in none of these one of a table that nobody has memory for.
+const TRIES: u32 = 12;
+/// An entry that was given up in front of others: it leads nowhere, and what follows is looked at.
+const GIVEN_UP: u64 = 1 << 32;
+
+/// Lines behind the first for so many addresses.
+pub const fn lines(addresses: u32) -> u32 {
+    let lines = addresses.div_ceil(ENTRIES as u32 / 2);
+    if lines == 0 { 1 } else { lines.next_power_of_two() }
+}
+
+/// The index and the rows that it leads to.
+pub trait Index {
+    /// Where a line is.
+    type Line: Copy;
+
+    /// A line by its number.
+    fn line(&self, number: u32) -> Option<Self::Line>;
+    /// Reads a word of it.
+    fn load(&self, line: Self::Line, word: usize) -> u64;
+    /// True if a slot's row has this key.
+    fn has(&self, slot: u32, key: &AddressKey) -> bool;
+}
+
+/// Where an entry is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Position {
+    /// Number of the line.
+    pub line: u32,
+    /// Word of it.
+    pub word: usize,
+}
+
+/// The slot that a key leads to.
+#[inline(always)]
+pub fn find<I: Index + ?Sized>(index: &I, key: &AddressKey) -> Option<u32> {
+    let probe = Probe::of(index, key)?;
+    for step in 0..TRIES {
+        let line = index.line(probe.line(step))?;
+        for word in 0..ENTRIES {
+            let entry = index.load(line, word);
+            if entry == 0 {
+                return None;
+            }
+            let slot = slot(entry);
+            if mark(entry) == probe.mark && index.has(slot, key) {
+                return Some(slot);
+            }
+        }
+    }
+    None
+}
+
+/// Where the entry of a key is, for who writes.
+pub fn position<I: Index + ?Sized>(index: &I, key: &AddressKey) -> Option<Position> {
+    let probe = Probe::of(index, key)?;
+    let ours = |entry| mark(entry) == probe.mark && index.has(slot(entry), key);
+    probe
+        .entries(index)
+        .take_while(|(_, entry)| *entry != 0)
+        .find(|(_, entry)| ours(*entry))
+        .map(|(at, _)| at)
+}
+
+/// Where an entry for a key goes that has none, and what it is; nothing if there is no room where it is looked for.
+pub fn place<I: Index + ?Sized>(index: &I, key: &AddressKey, slot: u32) -> Option<(Position, u64)> {
+    let probe = Probe::of(index, key)?;
+    let (at, _) = probe.entries(index).find(|(_, entry)| *entry as u32 == 0)?;
+    Some((at, u64::from(probe.mark) << 32 | u64::from(slot.wrapping_add(1))))
+}
+
+/// What an entry becomes that is given up: nothing, unless the line goes on behind it, or did.
+pub fn given_up<I: Index + ?Sized>(index: &I, at: Position) -> u64 {
+    let next = at.word + 1;
+    let ends = next < ENTRIES && index.line(at.line).is_some_and(|line| index.load(line, next) == 0);
+    if ends { 0 } else { GIVEN_UP }
+}
+
+/// Every slot that an entry of a line leads to.
+pub fn slots<I: Index + ?Sized>(index: &I, line: u32) -> impl Iterator<Item = u32> {
+    let words = index.line(line).into_iter().flat_map(|line| (0..ENTRIES).map(move |word| (line, word)));
+    words.map(|(line, word)| index.load(line, word)).filter(|entry| *entry as u32 != 0).map(slot)
+}
+
+/// The slot of an entry; of one that leads nowhere one that no table has.
+#[inline(always)]
+const fn slot(entry: u64) -> u32 {
+    (entry as u32).wrapping_sub(1)
+}
+
+#[inline(always)]
+const fn mark(entry: u64) -> u32 {
+    (entry >> 32) as u32
+}
+
+/// Where a key is looked for.
+#[derive(Clone, Copy)]
+struct Probe {
+    mark: u32,
+    first: u32,
+    mask: u32,
+}
+
+impl Probe {
+    /// Nothing if the index was not made yet.
+    #[inline(always)]
+    fn of<I: Index + ?Sized>(index: &I, key: &AddressKey) -> Option<Self> {
+        let lines = index.load(index.line(0)?, 0) as u32;
+        let hash = hash(key);
+        Some(Self { mark: (hash >> 32) as u32, first: hash as u32, mask: lines.checked_sub(1)? })
+    }
+
+    /// The number of the line that is looked at in a step.
+    #[inline(always)]
+    const fn line(self, step: u32) -> u32 {
+        // By an odd stride every line is reached, and full lines lead to different ones.
+        (self.first.wrapping_add(step.wrapping_mul(self.mark | 1)) & self.mask) + 1
+    }
+
+    fn entries<I: Index + ?Sized>(self, index: &I) -> impl Iterator<Item = (Position, u64)> {
+        let lines = (0..TRIES).map(move |step| self.line(step));
+        let found = lines.filter_map(|number| Some((number, index.line(number)?)));
+        found.flat_map(move |(number, line)| {
+            (0..ENTRIES).map(move |word| (Position { line: number, word }, index.load(line, word)))
+        })
+    }
+}
+
+/// Spreads addresses in a row, and networks with the same addresses: the finalizer of splitmix64 (Steele, Lea and Flood,
+/// "Fast splittable pseudorandom number generators", 2014). No secret is in it: whoever sends chooses a source, and
+/// where the agent's entries are follows from the addresses of devices alone.
+#[inline(always)]
+const fn hash(key: &AddressKey) -> u64 {
+    let [owner, high, low] = key.words();
+    let sum = low ^ (high ^ owner.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(32);
+    let mixed = (sum ^ sum >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::abi::{Addr, NetworkId};
+
+    /// An index and the keys of its rows.
+    struct Memory {
+        lines: Vec<[Cell<u64>; ENTRIES]>,
+        rows: Vec<Option<AddressKey>>,
+    }
+
+    impl Index for Memory {
+        type Line = usize;
+
+        fn line(&self, number: u32) -> Option<usize> {
+            ((number as usize) < self.lines.len()).then_some(number as usize)
+        }
+
+        fn load(&self, line: usize, word: usize) -> u64 {
+            self.lines[line][word].get()
+        }
+
+        fn has(&self, slot: u32, key: &AddressKey) -> bool {
+            self.rows.get(slot as usize).is_some_and(|row| *row == Some(*key))
+        }
+    }
+
+    impl Memory {
+        fn new(addresses: u32) -> Self {
+            let lines = lines(addresses);
+            let memory = Self {
+                lines: (0..=lines).map(|_| Default::default()).collect(),
+                rows: std::vec![None; addresses as usize],
+            };
+            memory.lines[0][0].set(lines.into());
+            memory
+        }
+
+        /// True if there was room.
+        fn insert(&mut self, key: AddressKey, slot: u32) -> bool {
+            self.rows[slot as usize] = Some(key);
+            let Some((at, entry)) = place(self, &key, slot) else { return false };
+            self.lines[at.line as usize][at.word].set(entry);
+            true
+        }
+
+        fn remove(&mut self, key: &AddressKey) {
+            let at = position(self, key).expect("it is there");
+            self.lines[at.line as usize][at.word].set(given_up(self, at));
+        }
+
+        /// In how many lines besides its own the key that is farthest away is looked for.
+        fn farthest(&self) -> u32 {
+            let keys = self.rows.iter().flatten();
+            let steps = keys.map(|key| {
+                let (probe, at) = (Probe::of(self, key).unwrap(), position(self, key).unwrap());
+                (0..TRIES).find(|step| probe.line(*step) == at.line).unwrap()
+            });
+            steps.max().unwrap_or_default()
+        }
+    }
+
+    fn v4(network: u32, address: u32) -> AddressKey {
+        AddressKey::host(NetworkId(network), Addr::from_v4(address.to_be_bytes()))
+    }
+
+    fn v6(high: u64, low: u64) -> AddressKey {
+        AddressKey::host(NetworkId(1), Addr::from_halves(high, low))
+    }
+
+    #[test]
+    fn as_many_addresses_as_there_may_be_find_places_and_nobody_else_is_found() {
+        const MANY: u32 = 1 << 17;
+        let patterns: [fn(u32) -> AddressKey; 7] = [
+            |at| v4(1, 0x0a00_0000 + at),
+            |at| v4(1, at << 8),
+            |at| v4(at % 256, 0x0a00_0000 + at / 256),
+            |at| v4(1, 0x0a00_0000 + (at % 512) * 0x1_0000 + at / 512),
+            |at| v6(0xfd00_0045_0000_0000 | u64::from(at), 0),
+            |at| v6(0xfd00 << 48, u64::from(at) << 32 | 1),
+            |at| AddressKey::prefix64(NetworkId(7), Addr::from_halves(0xfd00 << 48 | u64::from(at) << 16, 9)),
+        ];
+        for (pattern, key) in patterns.iter().enumerate() {
+            let mut memory = Memory::new(MANY);
+            for slot in 0..MANY {
+                assert!(memory.insert(key(slot), slot), "pattern {pattern}: no room for {slot}");
+            }
+            for slot in 0..MANY {
+                assert_eq!(find(&memory, &key(slot)), Some(slot), "pattern {pattern}");
+                assert_eq!(find(&memory, &key(MANY + slot)), None, "pattern {pattern}");
+            }
+            assert!(memory.farthest() <= 5, "pattern {pattern}: {}", memory.farthest());
+        }
+    }
+
+    #[test]
+    fn who_stays_is_found_whoever_comes_and_goes() {
+        for size in [1, 2, 9, 64, 300] {
+            let mut memory = Memory::new(size);
+            let mut free: Vec<u32> = (0..size).collect();
+            let mut held = BTreeMap::new();
+            let mut number = u64::from(size);
+            for _ in 0..4000 {
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let key = v4(1, (number >> 33) as u32 % (2 * size));
+                match held.remove(&key) {
+                    Some(slot) => {
+                        memory.remove(&key);
+                        free.push(slot);
+                    }
+                    None => {
+                        let Some(slot) = free.pop() else { continue };
+                        assert!(memory.insert(key, slot), "no room for one of {size}");
+                        held.insert(key, slot);
+                    }
+                }
+                assert_eq!(find(&memory, &key), held.get(&key).copied());
+                // Each change is one store, so this is what packets find between any two.
+                let all = held.iter().take(64).all(|(key, slot)| find(&memory, key) == Some(*slot));
+                assert!(all, "of {size}");
+            }
+            for address in 0..2 * size {
+                let key = v4(1, address);
+                assert_eq!(find(&memory, &key), held.get(&key).copied(), "of {size}");
+            }
+            let lines = 1..memory.lines.len() as u32;
+            let mut told: Vec<u32> = lines.flat_map(|line| slots(&memory, line)).collect();
+            told.sort_unstable();
+            let mut slots: Vec<u32> = held.values().copied().collect();
+            slots.sort_unstable();
+            assert_eq!(told, slots, "every entry is somebody's");
+        }
+    }
+
+    #[test]
+    fn what_was_pushed_into_the_next_line_is_found_when_its_own_has_room_again() {
+        // Two lines: half of these keys belong into each, and one of them gets more than it holds.
+        let mut memory = Memory::new(8);
+        assert_eq!(memory.lines.len(), 3);
+        let first = |key: &AddressKey| Probe::of(&memory, key).unwrap().line(0) == 1;
+        let keys: Vec<AddressKey> = (0..).map(|at| v4(1, at)).filter(first).take(8 + 2).collect();
+        memory.rows.resize(16, None);
+        for (slot, key) in (0..).zip(&keys) {
+            assert!(memory.insert(*key, slot));
+        }
+        assert_eq!(memory.farthest(), 1);
+        // From the front and from the back: the line never seems to have ended before it went on.
+        for gone in [0, 7, 3, 6, 1, 2, 4, 5] {
+            memory.remove(&keys[gone]);
+            assert_eq!(find(&memory, &keys[gone]), None);
+            assert_eq!((find(&memory, &keys[8]), find(&memory, &keys[9])), (Some(8), Some(9)));
+        }
+        assert!(memory.insert(keys[3], 3), "and what was given up is taken again");
+        assert_eq!(position(&memory, &keys[3]), Some(Position { line: 1, word: 0 }));
+    }
+
+    #[test]
+    fn an_index_that_was_not_made_yet_leads_nowhere() {
+        let memory = Memory { lines: std::vec![Default::default(); 2], rows: Vec::new() };
+        assert_eq!(find(&memory, &v4(1, 1)), None);
+        assert_eq!(place(&memory, &v4(1, 1), 0), None);
+    }
+}
