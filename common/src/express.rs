@@ -44,6 +44,8 @@ pub trait Vouched: Flows {
 pub trait Strangers: Tables {
     /// True if a drop of one for this reason would not be told of: too many were already.
     fn is_silent(&self, reason: DropReason, now: u64) -> bool;
+    /// True if the last packet of this CPU was dropped for this reason: of a flood one follows the other.
+    fn was_one_before(&self, reason: DropReason) -> bool;
     /// As [`is_of_nobody`]; the kernel side calls it as a subprogram.
     #[inline(always)]
     fn is_of_nobody(&self, epoch: Epoch, network: NetworkId, source: Addr) -> bool
@@ -53,6 +55,9 @@ pub trait Strangers: Tables {
         is_of_nobody(self, epoch, network, source)
     }
 }
+
+/// Why what nobody can have sent is dropped.
+const STRANGER: DropReason = DropReason::UnknownDevice;
 
 /// A plain packet where devices' packets enter, or those of the data network.
 struct Entry {
@@ -86,6 +91,11 @@ where
     T: Vouched + Strangers,
 {
     let Some(entry) = Entry::of(frame, tables, epoch, arrival) else { return Ok(None) };
+    // Nobody's packet is of no flow that is vouched for, so either may be asked first: the other one costs a cache line
+    // from far away.
+    if tables.was_one_before(STRANGER) {
+        entry.of_somebody(tables, epoch)?;
+    }
     if !entry.plain.turns
         && let Some(flags) = entry.of_vouched_flow(tables, epoch, arrival)
     {
@@ -157,11 +167,10 @@ impl Entry {
     /// Refuses what nobody can have sent, where nobody would be told: elsewhere the packet pays for no look at all.
     #[inline(always)]
     fn of_somebody<T: Strangers>(&self, tables: &T, epoch: Epoch) -> Result<(), DropReason> {
-        const REASON: DropReason = DropReason::UnknownDevice;
         let refused = self.outgoing
-            && tables.is_silent(REASON, self.now)
+            && tables.is_silent(STRANGER, self.now)
             && tables.is_of_nobody(epoch, self.network, self.plain.source());
-        if refused { Err(REASON) } else { Ok(()) }
+        if refused { Err(STRANGER) } else { Ok(()) }
     }
 }
 

@@ -8,6 +8,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use bulkhead_common::abi::counter::{DecidedWords, REASON_CAPACITY, Would};
 use bulkhead_common::candidate::{self, Comparison, Decided, Outcome};
 use bulkhead_common::case::Arrival;
+use bulkhead_common::verdict::Verdict;
 
 use crate::atomic;
 use crate::bounded::bounded;
@@ -23,6 +24,12 @@ pub(crate) fn tell(decided: &Decided) {
         // SAFETY: a live per-CPU map value that only this CPU writes.
         unsafe { *told = DecidedWords::from(*decided) };
     }
+}
+
+/// True if this is what was decided on the packet before the one at hand.
+#[inline(always)]
+pub(crate) fn was_told_of(verdict: Verdict) -> bool {
+    DECIDED.get(0).is_some_and(|told| told.verdict == verdict.code() as u32)
 }
 
 /// Calls the candidate for a frame that enters; comes back if there is none.

@@ -9,7 +9,7 @@ use bulkhead_common::limits::Toll;
 use bulkhead_common::verdict::{DropReason, Verdict};
 
 use crate::maps::{DEVICE_STATES, FLOW_GEOMETRY, FLOWS, Maps, is_candidate};
-use crate::{account, atomic, subprogram};
+use crate::{account, atomic, candidate, subprogram};
 
 impl Memory for Maps {
     type Row = *mut u64;
@@ -91,6 +91,11 @@ impl Strangers for Maps {
     #[inline(always)]
     fn is_silent(&self, reason: DropReason, now: u64) -> bool {
         account::is_spent(DeviceId::NONE, Verdict::Drop(reason), now)
+    }
+
+    #[inline(always)]
+    fn was_one_before(&self, reason: DropReason) -> bool {
+        candidate::was_told_of(Verdict::Drop(reason))
     }
 
     #[inline(always)]

@@ -309,8 +309,10 @@ impl Side {
     /// As the attached program does; `known` is what the whole way makes of it, for lies to be told with.
     fn judge_shortly(&self, shot: &Shot, known: &Case, lie: Option<Lie>) -> Judged {
         self.at(shot);
-        let lying = Lying::new(&self.memory, lie, place(shot));
         let frame = seen(shot, known, lie);
+        // Either order comes to the same.
+        let flood = frame.len() % 2 == 1;
+        let lying = Lying::new(&self.memory, lie, place(shot), flood);
         match express::express(&*frame, &lying, lying.epoch(), &shot.arrival()) {
             Ok(None) => {}
             Ok(Some(pass)) => return Judged { verdict: Verdict::Pass(pass), short: true },

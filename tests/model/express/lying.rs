@@ -74,13 +74,15 @@ pub(super) struct Lying<'m> {
     pub(super) lie: Option<Lie>,
     /// The word of the place that the frame enters by.
     place: u64,
+    /// True if strangers are looked for before flows.
+    flood: bool,
     /// The network that it enters, as it is taken for.
     network: OnceCell<Network>,
 }
 
 impl<'m> Lying<'m> {
-    pub(super) fn new(memory: &'m Memory, lie: Option<Lie>, place: u64) -> Self {
-        Self { memory, lie, place, network: OnceCell::new() }
+    pub(super) fn new(memory: &'m Memory, lie: Option<Lie>, place: u64, flood: bool) -> Self {
+        Self { memory, lie, place, flood, network: OnceCell::new() }
     }
 
     /// What it takes a flow for.
@@ -110,6 +112,10 @@ impl Vouched for Lying<'_> {
 impl Strangers for Lying<'_> {
     fn is_silent(&self, _reason: DropReason, _now: u64) -> bool {
         true
+    }
+
+    fn was_one_before(&self, _reason: DropReason) -> bool {
+        self.flood
     }
 }
 
