@@ -143,7 +143,9 @@ fn frame_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
     if case.arrival.from_host && case.place.passes_host() {
         return Ok(Some(Pass::Host));
     }
-    if let Some(pass) = engine.enter_tunnel(case)? {
+    if case.place.ends_tunnels()
+        && let Some(pass) = engine.enter_tunnel(case)?
+    {
         return Ok(Some(pass));
     }
     if case.packet.teid != 0 {

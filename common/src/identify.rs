@@ -110,6 +110,12 @@ impl Place {
         self.subinterface.roles & ROLE_CORE != 0
     }
 
+    /// True if GTP-U tunnels end here.
+    #[inline(always)]
+    pub const fn ends_tunnels(&self) -> bool {
+        self.subinterface.endpoints.len != 0
+    }
+
     /// True if packets are judged elsewhere and only looked at here.
     #[inline(always)]
     pub const fn is_witness(&self) -> bool {
