@@ -43,27 +43,33 @@ pub(crate) fn draw(to: &Path, panels: &[Panel]) -> Result<()> {
     let picture = (PANEL.0 * panels.len() as u32, PANEL.1);
     let whole = SVGBackend::new(to, picture).into_drawing_area();
     whole.fill(&WHITE).map_err(undrawn)?;
+    // One scale across, so that panels can be compared.
+    let across = span(panels.iter().flat_map(Panel::points).map(|point| point.0));
     for (area, panel) in whole.split_evenly((1, panels.len())).iter().zip(panels) {
-        panel.draw(area)?;
+        panel.draw(area, across)?;
     }
     whole.present().map_err(undrawn)
 }
 
 impl Panel {
-    fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<()> {
-        let points = || self.curves.iter().flat_map(|curve| &curve.points);
-        let (across, up) = (span(points().map(|point| point.0)), span(points().map(|point| point.1)));
+    fn points(&self) -> impl Iterator<Item = &(f64, f64)> {
+        self.curves.iter().flat_map(|curve| &curve.points)
+    }
+
+    fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>, across: (f64, f64)) -> Result<()> {
+        let up = decades(span(self.points().map(|point| point.1)));
         let mut chart = ChartBuilder::on(area)
             .caption(self.title, ("sans-serif", 15))
             .margin(10)
             .x_label_area_size(36)
             .y_label_area_size(48)
-            // The room above the highest curve is for their names.
-            .build_cartesian_2d((across.0..across.1).log_scale(), (up.0 / 2.0..up.1 * 6.0).log_scale())
+            .build_cartesian_2d((across.0..across.1).log_scale(), (up.0..up.1).log_scale())
             .map_err(undrawn)?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
+            .x_labels(5)
+            .y_labels(5)
             .x_desc("devices")
             .y_desc(self.unit)
             .x_label_formatter(&|devices| short(*devices))
@@ -89,12 +95,18 @@ impl Panel {
 fn colour(name: &str) -> RGBColor {
     match name {
         "Bulkhead" => RGBColor(0xd5, 0x5e, 0x00),
+        "Bulkhead, forwarding: xdp" => RGBColor(0xe6, 0x9f, 0x00),
         "nft netdev set" => RGBColor(0x00, 0x72, 0xb2),
         "nft conntrack + set" => RGBColor(0x56, 0xb4, 0xe9),
         "iptables raw + ipset" => RGBColor(0x00, 0x9e, 0x73),
         "xdp-filter" => RGBColor(0xcc, 0x79, 0xa7),
         _ => RGBColor(0x80, 0x80, 0x80),
     }
+}
+
+/// From power of ten to power of ten; the room above the highest curve is for their names.
+fn decades((low, high): (f64, f64)) -> (f64, f64) {
+    (10f64.powf(low.log10().floor()), 10f64.powf((high * 3.0).log10().ceil()))
 }
 
 fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
