@@ -20,7 +20,7 @@ use crate::abi::AddressKey;
 pub const ENTRIES: usize = 8;
 /// How many lines a key may be looked for in. With half of all entries free a line is full for one key in twenty: nearly
 /// all find a place in the first, and in none of these one of a table that nobody has memory for.
-const TRIES: u32 = 12;
+const TRIES: u32 = 8;
 /// An entry that was given up in front of others: it leads nowhere, and what follows is looked at.
 const GIVEN_UP: u64 = 1 << 32;
 

@@ -24,6 +24,8 @@ pub(crate) struct Lab {
     pub(crate) into: u32,
     /// Where they leave if they are forwarded.
     pub(crate) core: u32,
+    /// Where they then arrive.
+    pub(crate) sink: u32,
 }
 
 /// Acts in the lab, which goes with its thread.
@@ -38,6 +40,7 @@ pub(crate) fn within(act: impl FnOnce(Lab) -> Result<()> + Send) -> Result<()> {
                 out: if_nametoindex("out")?,
                 into: if_nametoindex("into")?,
                 core: if_nametoindex("core")?,
+                sink: if_nametoindex("sink")?,
             })
         });
         measuring.join().map_err(|_| anyhow!("the measuring thread panicked"))?
@@ -65,14 +68,6 @@ fn wire() -> Result<()> {
         run(line)?;
     }
     Ok(())
-}
-
-/// Acts while an end of a veth pair takes frames from XDP programs, which costs others something.
-pub(crate) fn while_taking_xdp<T>(interface: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
-    run(&format!("ethtool -K {interface} gro on"))?;
-    let done = act();
-    run(&format!("ethtool -K {interface} gro off"))?;
-    done
 }
 
 /// How many frames an interface of the lab has received.
