@@ -76,7 +76,9 @@ fn command(toolchain: &Toolchain, root: &Path, target_dir: &Path) -> Command {
     command
 }
 
-/// BTF is made from debug information: without the last flag the object has none, and map-in-map does not load.
+/// BTF is made from debug information: without it the object has none, and map-in-map does not load. Unless told not to, the
+/// linker lets LLVM expand no `memset`, not even of three bytes: each becomes a call of a loop over bytes.
 fn flags(linker: &Path) -> String {
-    [&format!("-Clinker={}", linker.display()), "-Clink-arg=--btf", "-Cdebuginfo=2"].join("\x1f")
+    let linker = format!("-Clinker={}", linker.display());
+    [&linker, "-Clink-arg=--btf", "-Clink-arg=--disable-expand-memcpy-in-order", "-Cdebuginfo=2"].join("\x1f")
 }
