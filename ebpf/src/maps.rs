@@ -246,10 +246,10 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<&Subinterface> {
         // A bank's rows are written before the bank is published and not touched until a grace period after.
         let row = key.seek(|row| SUBINTERFACES.get(row).is_some_and(|row| is_same(row.key, *key)))?;
-        SUBINTERFACES.get(row).map(|row| row.value)
+        SUBINTERFACES.get(row).map(|row| &row.value)
     }
 
     #[inline(always)]
