@@ -14,8 +14,6 @@
 //! a row that is not used again before a grace period is over. Packets so find the row of a key or none; what
 //! they read in it tells since when it holds.
 
-use crate::abi::AddressKey;
-
 /// Entries of a line.
 pub const ENTRIES: usize = 8;
 /// How many lines a key may be looked for in. With half of all entries free a line is full for one key in twenty: nearly
@@ -39,8 +37,8 @@ pub trait Index {
     fn line(&self, number: u32) -> Option<Self::Line>;
     /// Reads a word of it.
     fn load(&self, line: Self::Line, word: usize) -> u64;
-    /// True if a slot's row has this key.
-    fn has(&self, slot: u32, key: &AddressKey) -> bool;
+    /// True if a slot's row has these words of a key.
+    fn has(&self, slot: u32, key: [u64; 3]) -> bool;
 }
 
 /// Where an entry is.
@@ -52,12 +50,13 @@ pub struct Position {
     pub word: usize,
 }
 
-/// The slot that a key leads to.
+/// The slot that a key leads to, by its words.
 #[inline(always)]
-pub fn find<I: Index + ?Sized>(index: &I, key: &AddressKey) -> Option<u32> {
-    let probe = Probe::of(index, key)?;
-    for step in 0..TRIES {
-        let line = index.line(probe.line(step))?;
+pub fn find<I: Index + ?Sized>(index: &I, key: [u64; 3]) -> Option<u32> {
+    let mut probe = Probe::of(index, key)?;
+    for _ in 0..TRIES {
+        let line = index.line(probe.line())?;
+        probe.go_on();
         for word in 0..ENTRIES {
             let entry = index.load(line, word);
             if entry == 0 {
@@ -73,7 +72,7 @@ pub fn find<I: Index + ?Sized>(index: &I, key: &AddressKey) -> Option<u32> {
 }
 
 /// Where the entry of a key is, for who writes.
-pub fn position<I: Index + ?Sized>(index: &I, key: &AddressKey) -> Option<Position> {
+pub fn position<I: Index + ?Sized>(index: &I, key: [u64; 3]) -> Option<Position> {
     let probe = Probe::of(index, key)?;
     let ours = |entry| mark(entry) == probe.mark && index.has(slot(entry), key);
     probe
@@ -84,7 +83,7 @@ pub fn position<I: Index + ?Sized>(index: &I, key: &AddressKey) -> Option<Positi
 }
 
 /// Where an entry for a key goes that has none, and what it is; nothing if there is no room where it is looked for.
-pub fn place<I: Index + ?Sized>(index: &I, key: &AddressKey, slot: u32) -> Option<(Position, u64)> {
+pub fn place<I: Index + ?Sized>(index: &I, key: [u64; 3], slot: u32) -> Option<(Position, u64)> {
     let probe = Probe::of(index, key)?;
     let (at, _) = probe.entries(index).find(|(_, entry)| *entry as u32 == 0)?;
     Some((at, u64::from(probe.mark) << 32 | u64::from(slot.wrapping_add(1))))
@@ -114,33 +113,46 @@ const fn mark(entry: u64) -> u32 {
     (entry >> 32) as u32
 }
 
-/// Where a key is looked for.
+/// Where a key is looked for: moves from line to line, because the first one beside is a number more on the BPF stack.
 #[derive(Clone, Copy)]
 struct Probe {
     mark: u32,
-    first: u32,
+    at: u32,
     mask: u32,
 }
 
 impl Probe {
     /// Nothing if the index was not made yet.
     #[inline(always)]
-    fn of<I: Index + ?Sized>(index: &I, key: &AddressKey) -> Option<Self> {
+    fn of<I: Index + ?Sized>(index: &I, key: [u64; 3]) -> Option<Self> {
         let lines = index.load(index.line(0)?, 0) as u32;
         let hash = hash(key);
-        Some(Self { mark: (hash >> 32) as u32, first: hash as u32, mask: lines.checked_sub(1)? })
+        Some(Self { mark: (hash >> 32) as u32, at: hash as u32, mask: lines.checked_sub(1)? })
     }
 
-    /// The number of the line that is looked at in a step.
+    /// The number of the line that is looked at.
     #[inline(always)]
-    const fn line(self, step: u32) -> u32 {
-        // By an odd stride every line is reached, and full lines lead to different ones.
-        (self.first.wrapping_add(step.wrapping_mul(self.mark | 1)) & self.mask) + 1
+    const fn line(self) -> u32 {
+        (self.at & self.mask) + 1
+    }
+
+    /// By an odd stride every line is reached, and full lines lead to different ones.
+    #[inline(always)]
+    const fn go_on(&mut self) {
+        self.at = self.at.wrapping_add(self.mark | 1);
+    }
+
+    /// The lines that are looked at, in their order.
+    fn lines(mut self) -> impl Iterator<Item = u32> {
+        (0..TRIES).map(move |_| {
+            let line = self.line();
+            self.go_on();
+            line
+        })
     }
 
     fn entries<I: Index + ?Sized>(self, index: &I) -> impl Iterator<Item = (Position, u64)> {
-        let lines = (0..TRIES).map(move |step| self.line(step));
-        let found = lines.filter_map(|number| Some((number, index.line(number)?)));
+        let found = self.lines().filter_map(|number| Some((number, index.line(number)?)));
         found.flat_map(move |(number, line)| {
             (0..ENTRIES).map(move |word| (Position { line: number, word }, index.load(line, word)))
         })
@@ -151,8 +163,7 @@ impl Probe {
 /// "Fast splittable pseudorandom number generators", 2014). No secret is in it: whoever sends chooses a source, and
 /// where the agent's entries are follows from the addresses of devices alone.
 #[inline(always)]
-const fn hash(key: &AddressKey) -> u64 {
-    let [owner, high, low] = key.words();
+const fn hash([owner, high, low]: [u64; 3]) -> u64 {
     let sum = low ^ (high ^ owner.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(32);
     let mixed = (sum ^ sum >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -166,12 +177,15 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::abi::{Addr, NetworkId};
+    use crate::abi::{Addr, AddressKey, NetworkId};
+
+    /// The words of a key.
+    type Key = [u64; 3];
 
     /// An index and the keys of its rows.
     struct Memory {
         lines: Vec<[Cell<u64>; ENTRIES]>,
-        rows: Vec<Option<AddressKey>>,
+        rows: Vec<Option<Key>>,
     }
 
     impl Index for Memory {
@@ -185,8 +199,8 @@ mod tests {
             self.lines[line][word].get()
         }
 
-        fn has(&self, slot: u32, key: &AddressKey) -> bool {
-            self.rows.get(slot as usize).is_some_and(|row| *row == Some(*key))
+        fn has(&self, slot: u32, key: Key) -> bool {
+            self.rows.get(slot as usize).is_some_and(|row| *row == Some(key))
         }
     }
 
@@ -202,14 +216,14 @@ mod tests {
         }
 
         /// True if there was room.
-        fn insert(&mut self, key: AddressKey, slot: u32) -> bool {
+        fn insert(&mut self, key: Key, slot: u32) -> bool {
             self.rows[slot as usize] = Some(key);
-            let Some((at, entry)) = place(self, &key, slot) else { return false };
+            let Some((at, entry)) = place(self, key, slot) else { return false };
             self.lines[at.line as usize][at.word].set(entry);
             true
         }
 
-        fn remove(&mut self, key: &AddressKey) {
+        fn remove(&mut self, key: Key) {
             let at = position(self, key).expect("it is there");
             self.lines[at.line as usize][at.word].set(given_up(self, at));
         }
@@ -218,32 +232,35 @@ mod tests {
         fn farthest(&self) -> u32 {
             let keys = self.rows.iter().flatten();
             let steps = keys.map(|key| {
-                let (probe, at) = (Probe::of(self, key).unwrap(), position(self, key).unwrap());
-                (0..TRIES).find(|step| probe.line(*step) == at.line).unwrap()
+                let (probe, at) = (Probe::of(self, *key).unwrap(), position(self, *key).unwrap());
+                probe.lines().position(|line| line == at.line).unwrap() as u32
             });
             steps.max().unwrap_or_default()
         }
     }
 
-    fn v4(network: u32, address: u32) -> AddressKey {
-        AddressKey::host(NetworkId(network), Addr::from_v4(address.to_be_bytes()))
+    fn v4(network: u32, address: u32) -> Key {
+        AddressKey::host(NetworkId(network), Addr::from_v4(address.to_be_bytes())).words()
     }
 
-    fn v6(high: u64, low: u64) -> AddressKey {
-        AddressKey::host(NetworkId(1), Addr::from_halves(high, low))
+    fn v6(high: u64, low: u64) -> Key {
+        AddressKey::host(NetworkId(1), Addr::from_halves(high, low)).words()
     }
 
     #[test]
     fn as_many_addresses_as_there_may_be_find_places_and_nobody_else_is_found() {
         const MANY: u32 = 1 << 17;
-        let patterns: [fn(u32) -> AddressKey; 7] = [
+        let patterns: [fn(u32) -> Key; 7] = [
             |at| v4(1, 0x0a00_0000 + at),
             |at| v4(1, at << 8),
             |at| v4(at % 256, 0x0a00_0000 + at / 256),
             |at| v4(1, 0x0a00_0000 + (at % 512) * 0x1_0000 + at / 512),
             |at| v6(0xfd00_0045_0000_0000 | u64::from(at), 0),
             |at| v6(0xfd00 << 48, u64::from(at) << 32 | 1),
-            |at| AddressKey::prefix64(NetworkId(7), Addr::from_halves(0xfd00 << 48 | u64::from(at) << 16, 9)),
+            |at| {
+                let address = Addr::from_halves(0xfd00 << 48 | u64::from(at) << 16, 9);
+                AddressKey::prefix64(NetworkId(7), address).words()
+            },
         ];
         for (pattern, key) in patterns.iter().enumerate() {
             let mut memory = Memory::new(MANY);
@@ -251,8 +268,8 @@ mod tests {
                 assert!(memory.insert(key(slot), slot), "pattern {pattern}: no room for {slot}");
             }
             for slot in 0..MANY {
-                assert_eq!(find(&memory, &key(slot)), Some(slot), "pattern {pattern}");
-                assert_eq!(find(&memory, &key(MANY + slot)), None, "pattern {pattern}");
+                assert_eq!(find(&memory, key(slot)), Some(slot), "pattern {pattern}");
+                assert_eq!(find(&memory, key(MANY + slot)), None, "pattern {pattern}");
             }
             assert!(memory.farthest() <= 5, "pattern {pattern}: {}", memory.farthest());
         }
@@ -270,7 +287,7 @@ mod tests {
                 let key = v4(1, (number >> 33) as u32 % (2 * size));
                 match held.remove(&key) {
                     Some(slot) => {
-                        memory.remove(&key);
+                        memory.remove(key);
                         free.push(slot);
                     }
                     None => {
@@ -279,14 +296,14 @@ mod tests {
                         held.insert(key, slot);
                     }
                 }
-                assert_eq!(find(&memory, &key), held.get(&key).copied());
+                assert_eq!(find(&memory, key), held.get(&key).copied());
                 // Each change is one store, so this is what packets find between any two.
-                let all = held.iter().take(64).all(|(key, slot)| find(&memory, key) == Some(*slot));
+                let all = held.iter().take(64).all(|(key, slot)| find(&memory, *key) == Some(*slot));
                 assert!(all, "of {size}");
             }
             for address in 0..2 * size {
                 let key = v4(1, address);
-                assert_eq!(find(&memory, &key), held.get(&key).copied(), "of {size}");
+                assert_eq!(find(&memory, key), held.get(&key).copied(), "of {size}");
             }
             let lines = 1..memory.lines.len() as u32;
             let mut told: Vec<u32> = lines.flat_map(|line| slots(&memory, line)).collect();
@@ -302,8 +319,8 @@ mod tests {
         // Two lines: half of these keys belong into each, and one of them gets more than it holds.
         let mut memory = Memory::new(8);
         assert_eq!(memory.lines.len(), 3);
-        let first = |key: &AddressKey| Probe::of(&memory, key).unwrap().line(0) == 1;
-        let keys: Vec<AddressKey> = (0..).map(|at| v4(1, at)).filter(first).take(8 + 2).collect();
+        let first = |key: &Key| Probe::of(&memory, *key).unwrap().line() == 1;
+        let keys: Vec<Key> = (0..).map(|at| v4(1, at)).filter(first).take(8 + 2).collect();
         memory.rows.resize(16, None);
         for (slot, key) in (0..).zip(&keys) {
             assert!(memory.insert(*key, slot));
@@ -311,18 +328,18 @@ mod tests {
         assert_eq!(memory.farthest(), 1);
         // From the front and from the back: the line never seems to have ended before it went on.
         for gone in [0, 7, 3, 6, 1, 2, 4, 5] {
-            memory.remove(&keys[gone]);
-            assert_eq!(find(&memory, &keys[gone]), None);
-            assert_eq!((find(&memory, &keys[8]), find(&memory, &keys[9])), (Some(8), Some(9)));
+            memory.remove(keys[gone]);
+            assert_eq!(find(&memory, keys[gone]), None);
+            assert_eq!((find(&memory, keys[8]), find(&memory, keys[9])), (Some(8), Some(9)));
         }
         assert!(memory.insert(keys[3], 3), "and what was given up is taken again");
-        assert_eq!(position(&memory, &keys[3]), Some(Position { line: 1, word: 0 }));
+        assert_eq!(position(&memory, keys[3]), Some(Position { line: 1, word: 0 }));
     }
 
     #[test]
     fn an_index_that_was_not_made_yet_leads_nowhere() {
         let memory = Memory { lines: std::vec![Default::default(); 2], rows: Vec::new() };
-        assert_eq!(find(&memory, &v4(1, 1)), None);
-        assert_eq!(place(&memory, &v4(1, 1), 0), None);
+        assert_eq!(find(&memory, v4(1, 1)), None);
+        assert_eq!(place(&memory, v4(1, 1), 0), None);
     }
 }

@@ -8,6 +8,7 @@ use crate::abi::value::NETWORK_OBSERVES;
 use crate::abi::{DeviceId, Epoch, FlowKey, Generation, ProfileId};
 use crate::identify::Place;
 use crate::parse::Packet;
+use crate::tunnel::Binding;
 use crate::verdict::{DropReason, Evidence, RefusedBy};
 use crate::wire::embedded::Embedded;
 
@@ -80,6 +81,8 @@ pub struct Case {
     pub course: Course,
     /// Who is at both ends.
     pub identity: Identity,
+    /// What tells in which tunnels the sending device's packets may come.
+    pub tunnel: Binding,
     /// The flow that is looked for.
     pub key: FlowKey,
     /// What the verdict's record will say.
@@ -105,6 +108,7 @@ impl Case {
             embedded: Embedded::EMPTY,
             course: Course::Returning,
             identity: Identity { device: Party::NOBODY, peer: Party::NOBODY, latest: Generation::NONE },
+            tunnel: Binding::NONE,
             key: FlowKey::NONE,
             evidence: Evidence::NONE,
             would: 0,

@@ -20,6 +20,7 @@ use crate::limits::Toll;
 use crate::parse::Kind;
 use crate::search;
 use crate::timeouts::{next_state, timeout};
+use crate::tunnel::Binding;
 use crate::verdict::{DropReason, Pass};
 use crate::wire::{gtpu, icmp, ip_proto, l4};
 
@@ -34,7 +35,7 @@ pub trait Tables {
     /// Boot time in nanoseconds: unlike the monotonic clock it goes on while the host sleeps.
     fn boot_now(&self) -> u64;
     /// A row of the banked table of interfaces and VLANs.
-    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface>;
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<&Subinterface>;
     /// A row of the banked table of networks.
     fn network(&self, index: u32) -> Option<&Network>;
     /// An entry of the banked table of scopes.
@@ -94,7 +95,7 @@ pub struct FlowWords {
     pub vouched: bool,
     /// As [`Flow::deadline`].
     pub deadline: u64,
-    /// As [`Flow::access`].
+    /// As [`Flow::access`]; the second may be a [`Binding`] instead.
     pub access: [u64; 2],
     /// As [`Flow::state`].
     pub state: u64,
@@ -120,6 +121,25 @@ impl FlowWords {
     #[inline(always)]
     pub const fn undecided(self) -> Self {
         Self { decision: self.decision & u32::MAX as u64, vouched: false, ..self }
+    }
+
+    /// In which tunnels its device's packets come, as who vouched for it has found.
+    #[inline(always)]
+    pub const fn tunnel(&self) -> Binding {
+        Binding(self.access[1])
+    }
+
+    /// What is known of where the packets of its device enter, or those of the other end.
+    #[inline(always)]
+    const fn entry(&self, own: bool) -> u64 {
+        if own { self.access[0] } else { self.access[1] }
+    }
+
+    /// True if the sender is a device, since it has an access word, and its packets of this flow entered elsewhere before.
+    #[inline(always)]
+    pub const fn enters_elsewhere(&self, own: bool, access: u64) -> bool {
+        let known = self.entry(own);
+        access != 0 && known != 0 && known != access && Binding(known).is_none()
     }
 
     /// Its state without what a permission has put there.
@@ -162,6 +182,8 @@ pub struct FlowUpdate {
     pub side: usize,
     /// Its value, 0 to leave it.
     pub access: u64,
+    /// What it is instead of.
+    pub found: u64,
     /// As [`Flow::state`].
     pub state: u64,
     /// The frame's length.
@@ -389,7 +411,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         if !flow.is_live_at(self.now) {
             return Ok(None);
         }
-        if self.enters_elsewhere(&flow, outgoing) {
+        if flow.enters_elsewhere(outgoing, self.access()) {
             return Err(DropReason::SpoofedSource);
         }
         let from_initiator = outgoing == (flow.initiator == INITIATOR_LOCAL);
@@ -433,26 +455,19 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         let access = self.access();
         let deadline =
             if access == 0 { self.deadline_of_others(&flow, state) } else { self.now + self.timeout(state) };
-        let bound = if outgoing { flow.access[0] } else { flow.access[1] };
+        let found = flow.entry(outgoing);
         let update = FlowUpdate {
             decision,
             deadline: deadline.min(ends),
             side: usize::from(!outgoing),
-            access: if bound == 0 { access } else { 0 },
+            access: if found == access { 0 } else { access },
+            found,
             state,
             bytes: self.case.packet.length,
             packets: self.case.arrival.packets,
         };
         self.tables.update(handle, &self.case.key, &update);
         Ok(Some(Pass::Established))
-    }
-
-    /// True if the sender is a device, and its packets of this flow entered somewhere else before.
-    #[inline(always)]
-    fn enters_elsewhere(&self, flow: &FlowWords, outgoing: bool) -> bool {
-        let access = self.access();
-        let bound = if outgoing { flow.access[0] } else { flow.access[1] };
-        access != 0 && bound != 0 && bound != access
     }
 
     /// The deadline after a packet that is not the device's own: the time runs on from its last one, at the state's own
@@ -531,6 +546,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
                 deadline: (self.now + self.timeout(state)).min(permission.ends),
                 side: usize::from(!outgoing),
                 access: self.access(),
+                found: 0,
                 state,
                 bytes: self.case.packet.length,
                 packets: self.case.arrival.packets,

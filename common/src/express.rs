@@ -5,7 +5,7 @@
 //! addresses and ports, from where it enters, from clocks, and from what was before it. So a flow is vouched for, in
 //! one generation, once a packet of the device has gone the whole way in it and
 //!
-//! - entered where the flow's packets have entered from the first, in no tunnel;
+//! - entered where the flow's packets have entered from the first;
 //! - is of a device that no MAC address, limit or clock has a say in (a quarantine, attributes that get too old);
 //! - found its flow to hold, by a rule that no clock ends or will end;
 //! - is not for an address that would be refused where the answer comes from.
@@ -14,30 +14,50 @@
 //! leaves the flow in the state in which it is. Whatever else comes takes the whole way, as if there were no short one:
 //! it answers [`Pass::Established`] or nothing, and leaves in the flow what the whole way would.
 //!
+//! A plain packet inside a plain datagram for a GTP-U endpoint passes as well, if endpoint and peer are right and the device
+//! is bound to its tunnel: the flow remembers where that is to be asked ([`crate::tunnel::Binding`]), and it is asked of
+//! each packet, which keeps the binding as on the whole way. Whether packets come in tunnels is a matter of the place,
+//! so one in none never meets a flow that is vouched for in one, nor the other way round.
+//!
 //! A plain packet from an address of a pool that nobody has is dropped as shortly, once so many were told of that this one
 //! would not be: a flood of them costs the stages nothing.
 
 use crate::abi::value::{INITIATOR_LOCAL, NETWORK_OBSERVES, ROLE_ACCESS, ROLE_CORE, SCOPE_POOL};
 use crate::abi::{
-    Addr, AddressKey, DeviceId, Epoch, Flow, FlowKey, Generation, Network, NetworkId, SubinterfaceKey,
+    Addr, AddressKey, DeviceId, Epoch, Flow, FlowKey, Generation, Network, NetworkId, Subinterface,
+    SubinterfaceKey,
 };
 use crate::case::{Arrival, Case, Course};
 use crate::decide::{self, FlowUpdate, FlowWords, Flows, Tables};
 use crate::engine::Step;
-use crate::frame::Frame;
+use crate::frame::{Frame, Window};
 use crate::identify;
 use crate::parse::Kind;
-use crate::plain::Plain;
+use crate::plain::{self, Plain};
 use crate::search;
 use crate::timeouts::{next_state, timeout};
+use crate::tunnel::{Binding, Inside, Tunnels};
 use crate::verdict::{DropReason, Pass};
+
+pub use datagram::Datagram;
+
+mod datagram;
 
 /// A table of flows that knows who vouches for what.
 pub trait Vouched: Flows {
     /// Finds a live flow that is vouched for in a generation, whatever the device in its key.
     fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)>;
     /// Vouches for a flow as it was found, unless it is another by now.
-    fn vouch(&self, handle: Self::Handle, key: &FlowKey, flow: &FlowWords, generation: Generation);
+    fn vouch(&self, handle: Self::Handle, key: &FlowKey, flow: &FlowWords, voucher: Voucher);
+}
+
+/// What a packet vouches for a flow with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Voucher {
+    /// The generation that it was judged in.
+    pub generation: Generation,
+    /// What tells in which tunnels the flow's packets come, if it came in one.
+    pub tunnel: Binding,
 }
 
 /// What is known of packets that no device has sent.
@@ -54,6 +74,14 @@ pub trait Strangers: Tables {
     {
         is_of_nobody(self, epoch, network, source)
     }
+    /// As [`owner`].
+    #[inline(always)]
+    fn owner(&self, key: &SubinterfaceKey, teid: u32, source: Addr) -> NetworkId
+    where
+        Self: Sized,
+    {
+        owner(self, key, teid, source)
+    }
 }
 
 /// Why what nobody can have sent is dropped.
@@ -64,7 +92,20 @@ struct Entry {
     plain: Plain,
     network: NetworkId,
     outgoing: bool,
+    /// The tunnel that it came through, 0 for none.
+    teid: u32,
     now: u64,
+}
+
+/// What is said of a frame before anything inside a datagram is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sight {
+    /// Nothing: the whole way must tell.
+    Nothing,
+    /// It passes; with the flags of its network.
+    Passes(u32),
+    /// What [`inside`] says.
+    Inside(Datagram),
 }
 
 /// Passes a frame that nothing can be held against, or drops one that nobody can have sent; nothing if the whole way
@@ -73,47 +114,72 @@ struct Entry {
 pub fn express<F, T>(frame: &F, tables: &T, epoch: Epoch, arrival: &Arrival) -> Step
 where
     F: Frame + ?Sized,
-    T: Vouched + Strangers,
+    T: Vouched + Strangers + Tunnels,
 {
-    network_flags(frame, tables, epoch, arrival).map(|flags| flags.map(|_| Pass::Established))
+    match outside(frame, tables, epoch, arrival)? {
+        Sight::Nothing => Ok(None),
+        Sight::Passes(_) => Ok(Some(Pass::Established)),
+        Sight::Inside(datagram) => {
+            let told = inside(frame, tables, epoch, arrival, datagram)?;
+            Ok(told.map(|_| Pass::Established))
+        }
+    }
 }
 
-/// As [`express`]; what passes is told by the flags of its network.
+/// The first half of [`express`].
 #[inline(always)]
-pub fn network_flags<F, T>(
+pub fn outside<F, T>(frame: &F, tables: &T, epoch: Epoch, arrival: &Arrival) -> Result<Sight, DropReason>
+where
+    F: Frame + ?Sized,
+    T: Vouched + Strangers + Tunnels,
+{
+    let Some((plain, place)) = place(frame, tables, epoch, arrival) else { return Ok(Sight::Nothing) };
+    if place.endpoints.len != 0 {
+        return Ok(Datagram::of(tables, &plain, place).map_or(Sight::Nothing, Sight::Inside));
+    }
+    let Some(entry) = Entry::of(tables, plain, place) else { return Ok(Sight::Nothing) };
+    Ok(entry.judge(tables, epoch, arrival)?.map_or(Sight::Nothing, Sight::Passes))
+}
+
+/// The second half: of the packet in a datagram. What passes is told by the flags of its network.
+#[inline(always)]
+pub fn inside<F, T>(
     frame: &F,
     tables: &T,
     epoch: Epoch,
     arrival: &Arrival,
+    datagram: Datagram,
 ) -> Result<Option<u32>, DropReason>
 where
     F: Frame + ?Sized,
-    T: Vouched + Strangers,
+    T: Vouched + Strangers + Tunnels,
 {
-    let Some(entry) = Entry::of(frame, tables, epoch, arrival) else { return Ok(None) };
-    // Nobody's packet is of no flow that is vouched for, so either may be asked first: the other one costs a cache line
-    // from far away.
-    if tables.was_one_before(STRANGER) {
-        entry.of_somebody(tables, epoch)?;
-    }
-    if !entry.plain.turns
-        && let Some(flags) = entry.of_vouched_flow(tables, epoch, arrival)
-    {
-        return Ok(Some(flags));
-    }
-    entry.of_somebody(tables, epoch).map(|()| None)
+    let Some(entry) = Entry::inside(frame, tables, epoch, arrival, datagram) else { return Ok(None) };
+    entry.judge(tables, epoch, arrival)
+}
+
+/// A plain packet, and the place where it entered.
+#[inline(always)]
+fn place<'t, F, T>(
+    frame: &F,
+    tables: &'t T,
+    epoch: Epoch,
+    arrival: &Arrival,
+) -> Option<(Plain, &'t Subinterface)>
+where
+    F: Frame + ?Sized,
+    T: Tables,
+{
+    let (window, link) = plain::link(frame, arrival)?;
+    // First, while there are few ways to have come here: the verifier follows each through all rows that are tried.
+    let place = tables.subinterface(&SubinterfaceKey::new(epoch.bank, arrival.ifindex, link.vlan, 0))?;
+    Some((Plain::behind(&window, link)?, place))
 }
 
 impl Entry {
     #[inline(always)]
-    fn of<F, T>(frame: &F, tables: &T, epoch: Epoch, arrival: &Arrival) -> Option<Self>
-    where
-        F: Frame + ?Sized,
-        T: Tables,
-    {
-        let plain = Plain::load(frame, arrival)?;
-        let place = tables.subinterface(&SubinterfaceKey::new(epoch.bank, arrival.ifindex, plain.vlan, 0))?;
-        if place.network.is_none() || place.endpoints.len != 0 {
+    fn of<T: Tables>(tables: &T, plain: Plain, place: &Subinterface) -> Option<Self> {
+        if place.network.is_none() {
             return None;
         }
         let outgoing = match place.roles {
@@ -121,24 +187,73 @@ impl Entry {
             ROLE_CORE => false,
             _ => return None,
         };
-        Some(Self { plain, network: place.network, outgoing, now: tables.now() })
+        Some(Self { plain, network: place.network, outgoing, teid: 0, now: tables.now() })
+    }
+
+    /// The packet in a datagram: where tunnels end, only those bring devices.
+    #[inline(always)]
+    fn inside<F, T>(
+        frame: &F,
+        tables: &T,
+        epoch: Epoch,
+        arrival: &Arrival,
+        datagram: Datagram,
+    ) -> Option<Self>
+    where
+        F: Frame + ?Sized,
+        T: Strangers,
+    {
+        let window = Window::new(frame, arrival.length)?;
+        let Inside { teid, at, end } = Inside::load(&window, datagram.at.into()).ok()??;
+        let plain = Plain::inside(&window.up_to(end)?, at, datagram.vlan)?;
+        let network = match datagram.network {
+            NetworkId::NONE => {
+                let key = SubinterfaceKey::new(epoch.bank, arrival.ifindex, datagram.vlan, 0);
+                tables.owner(&key, teid, plain.source())
+            }
+            network => network,
+        };
+        let refused = network.is_none() || plain.is_gtpu();
+        (!refused).then(|| Self { plain, network, outgoing: true, teid, now: tables.now() })
+    }
+
+    /// Passes it, told by the flags of its network, or refuses it.
+    #[inline(always)]
+    fn judge<T>(&self, tables: &T, epoch: Epoch, arrival: &Arrival) -> Result<Option<u32>, DropReason>
+    where
+        T: Vouched + Strangers + Tunnels,
+    {
+        // Nobody's packet is of no flow that is vouched for, so either may be asked first: the other one costs a cache
+        // line from far away.
+        if tables.was_one_before(STRANGER) {
+            self.of_somebody(tables, epoch)?;
+        }
+        if !self.plain.turns
+            && let Some(flags) = self.of_vouched_flow(tables, epoch, arrival)
+        {
+            return Ok(Some(flags));
+        }
+        self.of_somebody(tables, epoch).map(|()| None)
     }
 
     /// Passes a packet of a flow that is vouched for; the flags of its network.
     #[inline(always)]
-    fn of_vouched_flow<T: Tables + Vouched>(
+    fn of_vouched_flow<T: Vouched + Tables + Tunnels>(
         &self,
         tables: &T,
         epoch: Epoch,
         arrival: &Arrival,
     ) -> Option<u32> {
-        let Self { plain, network, outgoing, now } = self;
+        let Self { plain, network, outgoing, teid, now } = self;
         let key = plain.ends().key(*network, DeviceId::NONE, *outgoing);
         let (handle, flow) = tables.vouched(&key, epoch.generation, *now)?;
         if flow.is_timed() {
             return None;
         }
         if *outgoing && flow.access[0] != Flow::access_word(arrival.ifindex, plain.vlan, 0) {
+            return None;
+        }
+        if *teid != 0 && !flow.tunnel().holds(tables, epoch.generation, *teid, *now) {
             return None;
         }
         if next_state(flow.state, *outgoing == (flow.initiator == INITIATOR_LOCAL), 0) != flow.state {
@@ -156,6 +271,7 @@ impl Entry {
             deadline,
             side: usize::from(!*outgoing),
             access: 0,
+            found: 0,
             state: flow.state,
             bytes: arrival.length,
             packets: arrival.packets,
@@ -172,6 +288,13 @@ impl Entry {
             && tables.is_of_nobody(epoch, self.network, self.plain.source());
         if refused { Err(STRANGER) } else { Ok(()) }
     }
+}
+
+/// The network of a device's packet in a tunnel, where several are seen; none if nothing tells.
+#[inline(always)]
+pub fn owner<T: Tables>(tables: &T, key: &SubinterfaceKey, teid: u32, source: Addr) -> NetworkId {
+    let Some(place) = tables.subinterface(key) else { return NetworkId::NONE };
+    identify::owner_by_tunnel(tables, place, teid, source).unwrap_or(NetworkId::NONE)
 }
 
 /// True for an address of a network's pools that no device has, where that is not only observed.
@@ -197,7 +320,6 @@ fn is_known<T: Tables>(tables: &T, row: &Network, network: NetworkId, address: A
 pub const fn may_vouch(case: &Case) -> bool {
     matches!(case.course, Course::Uplink)
         && matches!(case.packet.kind, Kind::Ports)
-        && case.packet.teid == 0
         && case.would == 0
         && case.identity.device.steady != 0
 }
@@ -206,13 +328,15 @@ pub const fn may_vouch(case: &Case) -> bool {
 #[inline(always)]
 pub fn vouch<T: Tables + Vouched>(tables: &T, case: &Case) {
     let generation = case.epoch.generation;
+    let tunnel = if case.packet.teid == 0 { Binding::NONE } else { case.tunnel };
     let Some((handle, flow)) = tables.flow(&case.key) else { return };
-    let vouched = flow.vouched && flow.stamp() == generation.0;
+    let bound = tunnel.is_none() || tunnel == flow.tunnel();
+    let vouched = flow.vouched && flow.stamp() == generation.0 && bound;
     let limited = tables.rule_set(case.identity.device.rule_set).is_none_or(|rules| !rules.limits.is_none());
     if vouched || limited || !flow.holds(case) || flow.access[0] != decide::access(case) {
         return;
     }
     if matches!(identify::may_answer(tables, case, case.key.remote), Ok(true)) {
-        tables.vouch(handle, &case.key, &flow, generation);
+        tables.vouch(handle, &case.key, &flow, Voucher { generation, tunnel });
     }
 }

@@ -120,9 +120,7 @@ fn is_live<T: Tables + Flows>(tables: &T, case: &mut Case, by_sender: bool) -> R
     };
     let Some(rule) = rule else { return Ok(false) };
     // A device that tells enters where its packets do.
-    let bound = if by_sender { flow.access[0] } else { flow.access[1] };
-    let here = access(case);
-    if here != 0 && bound != 0 && here != bound {
+    if flow.enters_elsewhere(by_sender, access(case)) {
         return Err(DropReason::SpoofedSource);
     }
     case.evidence.rule = rule;

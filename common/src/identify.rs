@@ -20,7 +20,7 @@ use crate::fragment;
 use crate::neighbour;
 use crate::parse::{Kind, Packet};
 use crate::search;
-use crate::tunnel::{self, Tunnels};
+use crate::tunnel::{self, Binding, Tunnels};
 use crate::verdict::{Direction, DropReason, Pass};
 use crate::wire::{icmp, ip_proto};
 
@@ -78,7 +78,7 @@ impl Place {
                 .subinterface(&SubinterfaceKey::other(epoch.bank, arrival.ifindex))
                 .ok_or(DropReason::InternalInterface)?,
         };
-        Self { subinterface, network: Network::NOBODY }.entered(tables, packet, *epoch)
+        Self { subinterface: *subinterface, network: Network::NOBODY }.entered(tables, packet, *epoch)
     }
 
     /// What the place is to a packet of a tunnel, and to one of none: where tunnels end, only those bring devices.
@@ -213,6 +213,7 @@ impl Place {
             if !tunnel::bound_here(tables, case, slot, row) {
                 return Err(DropReason::SpoofedTunnel);
             }
+            case.tunnel = Binding::of(row, slot, case.epoch.generation);
         }
         if let Some(reason) = unreachable(case.packet.destination) {
             return Err(reason);
@@ -382,11 +383,22 @@ fn owner<T: Tables>(tables: &T, row: &Subinterface, packet: &Packet) -> Result<N
         let owner = search::scope(tables, row.owners, device)?;
         return Ok(NetworkId(owner & !OWNER_BY_TEID));
     }
-    let told = search::scope(tables, row.teids, Addr::from_halves(0, packet.teid as u64))?;
+    owner_by_tunnel(tables, row, packet.teid, packet.source)
+}
+
+/// As [`owner`], of a device's packet in a tunnel.
+#[inline(always)]
+pub fn owner_by_tunnel<T: Tables>(
+    tables: &T,
+    row: &Subinterface,
+    teid: u32,
+    source: Addr,
+) -> Result<NetworkId, DropReason> {
+    let told = search::scope(tables, row.teids, Addr::from_halves(0, teid as u64))?;
     if told != 0 {
         return Ok(NetworkId(told));
     }
-    let owner = search::scope(tables, row.owners, packet.source)?;
+    let owner = search::scope(tables, row.owners, source)?;
     Ok(if owner & OWNER_BY_TEID == 0 { NetworkId(owner) } else { NetworkId::NONE })
 }
 

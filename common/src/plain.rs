@@ -7,10 +7,11 @@ use crate::abi::Addr;
 use crate::case::{Arrival, LinkType};
 use crate::ends::Ends;
 use crate::frame::{Frame, Window};
+use crate::parse::ether_type_of;
 use crate::wire::ethernet::{self, VLAN_LEN};
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv6::{self, Ipv6};
-use crate::wire::{ether_type, ip_proto, l4};
+use crate::wire::{ether_type, gtpu, ip_proto, l4};
 
 /// Where a plain packet comes from and goes to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Plain {
     pub protocol: u8,
     /// True for TCP that opens, closes or resets its connection.
     pub turns: bool,
+    /// Where the transport header begins.
+    pub transport: u32,
     source: Addr,
     destination: Addr,
     ports: l4::Ports,
@@ -41,25 +44,47 @@ impl Plain {
     /// Reads a frame; nothing if it is not plain.
     #[inline(always)]
     pub fn load<F: Frame + ?Sized>(frame: &F, arrival: &Arrival) -> Option<Self> {
-        if !matches!(arrival.link, LinkType::Ethernet) {
-            return None;
-        }
-        let window = Window::new(frame, arrival.length)?;
-        let (vlan, ether_type, at) = tag(&window)?;
+        let (window, link) = link(frame, arrival)?;
+        Self::behind(&window, link)
+    }
+
+    /// Reads the packet in a tunnel, which ends where the window does, in a frame with this VLAN number.
+    #[inline(always)]
+    pub fn inside<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32, vlan: u16) -> Option<Self> {
+        let [first] = window.load(at)?;
+        Self::behind(window, Link { vlan, ether_type: ether_type_of(first)?, payload: at })
+    }
+
+    /// Reads what lies behind the Ethernet header.
+    #[inline(always)]
+    pub fn behind<F: Frame + ?Sized>(window: &Window<'_, F>, link: Link) -> Option<Self> {
+        let Link { vlan, ether_type, payload: at } = link;
         let network = match ether_type {
-            ether_type::IPV4 => v4(&window, at)?,
-            ether_type::IPV6 => v6(&window, at)?,
+            ether_type::IPV4 => v4(window, at)?,
+            ether_type::IPV6 => v6(window, at)?,
             _ => return None,
         };
         let (ports, turns) = transport(&window.up_to(network.end)?, &network)?;
-        let Network { source, destination, protocol, .. } = network;
-        Some(Self { vlan, protocol, turns, source, destination, ports })
+        let Network { source, destination, protocol, payload, .. } = network;
+        Some(Self { vlan, protocol, turns, transport: payload, source, destination, ports })
     }
 
     /// Who has sent it.
     #[inline(always)]
     pub const fn source(&self) -> Addr {
         self.source
+    }
+
+    /// Whom it is for.
+    #[inline(always)]
+    pub const fn destination(&self) -> Addr {
+        self.destination
+    }
+
+    /// True for what a tunnel's endpoint listens to.
+    #[inline(always)]
+    pub const fn is_gtpu(&self) -> bool {
+        self.protocol == ip_proto::UDP && self.ports.destination == gtpu::PORT
     }
 
     /// Who says what to whom.
@@ -69,15 +94,30 @@ impl Plain {
     }
 }
 
-/// VLAN number and type of what lies behind the first tag, and where. A second tag is of no type that is known here.
+/// What a plain frame begins with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Link {
+    /// VLAN number, 0 untagged.
+    pub vlan: u16,
+    ether_type: u16,
+    /// Where the IP header begins.
+    payload: u32,
+}
+
+/// Reads the Ethernet header and the first tag of a frame. A second tag is of no type that is known here.
 #[inline(always)]
-fn tag<F: Frame + ?Sized>(window: &Window<'_, F>) -> Option<(u16, u16, u32)> {
+pub fn link<'f, F: Frame + ?Sized>(frame: &'f F, arrival: &Arrival) -> Option<(Window<'f, F>, Link)> {
+    if !matches!(arrival.link, LinkType::Ethernet) {
+        return None;
+    }
+    let window = Window::new(frame, arrival.length)?;
     let outer = u16::from_be_bytes(window.load(ethernet::LEN - 2)?);
     if !ethernet::is_tag(outer) {
-        return Some((0, outer, ethernet::LEN));
+        return Some((window, Link { vlan: 0, ether_type: outer, payload: ethernet::LEN }));
     }
     let [c0, c1, t0, t1] = window.load(ethernet::LEN)?;
-    Some((u16::from_be_bytes([c0, c1]) & 0x0fff, u16::from_be_bytes([t0, t1]), ethernet::LEN + VLAN_LEN))
+    let (vlan, ether_type) = (u16::from_be_bytes([c0, c1]) & 0x0fff, u16::from_be_bytes([t0, t1]));
+    Some((window, Link { vlan, ether_type, payload: ethernet::LEN + VLAN_LEN }))
 }
 
 #[inline(always)]

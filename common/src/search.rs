@@ -62,16 +62,17 @@ pub fn window<T: Tables>(tables: &T, span: Span) -> Result<Option<&Window>, Drop
     tables.window(index).map(Some).ok_or(DropReason::InternalTable)
 }
 
-/// Searches [`crate::abi::ScopeRange`]s.
+/// Searches [`crate::abi::ScopeRange`]s. As numbers, here and below: of addresses the compiler keeps the upper half in both
+/// orders of its bytes, and eight bytes more of the stack are too much for some chains of calls.
 #[inline(always)]
 pub fn scope_before<T: Tables + ?Sized>(tables: &T, span: Span, address: Addr) -> Found {
-    last(span, |index| Some(tables.scope(index)?.first <= address))
+    last(span, |index| Some(tables.scope(index)?.first.to_bits() <= address.to_bits()))
 }
 
 /// Searches [`crate::abi::Range`]s.
 #[inline(always)]
 pub fn range_before<T: Tables + ?Sized>(tables: &T, span: Span, address: Addr) -> Found {
-    last(span, |index| Some(tables.range(index)?.first <= address))
+    last(span, |index| Some(tables.range(index)?.first.to_bits() <= address.to_bits()))
 }
 
 /// Searches [`crate::abi::Peer`]s.

@@ -1,9 +1,11 @@
 //! The flow table behind the engine's trait: slots are rows of an array, words are single
 //! instructions, and the protocol is `bulkhead_common::flow_table`.
 
-use bulkhead_common::abi::{Addr, DeviceId, Epoch, FlowGeometry, FlowKey, Generation, Limits, NetworkId};
+use bulkhead_common::abi::{
+    Addr, DeviceId, Epoch, FlowGeometry, FlowKey, Generation, Limits, NetworkId, SubinterfaceKey,
+};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
-use bulkhead_common::express::{Strangers, Vouched};
+use bulkhead_common::express::{Strangers, Vouched, Voucher};
 use bulkhead_common::flow_table::{self, Found, Handle, Kinds, Memory};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -82,8 +84,8 @@ impl Vouched for Maps {
     }
 
     #[inline(always)]
-    fn vouch(&self, flow: Self::Handle, _key: &FlowKey, words: &FlowWords, generation: Generation) {
-        flow_table::vouch(self, flow, words, generation);
+    fn vouch(&self, flow: Self::Handle, _key: &FlowKey, words: &FlowWords, voucher: Voucher) {
+        flow_table::vouch(self, flow, words, voucher);
     }
 }
 
@@ -101,6 +103,11 @@ impl Strangers for Maps {
     #[inline(always)]
     fn is_of_nobody(&self, epoch: Epoch, network: NetworkId, source: Addr) -> bool {
         subprogram::is_of_nobody(epoch, network, source)
+    }
+
+    #[inline(always)]
+    fn owner(&self, key: &SubinterfaceKey, teid: u32, source: Addr) -> NetworkId {
+        subprogram::owner(key, teid, source)
     }
 }
 

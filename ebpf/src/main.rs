@@ -30,7 +30,7 @@ use bulkhead_common::{engine, forward as fast};
 
 use account::Counters;
 use frame::Context;
-use program::{Program, Stages};
+use program::{Onward, Program, Stages};
 
 /// Judges a frame that enters. `frags`: it may lie in several buffers, so that jumbo frames enter natively.
 #[xdp(frags)]
@@ -52,6 +52,11 @@ fn enter(context: &XdpContext) -> u32 {
     match fate {
         Fate::Ends => XDP_DROP,
         Fate::GoesOn => XDP_PASS,
+        Fate::GoesOnInTunnel => {
+            let arrival = arrival(context);
+            Counters::of(&arrival).left(Way::Tunnel, &arrival);
+            XDP_PASS
+        }
         Fate::MayLeave { read } => leave(context, read),
     }
 }
@@ -79,7 +84,7 @@ fn bulkhead_egress(context: TcContext) -> i32 {
     candidate::hand_on_leaving(&context);
     match fate {
         // `TCX_NEXT` and `TCX_DROP` have the same numbers. It is on its way out already.
-        Fate::GoesOn | Fate::MayLeave { .. } => TC_ACT_UNSPEC,
+        Fate::GoesOn | Fate::GoesOnInTunnel | Fate::MayLeave { .. } => TC_ACT_UNSPEC,
         Fate::Ends => TC_ACT_SHOT,
     }
 }
@@ -90,6 +95,8 @@ enum Fate {
     Ends,
     /// The kernel goes on with it.
     GoesOn,
+    /// As well; and it is counted that a tunnel is why.
+    GoesOnInTunnel,
     /// XDP sends it on if it can be, or the kernel goes on with it. Its case is of it only if it was read.
     MayLeave { read: bool },
 }
@@ -108,10 +115,10 @@ fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> Fate {
         return Fate::passing(candidate::judge(context, arrival));
     }
     let counters = Counters::received(&arrival);
-    if let Some((verdict, leaves)) = shortly(context, &arrival) {
+    if let Some((verdict, fate)) = shortly(context, &arrival) {
         counters.judged(verdict, &arrival);
         candidate::tell(&Decided::new(verdict, &Evidence::NONE));
-        return if leaves { Fate::MayLeave { read: false } } else { Fate::passing(verdict.passes()) };
+        return fate;
     }
     // Absent is impossible for an array of one; nothing may pass without having been judged.
     let Some(case) = maps::case() else { return Fate::Ends };
@@ -125,15 +132,22 @@ fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> Fate {
     Fate::passing(verdict.passes())
 }
 
-/// What the short way says, if anything, and whether the packet may leave past the kernel's stack. Of a drop nobody is
-/// told: that is why it may be taken.
+/// What the short way says, if anything, and what becomes of the packet. Of a drop nobody is told: that is why it may be
+/// taken.
 #[inline(always)]
-fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdict, bool)> {
+fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdict, Fate)> {
     match context.express(arrival) {
-        Ok(leaves) => leaves.map(|leaves| (Verdict::Pass(Pass::Established), leaves)),
+        Ok(onward) => onward.map(|onward| {
+            let fate = match onward {
+                Onward::Stack => Fate::GoesOn,
+                Onward::Tunnel => Fate::GoesOnInTunnel,
+                Onward::Past => Fate::MayLeave { read: false },
+            };
+            (Verdict::Pass(Pass::Established), fate)
+        }),
         Err(reason) => {
             account::keep_silent();
-            Some((Verdict::Drop(reason), false))
+            Some((Verdict::Drop(reason), Fate::Ends))
         }
     }
 }

@@ -22,6 +22,7 @@ use bulkhead_common::fragment::{self, FragmentPlace};
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::{address_table, forward, search};
 
+use crate::bounded::is_zero;
 use crate::{atomic, subprogram};
 
 const MMAP: usize = BPF_F_MMAPABLE as usize;
@@ -201,13 +202,19 @@ pub(crate) fn counters(interface: u32) -> Option<*mut Counters> {
 #[inline(always)]
 pub(crate) fn leg_row(key: SubinterfaceKey) -> Option<u32> {
     let key = key.in_bank(LEG_BANK.get_ptr(0).map_or(0, atomic::load) as u32);
-    key.seek(|row| LEGS.get(row).is_some_and(|row| row.key == key))
+    key.seek(|row| LEGS.get(row).is_some_and(|row| is_same(row.key, key)))
 }
 
 /// A row of the table of legs.
 #[inline(always)]
 pub(crate) fn leg(row: u32) -> Option<Leg> {
     LEGS.get(row).map(|row| row.leg)
+}
+
+/// Compares keys in one branch: the verifier would follow each of several, in every row that is tried.
+#[inline(always)]
+fn is_same(one: SubinterfaceKey, other: SubinterfaceKey) -> bool {
+    is_zero(one.difference(other))
 }
 
 /// The maps as the engine sees them.
@@ -239,10 +246,10 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<&Subinterface> {
         // A bank's rows are written before the bank is published and not touched until a grace period after.
-        let row = key.seek(|row| SUBINTERFACES.get(row).is_some_and(|row| row.key == *key))?;
-        SUBINTERFACES.get(row).map(|row| row.value)
+        let row = key.seek(|row| SUBINTERFACES.get(row).is_some_and(|row| is_same(row.key, *key)))?;
+        SUBINTERFACES.get(row).map(|row| &row.value)
     }
 
     #[inline(always)]
@@ -340,10 +347,12 @@ impl Index for Maps {
     }
 
     #[inline(always)]
-    fn has(&self, slot: u32, key: &AddressKey) -> bool {
-        // SAFETY: a live map value. A row's key is written before an entry leads there, and not again until a grace
-        // period after the entry is gone.
-        ADDRESSES.get_ptr(slot).is_some_and(|row| unsafe { (*row).key } == *key)
+    fn has(&self, slot: u32, key: [u64; 3]) -> bool {
+        // A row's key is written before an entry leads there, and not again until a grace period after the entry is gone.
+        // Word by word: compared whole, both keys are copied to the stack first.
+        let Some(row) = ADDRESSES.get_ptr(slot) else { return false };
+        let word = |at| atomic::load(row.cast::<u64>().wrapping_add(AddressRow::KEY + at));
+        (word(0) ^ key[0]) | (word(1) ^ key[1]) | (word(2) ^ key[2]) == 0
     }
 }
 

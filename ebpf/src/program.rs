@@ -24,8 +24,8 @@ impl<C: Context> Program<C> {
 
 /// Stages that read the packet; the verifier takes a context as an argument only under its own type.
 pub(crate) trait Stages: Copy {
-    /// As [`bulkhead_common::express::express`]; true of a packet that may leave past the kernel's stack.
-    fn express(self, arrival: &Arrival) -> Result<Option<bool>, DropReason>;
+    /// As [`bulkhead_common::express::express`]; and where what passes goes on.
+    fn express(self, arrival: &Arrival) -> Result<Option<Onward>, DropReason>;
     /// As [`bulkhead_common::parse::link`].
     fn parse_link(self, case: &mut Case) -> u32;
     /// As [`bulkhead_common::parse::network`].
@@ -36,12 +36,33 @@ pub(crate) trait Stages: Copy {
     fn read_error(self, case: &mut Case) -> u32;
 }
 
+/// Where a packet that passes on the short way goes on.
+#[derive(Clone, Copy)]
+pub(crate) enum Onward {
+    /// To the kernel's stack.
+    Stack,
+    /// As well, because it is in a tunnel: in none it might have gone past it.
+    Tunnel,
+    /// Past it, if it can be.
+    Past,
+}
+
 impl Stages for *mut xdp_md {
     #[inline(always)]
-    fn express(self, arrival: &Arrival) -> Result<Option<bool>, DropReason> {
-        let number = subprogram::express(self, arrival.ifindex, arrival.length);
-        let step = step_from_number(number & !subprogram::MAY_LEAVE);
-        step.map(|pass| pass.map(|_| number & subprogram::MAY_LEAVE != 0))
+    fn express(self, arrival: &Arrival) -> Result<Option<Onward>, DropReason> {
+        let Arrival { ifindex, length, .. } = *arrival;
+        let mut number = subprogram::express_outside(self, ifindex, length);
+        let datagram = (number >> 32) as u32;
+        if datagram != 0 {
+            number = subprogram::express_inside(self, ifindex, length, datagram);
+        }
+        let onward = match (number & subprogram::MAY_LEAVE != 0, datagram != 0) {
+            (false, _) => Onward::Stack,
+            (true, true) => Onward::Tunnel,
+            (true, false) => Onward::Past,
+        };
+        let step = step_from_number(number as u32 & !(subprogram::MAY_LEAVE as u32));
+        step.map(|pass| pass.map(|_| onward))
     }
 
     #[inline(always)]
@@ -68,7 +89,7 @@ impl Stages for *mut xdp_md {
 impl Stages for *mut __sk_buff {
     /// What leaves has no short way.
     #[inline(always)]
-    fn express(self, _arrival: &Arrival) -> Result<Option<bool>, DropReason> {
+    fn express(self, _arrival: &Arrival) -> Result<Option<Onward>, DropReason> {
         Ok(None)
     }
 

@@ -9,9 +9,10 @@ use bulkhead_common::abi::{
     SubinterfaceKey,
 };
 use bulkhead_common::candidate::Decided;
-use bulkhead_common::case::{Arrival, Case};
+use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, Tables as _};
 use bulkhead_common::engine::{Step, step_from_number, step_to_number};
+use bulkhead_common::express::{Datagram, Sight};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::verdict::{DropReason, Pass, Verdict, Way};
@@ -84,25 +85,58 @@ pub(crate) extern "C" fn witness(case: *mut Case) -> u32 {
     stage(case, |case| witness::look(&Maps, case).map(Some))
 }
 
-/// [`bulkhead_common::express::express`] for a frame that enters; with [`MAY_LEAVE`] for one that passes and may leave
-/// past the kernel's stack.
+/// [`express::outside`] of a frame that enters: a step, with [`MAY_LEAVE`] for one that passes and may leave past the kernel's
+/// stack; or in the upper half a [`Datagram`], of which [`express_inside`] must tell.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn express(context: *mut xdp_md, ifindex: u32, length: u32) -> u32 {
-    // Who wants to be told of every packet must let it go the whole way. The verifier knows who does, and looks no further.
-    if maps::tells_all() || maps::is_candidate() {
-        return step_to_number(Ok(None));
+pub(crate) extern "C" fn express_outside(context: *mut xdp_md, ifindex: u32, length: u32) -> u64 {
+    if !has_short_way() {
+        return step_to_number(Ok(None)) as u64;
     }
     let arrival = Arrival::of(ifindex, maps::link_type(), length);
-    let frame = FirstBuffer(Packet::new(context, length));
-    let told = express::network_flags(&frame, &Maps, Maps.epoch(), &arrival);
+    let (frame, epoch) = (FirstBuffer(Packet::new(context, length)), Maps.epoch());
+    let (step, more) = match express::outside(&frame, &Maps, epoch, &arrival) {
+        Ok(Sight::Nothing) => (Ok(None), 0),
+        Ok(Sight::Passes(flags)) if flags & NETWORK_FORWARDS != 0 => (Ok(Some(Pass::Established)), MAY_LEAVE),
+        Ok(Sight::Passes(_)) => (Ok(Some(Pass::Established)), 0),
+        Ok(Sight::Inside(datagram)) => (Ok(None), (datagram.to_word(epoch.generation) as u64) << 32),
+        Err(reason) => (Err(reason), 0),
+    };
+    more | step_to_number(step) as u64
+}
+
+/// [`express::inside`] of the same frame; with [`MAY_LEAVE`] for one that might, were it in no tunnel.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn express_inside(
+    context: *mut xdp_md,
+    ifindex: u32,
+    length: u32,
+    datagram: u32,
+) -> u64 {
+    if !has_short_way() {
+        return step_to_number(Ok(None)) as u64;
+    }
+    let arrival = Arrival::of(ifindex, maps::link_type(), length);
+    let (frame, epoch) = (FirstBuffer(Packet::new(context, length)), Maps.epoch());
+    let told = match Datagram::from_word(datagram, epoch.generation) {
+        Some(datagram) => express::inside(&frame, &Maps, epoch, &arrival, datagram),
+        None => Ok(None),
+    };
     let leaves = matches!(told, Ok(Some(flags)) if flags & NETWORK_FORWARDS != 0);
     let step = told.map(|flags| flags.map(|_| Pass::Established));
-    step_to_number(step) | if leaves { MAY_LEAVE } else { 0 }
+    (if leaves { MAY_LEAVE } else { 0 }) | step_to_number(step) as u64
+}
+
+/// Who wants to be told of every packet must let it go the whole way, and there is no other for frames without an Ethernet
+/// header. The verifier knows whose program it is, and looks no further.
+#[inline(always)]
+fn has_short_way() -> bool {
+    !maps::tells_all() && !maps::is_candidate() && matches!(maps::link_type(), LinkType::Ethernet)
 }
 
 /// Of no step.
-pub(crate) const MAY_LEAVE: u32 = 1 << 31;
+pub(crate) const MAY_LEAVE: u64 = 1 << 31;
 
 /// As [`bulkhead_common::express::is_of_nobody`].
 #[inline(always)]
@@ -116,6 +150,21 @@ extern "C" fn is_of_nobody_step(bank: u32, network: u32, high: u64, low: u64) ->
     // Which networks there are is a matter of the bank alone.
     let epoch = Epoch { generation: Generation::NONE, bank };
     express::is_of_nobody(&Maps, epoch, NetworkId(network), Addr::from_halves(high, low)) as u32
+}
+
+/// As [`express::owner`].
+#[inline(always)]
+pub(crate) fn owner(key: &SubinterfaceKey, teid: u32, source: Addr) -> NetworkId {
+    let (outer, _) = key.vlans();
+    let place = key.ifindex() as u64 | (outer as u64) << 32 | (key.bank() as u64) << 48;
+    NetworkId(owner_step(place, teid, source.high(), source.low()))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn owner_step(place: u64, teid: u32, high: u64, low: u64) -> u32 {
+    let key = SubinterfaceKey::new((place >> 48) as u32, place as u32, (place >> 32) as u16, 0);
+    express::owner(&Maps, &key, teid, Addr::from_halves(high, low)).0
 }
 
 #[unsafe(no_mangle)]
@@ -351,7 +400,7 @@ pub(crate) fn report(case: &mut Case, verdict: Verdict) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn find_address(owner: u64, high: u64, low: u64) -> u32 {
-    address_table::find(&Maps, &AddressKey::from_words([owner, high, low])).unwrap_or(NO_ROW)
+    address_table::find(&Maps, [owner, high, low]).unwrap_or(NO_ROW)
 }
 
 /// The slot of an address.

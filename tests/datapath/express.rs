@@ -1,15 +1,20 @@
 //! The loaded program takes the short way where it may: the stages of the whole one leave their case as it was.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
 use bulkhead::tables::Image;
 use bulkhead_common::abi::counter::{EVENT_WINDOW_SHIFT, EVENTS_PER_BUCKET};
-use bulkhead_common::verdict::DropReason;
+use bulkhead_common::verdict::{DropReason, Verdict};
 use tests::cpu;
 use tests::frame::{ACK, FIN, Frame, SYN, eth};
 use tests::generate::World;
 use tests::kernel::{Kernel, XDP_DROP, XDP_PASS, privilege};
 
 use super::{ROOM, geometry};
+
+#[path = "express/tunnels.rs"]
+mod tunnels;
 
 const ACC0: u32 = 11;
 const CORE0: u32 = 21;
@@ -51,16 +56,22 @@ struct Host {
     kernel: Kernel,
     image: Image,
     now: u64,
+    /// Why the image has dropped what it has.
+    dropped: BTreeMap<DropReason, u64>,
 }
 
 impl Host {
     fn load() -> Result<Self> {
+        Self::with(POLICY)
+    }
+
+    fn with(policy: &str) -> Result<Self> {
         // Cases are each CPU's own: what another one has left may look like what this packet leaves.
         cpu::stay()?;
         let mut kernel = Kernel::load(ROOM)?;
-        let image = Image::new(&World::written(POLICY).compiled.tables).with_flows(geometry(ROOM));
+        let image = Image::new(&World::written(policy).compiled.tables).with_flows(geometry(ROOM));
         kernel.fill(image.layout())?;
-        Ok(Self { kernel, image, now: SECOND })
+        Ok(Self { kernel, image, now: SECOND, dropped: BTreeMap::new() })
     }
 
     /// Lets a packet enter behind one that is never plain, so that no case is left from one like it.
@@ -81,7 +92,11 @@ impl Host {
         let bytes = frame.payload(b"?").build();
         self.image.set_now(self.now, self.now);
         self.kernel.enter(ifindex, self.now, self.now)?;
-        let passes = self.image.judge(&bytes, ifindex).0.passes();
+        let verdict = self.image.judge(&bytes, ifindex).0;
+        if let Verdict::Drop(reason) = verdict {
+            *self.dropped.entry(reason).or_default() += 1;
+        }
+        let passes = verdict.passes();
         let answer = self.kernel.runner()?.run(&bytes)?;
         ensure!(answer == if passes { XDP_PASS } else { XDP_DROP }, "XDP answers {answer}");
         Ok(passes)
@@ -100,8 +115,12 @@ impl Host {
         self.way(CORE0, frame(eth().ip(SERVER, DEVICE)))
     }
 
-    /// Both ways must have left the same in the flows.
+    /// Both ways must have left the same in the flows, and have dropped for the same reasons.
     fn leaves_the_same(&self) -> Result<()> {
+        let counters = self.kernel.counters(0)?;
+        let told = DropReason::ALL.iter().map(|reason| (*reason, counters.dropped[*reason as usize].packets));
+        let told: BTreeMap<_, _> = told.filter(|(_, packets)| *packets != 0).collect();
+        ensure!(told == self.dropped, "dropped for {told:?}, and not for {:?}", self.dropped);
         let wanted = self.image.flows().into_iter().map(|flow| (flow.key, flow)).collect();
         ensure!(self.kernel.flows() == wanted, "flows differ: {:#?}\nand {wanted:#?}", self.kernel.flows());
         Ok(())

@@ -235,6 +235,7 @@ fn start(key: &FlowKey) -> FlowStart {
         deadline: 2 * NOW,
         side: 0,
         access: Flow::access_word(INTERFACE, vlan((number - 1) as u8), 0),
+        found: 0,
         state: 0,
         packets: 1,
         bytes: 60,

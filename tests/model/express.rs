@@ -9,8 +9,10 @@ use bulkhead_common::case::{Case, Course};
 use bulkhead_common::decide::Tables as _;
 use bulkhead_common::ends::Ends;
 use bulkhead_common::express;
+use bulkhead_common::frame::Window;
 use bulkhead_common::parse::{self, Kind};
 use bulkhead_common::plain::Plain;
+use bulkhead_common::tunnel::Tunnels as _;
 use bulkhead_common::verdict::Verdict;
 use bulkhead_common::wire::ip_proto;
 use tests::compare::{difference, hex, in_words};
@@ -18,12 +20,14 @@ use tests::frame::{FIN, RST, SYN};
 use tests::generate::{Random, Shot, Traffic, World, seed, volume};
 use tests::oracle::Oracle;
 
-use lying::{LIES, Lie, Lying};
+use lying::{Entry, LIES, Lie, Lying};
 
 #[path = "express/ends.rs"]
 mod ends;
 #[path = "express/lying.rs"]
 mod lying;
+#[path = "express/tunnels.rs"]
+mod tunnels;
 
 /// Frames of the stream that both ways must agree on; policies that follow one another, and the frames of each.
 const VOLUME: usize = 20_000;
@@ -45,11 +49,11 @@ fn the_short_way_says_and_does_what_the_whole_one_does() {
         tally.add(follow(&drawn(&mut random), random.next(), None).unwrap_or_else(|told| panic!("{told}")));
     }
     eprintln!("{tally:?}");
-    let Tally { frames, short, down, changed, refused, .. } = tally;
+    let Tally { frames, short, down, changed, tunnelled, refused, .. } = tally;
     let short = short - refused;
     assert!(short * 100 > frames, "too few took the short way");
     assert!(
-        down * 1000 > frames && changed * 200 > frames && refused * 1000 > frames,
+        down * 1000 > frames && changed * 200 > frames && refused * 1000 > frames && tunnelled * 200 > frames,
         "some of it was hardly tried"
     );
 }
@@ -108,6 +112,8 @@ struct Tally {
     down: u32,
     /// Of these, under another policy than the first.
     changed: u32,
+    /// Of these, in tunnels.
+    tunnelled: u32,
     /// Of these, refused.
     refused: u32,
     /// That have been in force.
@@ -121,6 +127,7 @@ impl Tally {
         self.short += short;
         self.down += short * u32::from(matches!(case.course, Course::Downlink));
         self.changed += short * u32::from(self.policies > 0);
+        self.tunnelled += short * u32::from(case.packet.teid != 0);
         self.refused += short * u32::from(!judged.verdict.passes());
     }
 
@@ -129,6 +136,7 @@ impl Tally {
         self.short += other.short;
         self.down += other.down;
         self.changed += other.changed;
+        self.tunnelled += other.tunnelled;
         self.refused += other.refused;
         self.policies += other.policies;
     }
@@ -170,15 +178,18 @@ fn follow(worlds: &[World], seed: u64, lie: Option<Lie>) -> Result<Tally, String
                 let again = passed.iter().map(|passed: &Shot| Shot { now: shot.now, ..passed.clone() });
                 judges.agree_on(&again.collect::<Vec<_>>(), world)?;
             }
-            let plain = Plain::load(&*shot.bytes, &shot.arrival()).is_some();
-            if judges.agree(&shot, world)?.passes() && plain {
-                judges.agree_on(&around(&shot), world)?;
+            let (verdict, case) = judges.agree(&shot, world)?;
+            if verdict.passes() && is_plain(&shot, &case) {
+                judges.agree_on(&around(&shot, &case), world)?;
                 passed.push_back(shot);
                 passed.drain(..passed.len().saturating_sub(REMEMBERED));
             }
         }
         if judges.whole.memory.flows() != judges.short.memory.flows() {
             return Err(format!("different things of flows\n{}", world.text));
+        }
+        if judges.whole.tunnels() != judges.short.tunnels() {
+            return Err(format!("different things of tunnels\n{}", world.text));
         }
         judges.tally.policies += 1;
     }
@@ -211,7 +222,7 @@ impl<'w> Judges<'w> {
         shots.iter().try_for_each(|shot| self.agree(shot, world).map(drop))
     }
 
-    fn agree(&mut self, shot: &Shot, world: &World) -> Result<Verdict, String> {
+    fn agree(&mut self, shot: &Shot, world: &World) -> Result<(Verdict, Case), String> {
         let (verdict, case) = self.whole.judge(shot);
         let judged = self.short.judge_shortly(shot, &case, self.lie);
         self.tally.count(&judged, &case);
@@ -225,23 +236,34 @@ impl<'w> Judges<'w> {
         if ours != theirs {
             return Err(format!("they differ {}\n{}", difference(shot, &ours, &theirs), world.text));
         }
-        Ok(verdict)
+        Ok((verdict, case))
+    }
+}
+
+/// True if the short way could read what the whole one has read: a plain packet, or one in a tunnel.
+fn is_plain(shot: &Shot, case: &Case) -> bool {
+    let Some(plain) = Plain::load(&*shot.bytes, &shot.arrival()) else { return false };
+    case.packet.teid == 0 || {
+        let inside = Window::new(&*shot.bytes, case.end);
+        inside.is_some_and(|inside| Plain::inside(&inside, case.at, plain.vlan).is_some())
     }
 }
 
 /// A frame until it may have been vouched for, and then frames that differ from it in one thing each.
-fn around(shot: &Shot) -> Vec<Shot> {
+fn around(shot: &Shot, case: &Case) -> Vec<Shot> {
     let again = |bytes: Vec<u8>| Shot { bytes, ..shot.clone() };
     let with = |at: usize, change: u8| {
         let mut bytes = shot.bytes.clone();
         bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= change);
         again(bytes)
     };
-    let tagged = matches!(shot.bytes[12..14], [0x81, 0] | [0x88, 0xa8]);
-    let ip = 14 + if tagged { 4 } else { 0 };
+    let ip = case.at as usize;
     let (header, address) = if shot.bytes[ip] >> 4 == 4 { (20, 15) } else { (40, 23) };
     let elsewhere = PLACES.map(|ifindex| Shot { ifindex, ..shot.clone() });
-    let answer = again(answered(&shot.bytes, ip + header, ip + address + 1));
+    // Nobody answers through a tunnel.
+    let question = taken_out(&shot.bytes, case);
+    let start = network_at(&question);
+    let answer = again(answered(&question, start + header, start + address + 1));
     let mut shots = vec![shot.clone(), shot.clone()];
     for _ in 0..2 {
         shots.extend(CORES.map(|ifindex| Shot { ifindex, ..answer.clone() }));
@@ -254,6 +276,16 @@ fn around(shot: &Shot) -> Vec<Shot> {
     );
     shots.extend(elsewhere);
     shots.push(shot.clone());
+    if case.packet.teid != 0 {
+        let outer = network_at(&shot.bytes);
+        let (header, peer, own) = if shot.bytes[outer] >> 4 == 4 { (20, 15, 19) } else { (40, 23, 39) };
+        let gtpu = outer + header + 8;
+        // Peer and endpoint, a fragment's flag or the next header, the port; version, message, length and TEID.
+        let outside = [(outer + peer, 0x80), (outer + own, 1), (outer + 6, 0x20), (gtpu - 5, 1)];
+        let header = [(gtpu, 0x20), (gtpu + 1, 1), (gtpu + 2, 1), (gtpu + 7, 1), (gtpu + 7, 1)];
+        shots.extend(outside.into_iter().chain(header).map(|(at, bit)| with(at, bit)));
+        shots.extend([again(question), shot.clone()]);
+    }
     // FIN last: the connection ends. Of UDP it is a byte of the payload.
     shots.extend([with(ip + header + 13, 1), shot.clone()]);
     shots
@@ -262,6 +294,19 @@ fn around(shot: &Shot) -> Vec<Shot> {
 /// Where frames of a world enter, and those of the outside.
 const PLACES: [u32; 3] = [11, 12, 21];
 const CORES: [u32; 2] = [21, 31];
+
+/// Where what follows the Ethernet header begins, behind one tag at most.
+fn network_at(bytes: &[u8]) -> usize {
+    14 + if matches!(bytes[12..14], [0x81, 0] | [0x88, 0xa8]) { 4 } else { 0 }
+}
+
+/// The frame without its tunnel, if it has one.
+fn taken_out(bytes: &[u8], case: &Case) -> Vec<u8> {
+    match case.packet.teid {
+        0 => bytes.to_vec(),
+        _ => [&bytes[..12], &case.packet.ether_type.to_be_bytes(), &bytes[case.at as usize..]].concat(),
+    }
+}
 
 /// A frame with its ends exchanged: the addresses on both sides of `middle`, which end where the ports begin, and those.
 fn answered(bytes: &[u8], ports: usize, middle: usize) -> Vec<u8> {
@@ -296,6 +341,11 @@ impl Side {
         applied.map(|_| ()).map_err(|error| format!("{error:#}"))
     }
 
+    /// The tunnel that each address came through last.
+    fn tunnels(&self) -> Vec<Option<u64>> {
+        (0..super::CAPACITY.addresses).map(|slot| self.memory.tunnel(slot)).collect()
+    }
+
     fn at(&self, shot: &Shot) {
         self.memory.set_now(shot.now, shot.boot());
         self.memory.sweep_flows();
@@ -312,7 +362,8 @@ impl Side {
         let frame = seen(shot, known, lie);
         // Either order comes to the same.
         let flood = frame.len() % 2 == 1;
-        let lying = Lying::new(&self.memory, lie, place(shot), flood);
+        let entry = Entry { place: place(shot), teid: known.packet.teid, flood };
+        let lying = Lying::new(&self.memory, lie, entry);
         match express::express(&*frame, &lying, lying.epoch(), &shot.arrival()) {
             Ok(None) => {}
             Ok(Some(pass)) => return Judged { verdict: Verdict::Pass(pass), short: true },

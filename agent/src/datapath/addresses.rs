@@ -45,7 +45,7 @@ impl AddressRows {
     /// Every address with its slot.
     pub fn all(&self) -> Vec<(AddressKey, u32)> {
         let slots = (1..self.index.rows() as u32).flat_map(|line| address_table::slots(self, line));
-        slots.filter_map(|slot| Some((self.rows.read(slot)?.key, slot))).collect()
+        slots.filter_map(|slot| Some((AddressKey::from_words(self.rows.read(slot)?.key), slot))).collect()
     }
 
     /// Whom a slot leads to.
@@ -68,9 +68,10 @@ impl AddressRows {
     /// # Errors
     /// There is no such row, or no room where the key is looked for; nothing leads there.
     pub fn insert(&mut self, key: AddressKey, slot: u32, identity: u64) -> Result<()> {
-        let row = AddressRow { identity: Versioned::from_words([identity, 0]), key, ..AddressRow::default() };
+        let identity = Versioned::from_words([identity, 0]);
+        let row = AddressRow { identity, key: key.words(), ..AddressRow::default() };
         self.rows.write(slot, row).with_context(|| format!("there is no slot {slot} for an address"))?;
-        let (at, entry) = address_table::place(self, &key, slot)
+        let (at, entry) = address_table::place(self, key.words(), slot)
             .with_context(|| format!("the index of addresses is full where {} belongs", key.address()))?;
         self.store(at, entry)
     }
@@ -80,7 +81,7 @@ impl AddressRows {
     /// # Errors
     /// None that is known of: the entry was found.
     pub fn remove(&mut self, key: &AddressKey) -> Result<()> {
-        let Some(at) = address_table::position(self, key) else { return Ok(()) };
+        let Some(at) = address_table::position(self, key.words()) else { return Ok(()) };
         self.store(at, address_table::given_up(self, at))
     }
 
@@ -100,7 +101,7 @@ impl Index for AddressRows {
         self.index.word(line, word).map_or(0, |word| word.load(Ordering::SeqCst))
     }
 
-    fn has(&self, slot: u32, key: &AddressKey) -> bool {
-        self.rows.read(slot).is_some_and(|row| row.key == *key)
+    fn has(&self, slot: u32, key: [u64; 3]) -> bool {
+        self.rows.read(slot).is_some_and(|row| row.key == key)
     }
 }

@@ -13,7 +13,7 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
-use bulkhead_common::express::Vouched;
+use bulkhead_common::express::{Vouched, Voucher};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -218,8 +218,8 @@ impl Tables for Memory {
         self.flows.boot_now()
     }
 
-    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
-        self.places.get(key).copied()
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<&Subinterface> {
+        self.places.get(key)
     }
 
     fn network(&self, index: u32) -> Option<&Network> {
@@ -284,8 +284,8 @@ impl Vouched for Memory {
         self.flows.vouched(key, generation, now)
     }
 
-    fn vouch(&self, flow: Self::Handle, key: &FlowKey, words: &FlowWords, generation: Generation) {
-        self.flows.vouch(flow, key, words, generation);
+    fn vouch(&self, flow: Self::Handle, key: &FlowKey, words: &FlowWords, voucher: Voucher) {
+        self.flows.vouch(flow, key, words, voucher);
     }
 }
 

@@ -8,7 +8,7 @@ use bulkhead_common::candidate::{self, Decided, Outcome};
 use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use bulkhead_common::engine::Plain;
-use bulkhead_common::express::Vouched;
+use bulkhead_common::express::{Vouched, Voucher};
 use bulkhead_common::fragment::{Datagram, Fragments};
 use bulkhead_common::frame::Frame;
 use bulkhead_common::icmp_error::ErrorBudgets;
@@ -53,7 +53,7 @@ impl Tables for Beside<'_> {
         self.enforced.boot_now()
     }
 
-    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<&Subinterface> {
         self.candidate.subinterface(key)
     }
 
@@ -137,7 +137,7 @@ impl Vouched for Beside<'_> {
         None
     }
 
-    fn vouch(&self, _: Self::Handle, _: &FlowKey, _: &FlowWords, _: Generation) {}
+    fn vouch(&self, _: Self::Handle, _: &FlowKey, _: &FlowWords, _: Voucher) {}
 }
 
 impl Tunnels for Beside<'_> {

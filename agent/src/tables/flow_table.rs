@@ -7,7 +7,7 @@ use bulkhead_common::abi::{
     DeviceId, DeviceState, Flow, FlowGeometry, FlowKey, FlowSlot, Generation, Limits,
 };
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
-use bulkhead_common::express::Vouched;
+use bulkhead_common::express::{Vouched, Voucher};
 use bulkhead_common::flow_table::{self, BUCKET, Handle, Memory};
 use bulkhead_common::limits::{self, Toll};
 use bulkhead_common::verdict::DropReason;
@@ -187,7 +187,7 @@ impl Vouched for FlowTable {
         flow_table::find_vouched(self, key, generation, now)
     }
 
-    fn vouch(&self, flow: Self::Handle, _key: &FlowKey, words: &FlowWords, generation: Generation) {
-        flow_table::vouch(self, flow, words, generation);
+    fn vouch(&self, flow: Self::Handle, _key: &FlowKey, words: &FlowWords, voucher: Voucher) {
+        flow_table::vouch(self, flow, words, voucher);
     }
 }

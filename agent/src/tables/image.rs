@@ -13,7 +13,7 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
-use bulkhead_common::express::Vouched;
+use bulkhead_common::express::{Vouched, Voucher};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -268,8 +268,8 @@ impl bulkhead_common::decide::Tables for Image {
         self.flows.boot_now()
     }
 
-    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
-        self.layout.subinterfaces.get(key).copied()
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<&Subinterface> {
+        self.layout.subinterfaces.get(key)
     }
 
     fn network(&self, index: u32) -> Option<&Network> {
@@ -334,8 +334,8 @@ impl Vouched for Image {
         self.flows.vouched(key, generation, now)
     }
 
-    fn vouch(&self, flow: Self::Handle, key: &FlowKey, words: &FlowWords, generation: Generation) {
-        self.flows.vouch(flow, key, words, generation);
+    fn vouch(&self, flow: Self::Handle, key: &FlowKey, words: &FlowWords, voucher: Voucher) {
+        self.flows.vouch(flow, key, words, voucher);
     }
 }
 

@@ -56,6 +56,7 @@ impl Addr {
     }
 
     /// The address as a number; IPv4 lies at `::ffff:0:0/96`.
+    #[inline(always)]
     pub const fn to_bits(self) -> u128 {
         ((self.high() as u128) << 64) | self.low() as u128
     }

@@ -66,8 +66,20 @@ impl SubinterfaceKey {
     /// Odd constants, so that neither interfaces nor VLANs in a row meet.
     #[inline(always)]
     const fn number(self) -> u32 {
-        let vlans = (self.outer_vlan as u32) << 16 | self.inner_vlan as u32;
-        self.ifindex.wrapping_mul(0x85eb_ca6b).wrapping_add(vlans.wrapping_mul(0xc2b2_ae35))
+        let vlans = self.vlan_bits().wrapping_mul(0xc2b2_ae35);
+        self.ifindex.wrapping_mul(0x85eb_ca6b).wrapping_add(vlans)
+    }
+
+    /// 0 if both are one key.
+    #[inline(always)]
+    pub const fn difference(self, other: Self) -> u32 {
+        let numbers = (self.bank ^ other.bank) | (self.ifindex ^ other.ifindex);
+        numbers | (self.vlan_bits() ^ other.vlan_bits())
+    }
+
+    #[inline(always)]
+    const fn vlan_bits(self) -> u32 {
+        (self.outer_vlan as u32) << 16 | self.inner_vlan as u32
     }
 
     /// The bank that holds the row.

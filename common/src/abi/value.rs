@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::addr::Addr;
 use super::id::{DeviceId, Generation, NetworkId, ProfileId, RuleId};
-use super::key::{AddressKey, FlowKey, SubinterfaceKey, VLAN_OTHER};
+use super::key::{FlowKey, SubinterfaceKey, VLAN_OTHER};
 use crate::address_table::ENTRIES;
 use crate::verdict::DropReason;
 
@@ -95,8 +95,8 @@ impl Versioned {
 pub struct AddressRow {
     /// Row in [`super::map::DEVICES`], by generation.
     pub identity: Versioned,
-    /// The address; rows that no entry of the index leads to may have any.
-    pub key: AddressKey,
+    /// [`super::AddressKey::words`]; rows that no entry of the index leads to may have any.
+    pub key: [u64; 3],
     /// `teid << 32 | seconds` of the tunnel that the address came through last; 0 before the first packet.
     pub tunnel: u64,
     /// Zero.
@@ -104,7 +104,9 @@ pub struct AddressRow {
 }
 
 impl AddressRow {
-    /// Which word [`Self::tunnel`] is; the first two are [`Self::identity`].
+    /// The first word of [`Self::key`]; those before are [`Self::identity`].
+    pub const KEY: usize = offset_of!(Self, key) / 8;
+    /// The word of [`Self::tunnel`].
     pub const TUNNEL: usize = offset_of!(Self, tunnel) / 8;
 }
 

@@ -5,6 +5,9 @@
 //! line two   8–9 access   10 state, idle, peer   11 opened   12–13 sent   14–15 received
 //! ```
 //!
+//! Where no device is at the other end, the second word of access has room for the tunnel that the first one's packets come
+//! through ([`crate::tunnel::Binding`]).
+//!
 //! A key belongs to two buckets of eight slots, by a keyed hash, and is compared in full. The tag says
 //! whose turn it is: it holds kind, sequence and deadline in one word, so taking a slot, publishing it,
 //! extending its deadline and giving it up are one compare-and-exchange each.
@@ -34,6 +37,7 @@ mod model;
 
 use crate::abi::{DeviceId, Flow, FlowGeometry, FlowKey, Generation, RuleId};
 use crate::decide::{FlowStart, FlowUpdate, FlowWords};
+use crate::express::Voucher;
 
 use hash::{Probe, WINDOW};
 pub use open::{choose, open, reclaim, settle, take};
@@ -194,8 +198,8 @@ pub fn update<M: Memory>(memory: &M, handle: Handle<M::Row>, update: &FlowUpdate
     slot::amend_state(memory, handle, update.state);
     slot::decide(memory, row, tag, update.decision);
     if update.access != 0 {
-        let unknown = tag.guarded(0);
-        memory.exchange(row, word::ACCESS + (update.side & 1), unknown, tag.guarded(update.access));
+        let (found, access) = (tag.guarded(update.found), tag.guarded(update.access));
+        memory.exchange(row, word::ACCESS + (update.side & 1), found, access);
     }
     if redate(memory, row, tag, update.deadline) {
         slot::count(memory, row, update);
@@ -204,8 +208,12 @@ pub fn update<M: Memory>(memory: &M, handle: Handle<M::Row>, update: &FlowUpdate
 
 /// Vouches for a flow as it was found, in a generation; whatever has been decided since stands.
 #[inline(always)]
-pub fn vouch<M: Memory>(memory: &M, handle: Handle<M::Row>, flow: &FlowWords, generation: Generation) {
-    slot::vouch(memory, handle.row, handle.tag, flow, generation);
+pub fn vouch<M: Memory>(memory: &M, handle: Handle<M::Row>, flow: &FlowWords, voucher: Voucher) {
+    let Handle { row, tag, .. } = handle;
+    // Whoever finds the flow vouched for finds the tunnel of that generation, or one that says that it is of another.
+    if slot::bind(memory, row, tag, flow, voucher.tunnel) {
+        slot::vouch(memory, row, tag, flow, voucher.generation);
+    }
 }
 
 /// Makes a flow dead at once.

@@ -10,7 +10,8 @@ use loom::thread;
 
 use super::*;
 use crate::abi::value::{FLOWS_BY_DEVICE, INITIATOR_LOCAL};
-use crate::abi::{Addr, Generation, NetworkId, RuleId};
+use crate::abi::{Addr, Device, Generation, NetworkId, ProfileId, RuleId};
+use crate::tunnel::Binding;
 
 const SECOND: u64 = 1_000_000_000;
 /// Both flows are opened for this long.
@@ -149,6 +150,7 @@ fn change(key: &FlowKey, now: u64) -> FlowUpdate {
         deadline: now + LIFE,
         side: 0,
         access: u64::from(number),
+        found: 0,
         state: u64::from(number) << 32,
         packets: 1,
         bytes: 1,
@@ -254,7 +256,27 @@ fn vouched(table: &Table, key: &FlowKey, generation: u32) {
     if let Some((flow, words)) = find(table, key, 2 * SECOND)
         && words.stamp() <= generation
     {
-        vouch(table, flow, &words, Generation(generation));
+        let generation = Generation(generation);
+        vouch(table, flow, &words, Voucher { generation, tunnel: binding(key, generation) });
+    }
+}
+
+/// That of a device's address in a generation: the slot has both numbers in it.
+fn binding(key: &FlowKey, generation: Generation) -> Binding {
+    Binding::of(
+        &Device::unbound(key.device, key.network, ProfileId(1)),
+        key.device.0 << 8 | generation.0,
+        generation,
+    )
+}
+
+/// Fails unless what a flow that is vouched for in a generation says of its tunnel was found in it, or is for another one.
+fn is_of_its_tunnel(table: &Table, key: &FlowKey, generation: u32) {
+    let asked = FlowKey { device: DeviceId::NONE, ..*key };
+    let generation = Generation(generation);
+    if let Some((_, words)) = find_vouched(table, &asked, generation, 2 * SECOND) {
+        let tunnel = words.tunnel();
+        assert!(tunnel == binding(key, generation) || !tunnel.is_of(generation), "{tunnel:?}");
     }
 }
 
@@ -274,6 +296,45 @@ fn who_vouches_does_so_for_one_generation() {
                 }
             },
         );
+        assert!(find_vouched(&*table, &key(1), Generation(2), 2 * SECOND).is_none());
+    });
+}
+
+#[test]
+fn a_flow_that_is_vouched_for_knows_the_tunnel_of_that_generation() {
+    explore(|| {
+        let table = Arc::new(Table::with_free(1));
+        assert!(table.opened(&key(1), SECOND));
+        both(
+            &table,
+            |table| vouched(table, &key(1), 1),
+            |table| {
+                vouched(table, &key(1), 2);
+                is_of_its_tunnel(table, &key(1), 2);
+            },
+        );
+        is_of_its_tunnel(&table, &key(1), 1);
+        is_of_its_tunnel(&table, &key(1), 2);
+    });
+}
+
+#[test]
+fn where_a_device_at_the_other_end_enters_is_kept() {
+    explore(|| {
+        let table = Arc::new(Table::with_free(1));
+        assert!(table.opened(&key(1), SECOND));
+        let answered = |table: &Table| {
+            if let Some((flow, words)) = find(table, &key(1), 2 * SECOND) {
+                let found = words.access[1];
+                update(table, flow, &FlowUpdate { side: 1, access: 7, found, ..change(&key(1), SECOND) });
+            }
+        };
+        both(&table, |table| vouched(table, &key(1), 1), answered);
+        // Of the two that came at once one may have been too late.
+        answered(&table);
+        vouched(&table, &key(1), 2);
+        let words = find(&*table, &key(1), 2 * SECOND).map(|(_, words)| words);
+        assert_eq!(words.map(|words| words.access), Some([1, 7]));
         assert!(find_vouched(&*table, &key(1), Generation(2), 2 * SECOND).is_none());
     });
 }

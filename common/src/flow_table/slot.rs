@@ -5,6 +5,7 @@ use super::{Handle, Memory, TRIES};
 use crate::abi::value::{FLOWS_BY_DEVICE, FLOWS_BY_OTHERS, INITIATOR_LOCAL, INITIATOR_REMOTE};
 use crate::abi::{DeviceId, Flow, FlowKey, Generation, RuleId};
 use crate::decide::{FlowStart, FlowUpdate, FlowWords};
+use crate::tunnel::Binding;
 
 /// Which word is what.
 pub(super) mod word {
@@ -62,7 +63,7 @@ impl Entry {
         self.decision & VOUCHED != 0
     }
 
-    /// As [`Flow::access`].
+    /// As [`FlowWords::access`].
     #[inline(always)]
     pub(super) const fn access(&self) -> [u64; 2] {
         [self.access[0] & !GUARD, self.access[1] & !GUARD]
@@ -177,6 +178,24 @@ pub(super) fn vouch<M: Memory + ?Sized>(
     memory.exchange(row, word::DECISION, found, vouched);
 }
 
+/// Notes which tunnels a flow's packets come through, if it is not so already; false if there is no room for it: a device
+/// is at the other end, or was.
+#[inline(always)]
+pub(super) fn bind<M: Memory + ?Sized>(
+    memory: &M,
+    row: M::Row,
+    life: Tag,
+    flow: &FlowWords,
+    tunnel: Binding,
+) -> bool {
+    let found = flow.access[1];
+    if tunnel.is_none() || tunnel == flow.tunnel() {
+        return true;
+    }
+    (found == 0 || !flow.tunnel().is_none())
+        && memory.exchange(row, word::ACCESS + 1, life.guarded(found), life.guarded(tunnel.0))
+}
+
 /// Changes what differs between the state as it was found and as it shall be; what another CPU
 /// changed meanwhile stays.
 #[inline(always)]
@@ -265,7 +284,7 @@ pub(super) fn flow<M: Memory + ?Sized>(memory: &M, row: M::Row, tag: Tag) -> Flo
         key: FlowKey::from_words(key),
         decision: entry.decision(),
         deadline: tag.deadline(),
-        access: entry.access(),
+        access: entry.access().map(|word| if Binding(word).is_none() { word } else { 0 }),
         state: entry.state(),
         initiator: entry.initiator(),
         peer: DeviceId(entry.state as u32),

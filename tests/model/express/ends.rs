@@ -57,17 +57,17 @@ fn shot(now: u64, ifindex: u32, frame: Frame) -> Shot {
 }
 
 /// As the attached program judges.
-fn judged(side: &Side, shot: &Shot) -> (Verdict, bool) {
+pub(super) fn judged(side: &Side, shot: &Shot) -> (Verdict, bool) {
     let (_, case) = shot.judged(&Side::new().expect("empty tables").memory);
     let Judged { verdict, short } = side.judge_shortly(shot, &case, None);
     (verdict, short)
 }
 
-const OPENED: (Verdict, bool) = (Verdict::Pass(Pass::Opened), false);
-const WHOLE: (Verdict, bool) = (Verdict::Pass(Pass::Established), false);
-const SHORT: (Verdict, bool) = (Verdict::Pass(Pass::Established), true);
+pub(super) const OPENED: (Verdict, bool) = (Verdict::Pass(Pass::Opened), false);
+pub(super) const WHOLE: (Verdict, bool) = (Verdict::Pass(Pass::Established), false);
+pub(super) const SHORT: (Verdict, bool) = (Verdict::Pass(Pass::Established), true);
 
-fn dropped(reason: DropReason) -> (Verdict, bool) {
+pub(super) const fn dropped(reason: DropReason) -> (Verdict, bool) {
     (Verdict::Drop(reason), false)
 }
 

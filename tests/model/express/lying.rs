@@ -9,8 +9,9 @@ use bulkhead_common::abi::{
     RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, Window,
 };
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
-use bulkhead_common::express::{Strangers, Vouched};
+use bulkhead_common::express::{Strangers, Vouched, Voucher};
 use bulkhead_common::limits::Toll;
+use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::DropReason;
 
 /// What a short way could get wrong.
@@ -39,9 +40,13 @@ pub(super) enum Lie {
     Prefixes,
     /// Networks that only observe do not.
     Observes,
+    /// Every tunnel is the device's.
+    Tunnel,
+    /// A tunnel that is used keeps silent.
+    Silence,
 }
 
-pub(super) const LIES: [Lie; 12] = [
+pub(super) const LIES: [Lie; 14] = [
     Lie::Generation,
     Lie::Access,
     Lie::Initiator,
@@ -54,6 +59,8 @@ pub(super) const LIES: [Lie; 12] = [
     Lie::Addresses,
     Lie::Prefixes,
     Lie::Observes,
+    Lie::Tunnel,
+    Lie::Silence,
 ];
 
 /// Rules without a limit.
@@ -68,27 +75,35 @@ static FREE: RuleSet = RuleSet {
     limits: Limits { packet_ns: 0, flow_ns: 0, flows: 0, _pad: 0, byte_cost: 0 },
 };
 
+/// How a frame enters.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    /// The word of the place.
+    pub(super) place: u64,
+    /// The tunnel, 0 for none.
+    pub(super) teid: u32,
+    /// True if strangers are looked for before flows.
+    pub(super) flood: bool,
+}
+
 /// Tables as a wrong short way sees them.
 pub(super) struct Lying<'m> {
     memory: &'m Memory,
     pub(super) lie: Option<Lie>,
-    /// The word of the place that the frame enters by.
-    place: u64,
-    /// True if strangers are looked for before flows.
-    flood: bool,
+    entry: Entry,
     /// The network that it enters, as it is taken for.
     network: OnceCell<Network>,
 }
 
 impl<'m> Lying<'m> {
-    pub(super) fn new(memory: &'m Memory, lie: Option<Lie>, place: u64, flood: bool) -> Self {
-        Self { memory, lie, place, flood, network: OnceCell::new() }
+    pub(super) fn new(memory: &'m Memory, lie: Option<Lie>, entry: Entry) -> Self {
+        Self { memory, lie, entry, network: OnceCell::new() }
     }
 
     /// What it takes a flow for.
     fn taken_for(&self, mut flow: FlowWords) -> FlowWords {
         match self.lie {
-            Some(Lie::Access) => flow.access[0] = self.place,
+            Some(Lie::Access) => flow.access[0] = self.entry.place,
             Some(Lie::Initiator) => flow.initiator ^= 1,
             Some(Lie::Timed) => flow.state &= !(STATE_TIMED | STATE_WINDOW),
             _ => {}
@@ -104,8 +119,20 @@ impl Vouched for Lying<'_> {
         any.map(|(handle, flow)| (handle, self.taken_for(flow)))
     }
 
-    fn vouch(&self, handle: Self::Handle, key: &FlowKey, flow: &FlowWords, generation: Generation) {
-        self.memory.vouch(handle, key, flow, generation);
+    fn vouch(&self, handle: Self::Handle, key: &FlowKey, flow: &FlowWords, voucher: Voucher) {
+        self.memory.vouch(handle, key, flow, voucher);
+    }
+}
+
+impl Tunnels for Lying<'_> {
+    fn tunnel(&self, slot: u32) -> Option<u64> {
+        let word = self.memory.tunnel(slot)?;
+        let second = word & u64::from(u32::MAX);
+        Some(if self.lie == Some(Lie::Tunnel) { u64::from(self.entry.teid) << 32 | second } else { word })
+    }
+
+    fn bind(&self, slot: u32, seen: u64, word: u64) -> bool {
+        self.lie == Some(Lie::Silence) || self.memory.bind(slot, seen, word)
     }
 }
 
@@ -115,7 +142,7 @@ impl Strangers for Lying<'_> {
     }
 
     fn was_one_before(&self, _reason: DropReason) -> bool {
-        self.flood
+        self.entry.flood
     }
 }
 
@@ -170,7 +197,7 @@ impl Tables for Lying<'_> {
         self.memory.boot_now()
     }
 
-    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<&Subinterface> {
         self.memory.subinterface(key)
     }
 

@@ -9,7 +9,7 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
-use bulkhead_common::express::Vouched;
+use bulkhead_common::express::{Vouched, Voucher};
 use bulkhead_common::fragment::{Datagram, Fragments};
 use bulkhead_common::icmp_error::ErrorBudgets;
 use bulkhead_common::limits::Toll;
@@ -148,7 +148,7 @@ impl Tables for LyingEngine<'_> {
         if self.lie == EngineLie::BootClock { self.image.now() } else { self.image.boot_now() }
     }
 
-    fn subinterface(&self, key: &SubinterfaceKey) -> Option<Subinterface> {
+    fn subinterface(&self, key: &SubinterfaceKey) -> Option<&Subinterface> {
         self.image.subinterface(key)
     }
 
@@ -270,8 +270,8 @@ impl Vouched for LyingEngine<'_> {
         self.image.vouched(key, generation, now)
     }
 
-    fn vouch(&self, flow: Self::Handle, key: &FlowKey, words: &FlowWords, generation: Generation) {
-        self.image.vouch(flow, key, words, generation);
+    fn vouch(&self, flow: Self::Handle, key: &FlowKey, words: &FlowWords, voucher: Voucher) {
+        self.image.vouch(flow, key, words, voucher);
     }
 }
 
