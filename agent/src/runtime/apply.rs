@@ -14,7 +14,7 @@ use super::pending::not_applicable;
 use crate::api::types::{
     ApplyReply, ApplyRequest, Cause, Changes, Origin, Pending, Refusal, RevisionInfo, Terms,
 };
-use crate::policy::{self, Diagnostics, Ids, SourceFile};
+use crate::policy::{self, Diagnostics, Ids, Loaded, SourceFile};
 use crate::state::{Confirm, Draft, Merged, Objects, State};
 
 /// Why a change was not made.
@@ -60,6 +60,8 @@ impl std::fmt::Display for Refused {
 /// A change that somebody wants.
 pub(super) struct Proposal {
     pub(super) merged: Merged,
+    /// The policy that it comes to, if that was read already.
+    pub(super) read: Option<Loaded>,
     pub(super) cause: Cause,
     pub(super) author: Author,
     pub(super) origin: Origin,
@@ -75,17 +77,17 @@ impl Engine {
             return self.try_out(request, author);
         }
         self.admit(&request.terms)?;
-        let merged = self.merge(request)?;
-        let proposal = Proposal { merged, cause: Cause::Apply, author, origin: request.origin };
+        let (merged, read) = self.merge(request)?;
+        let proposal = Proposal { merged, read, cause: Cause::Apply, author, origin: request.origin };
         self.propose(proposal, &request.terms)
     }
 
     /// Judges a change under its terms, and makes it.
-    pub(super) fn propose(&mut self, proposal: Proposal, terms: &Terms) -> Result<ApplyReply, Refused> {
+    pub(super) fn propose(&mut self, mut proposal: Proposal, terms: &Terms) -> Result<ApplyReply, Refused> {
         let started = Instant::now();
         let prepared = match self.prepare_few(&proposal)? {
             Some(few) => few,
-            None => self.prepare(&proposal)?,
+            None => self.prepare(&mut proposal)?,
         };
         self.keeps_way_back(&proposal, terms)?;
         let mut reply = self.reply(&proposal, &prepared.in_force, terms);
@@ -100,16 +102,16 @@ impl Engine {
         Ok(reply)
     }
 
-    pub(super) fn prepare(&self, proposal: &Proposal) -> Result<Prepared, Refused> {
+    pub(super) fn prepare(&self, proposal: &mut Proposal) -> Result<Prepared, Refused> {
         let host = host::observe().map_err(Refused::Host)?;
         let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
-        let files = proposal.merged.objects.files();
+        let read = proposal.read.take().map_or_else(|| self.read(&proposal.merged.objects), Ok);
         let on = (&self.agent, &host);
-        let prepared = match proposal.cause {
-            Cause::Apply | Cause::Rollback(_) => InForce::prepare(files, on, &ids, self.facts()),
+        let prepared = read.and_then(|read| match proposal.cause {
+            Cause::Apply | Cause::Rollback(_) => InForce::prepare(read, on, &ids, self.facts()),
             // Nobody is there to correct a test that the host has overtaken.
-            Cause::Unconfirmed(_) => InForce::compile(files, on, &ids, self.facts()),
-        };
+            Cause::Unconfirmed(_) => InForce::compile(read, on, &ids, self.facts()),
+        });
         let mut in_force = prepared.map_err(|problems| self.refused("the policy is refused", problems))?;
         self.confine(&mut in_force);
         whole(&proposal.merged.objects, &in_force).map_err(Refused::Host)?;
@@ -144,8 +146,14 @@ impl Engine {
         self.loss.is_some() || self.held.is_some()
     }
 
-    /// The request's files alone first, so that their own mistakes are told in their own terms.
-    pub(super) fn merge(&self, request: &ApplyRequest) -> Result<Merged, Refused> {
+    /// The policy that some objects are.
+    pub(super) fn read(&self, objects: &Objects) -> Result<Loaded, Diagnostics> {
+        policy::parse(objects.files(), Some(&self.agent))
+    }
+
+    /// The request's files alone first, so that their own mistakes are told in their own terms; as a policy, if they
+    /// are a whole one.
+    pub(super) fn merge(&self, request: &ApplyRequest) -> Result<(Merged, Option<Loaded>), Refused> {
         let files: Vec<SourceFile> =
             request.files.iter().map(|file| SourceFile::new(file.name.clone(), file.text.clone())).collect();
         let change = Objects::of(&request.files, request.origin);
@@ -153,15 +161,14 @@ impl Engine {
         let merged = before.merged(&change, request.prune.then_some(request.origin));
         let stands_alone = merged.objects.len() == change.len();
         // A document that cannot be read has no kind or name, so no merge would notice it.
-        let problems = if stands_alone {
-            policy::parse(files, Some(&self.agent)).err().unwrap_or_default()
+        let read = if stands_alone {
+            policy::parse(files, Some(&self.agent)).map(Some)
         } else {
-            policy::problems_alone(files)
+            let problems = policy::problems_alone(files);
+            if problems.has_errors() { Err(problems) } else { Ok(None) }
         };
-        if problems.has_errors() {
-            return Err(self.refused("the policy is refused", problems));
-        }
-        Ok(merged)
+        let read = read.map_err(|problems| self.refused("the policy is refused", problems))?;
+        Ok((merged, read))
     }
 
     pub(super) fn refused(&self, error: &str, problems: Diagnostics) -> Refused {

@@ -91,7 +91,7 @@ impl Engine {
         let target = self.store.journal().objects_at(to, state);
         let target = target.map_err(|error| Refused::because(format!("{error:#}; {}", self.stays())))?;
         let merged = self.without_ended().restored(&target);
-        self.propose(Proposal { merged, cause, author, origin: Origin::Cli }, terms)
+        self.propose(Proposal { merged, read: None, cause, author, origin: Origin::Cli }, terms)
     }
 
     /// Refuses a change whose terms do not fit what is in force.
