@@ -30,8 +30,7 @@ pub struct Merged {
 impl Objects {
     /// Takes the objects of texts that were already found valid.
     pub fn of(files: &[NamedText], origin: Origin) -> Self {
-        let objects = files.iter().flat_map(split);
-        objects.map(|object| Arc::new(Object { origin, ..object })).collect()
+        files.iter().flat_map(|file| split(file, origin)).collect()
     }
 
     /// All objects, by kind and name; they are sorted for it.
@@ -335,17 +334,14 @@ impl<'o> Assembled<'o> {
 }
 
 /// Splits a valid text into its documents, or into the rows of a table.
-fn split(file: &NamedText) -> Vec<Object> {
-    let Some(rows) = policy::inventory_rows(&file.name, &file.text) else { return documents(file) };
-    let device = |row: policy::InventoryRow| Object {
-        kind: DEVICE.to_owned(),
-        name: row.name,
-        file: file.name.clone(),
-        line: row.line,
-        text: row.text,
-        origin: Origin::default(),
+fn split(file: &NamedText, origin: Origin) -> Vec<Arc<Object>> {
+    let device = |policy::InventoryRow { name, line, text }| {
+        let (kind, file) = (DEVICE.to_owned(), file.name.clone());
+        Arc::new(Object { kind, name, file, line, text, origin })
     };
-    rows.into_iter().map(device).collect()
+    let documents =
+        || documents(file).into_iter().map(|object| Arc::new(Object { origin, ..object })).collect();
+    policy::inventory_rows(&file.name, &file.text, device).unwrap_or_else(documents)
 }
 
 /// What a row of a table is.
