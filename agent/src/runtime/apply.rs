@@ -201,12 +201,9 @@ impl Engine {
         let revision = self.next_revision(&proposal, terms)?;
         let before = self.accepted.clone().unwrap_or_default();
         let Proposal { merged, cause, .. } = proposal;
-        let draft = Draft {
-            cause,
-            from: before.revision.number,
-            changes: before.objects.changes_in_full(&merged.objects),
-            keep: self.agent.revisions_kept,
-        };
+        let [was, is] = before.objects.apart(&merged.objects);
+        let (from, keep) = (before.revision.number, self.agent.revisions_kept);
+        let draft = Draft { cause, from, before: was, after: is, keep };
         // Time that is given anew counts from now, and still leads back to what somebody confirmed.
         let back_to = before.confirm.as_ref().map_or(before.revision.number, |confirm| confirm.back_to);
         let anew =

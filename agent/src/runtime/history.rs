@@ -40,8 +40,8 @@ impl Engine {
     pub fn revision(&self, number: u64) -> Result<RevisionDetail> {
         let sealed = self.store.journal().read(number)?;
         let (entry, hash) = (sealed.entry, sealed.hash);
-        let (revision, cause, changes, previous) =
-            (entry.revision, entry.cause, entry.changes, entry.previous);
+        let changes = entry.changes();
+        let (revision, cause, previous) = (entry.revision, entry.cause, entry.previous);
         Ok(RevisionDetail { revision, cause, changes, hash, previous })
     }
 

@@ -6,16 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::buckets::{Buckets, Pair};
+use super::buckets::{Buckets, Pair, Same, Whole};
 use super::digest::{hex, sum_of};
-use crate::api::types::{Change, Changes, NamedText, Object, Origin};
+use super::packed;
+use crate::api::types::{Changes, NamedText, Object, Origin};
 use crate::policy::{self, SourceFile};
 
 /// Objects by kind and name.
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(from = "Vec<Object>", into = "Vec<Object>")]
+#[derive(Clone, Default, Deserialize)]
+#[serde(try_from = "packed::Found")]
 pub struct Objects(BTreeMap<String, Buckets>);
 
 /// A policy with a change in it, and what changed.
@@ -64,7 +65,7 @@ impl Objects {
     }
 
     /// All objects, in no order that means anything.
-    fn all(&self) -> impl Iterator<Item = &Arc<Object>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Object>> {
         self.0.values().flat_map(Buckets::iter)
     }
 
@@ -77,7 +78,8 @@ impl Objects {
     ///
     /// Whoever writes what is in force already does not become its owner.
     pub fn merged(&self, others: &Self, prune: Option<Origin>) -> Merged {
-        let objects = self.joined(others, prune.is_none(), |pair| match pair {
+        let whole = Whole { here: prune.is_none(), there: true };
+        let objects = self.joined(others, whole, |pair| match pair {
             (Some(here), None) => (prune != Some(here.origin)).then(|| Arc::clone(here)),
             (Some(here), Some(there)) if same(here, there) => Some(owned(here, there)),
             (_, there) => there.cloned(),
@@ -99,12 +101,14 @@ impl Objects {
 
     /// These objects but for those that the others name.
     pub fn but(&self, others: &Self) -> Self {
-        self.joined(others, true, |(here, there)| here.filter(|_| there.is_none()).cloned())
+        let whole = Whole { here: true, there: false };
+        self.joined(others, whole, |(here, there)| here.filter(|_| there.is_none()).cloned())
     }
 
     /// These objects with others over them, whoever owned them before.
     pub fn below(&self, others: &Self) -> Self {
-        self.joined(others, true, |(here, there)| there.or(here).cloned())
+        let whole = Whole { here: true, there: true };
+        self.joined(others, whole, |(here, there)| there.or(here).cloned())
     }
 
     /// How many objects are not of an origin.
@@ -122,24 +126,36 @@ impl Objects {
     }
 
     /// The same in no order that means anything.
-    pub(super) fn differing<'o>(&'o self, other: &'o Self) -> impl Iterator<Item = Pair<'o>> {
+    pub fn differing<'o>(&'o self, other: &'o Self) -> impl Iterator<Item = Pair<'o>> {
         let kinds = self.kinds_with(other).into_iter();
         kinds.flat_map(|kind| self.kind(kind).differences(other.kind(kind)))
     }
 
-    /// What leads from here to `after`, with all content.
-    pub fn changes_in_full(&self, after: &Self) -> Vec<Change> {
-        let content = |object: Option<&Arc<Object>>| object.map(|object| Object::clone(object));
-        let differ = self.differences(after).into_iter().filter(says_another);
-        differ.map(|(before, after)| Change { before: content(before), after: content(after) }).collect()
+    /// What is here and not there, or says another there, and what is there instead: what leads from here to `after`, and
+    /// back.
+    pub fn apart(&self, after: &Self) -> [Self; 2] {
+        self.apart_by(after, same)
     }
 
-    /// Before these changes were made.
-    pub fn without(&self, changes: &[Change]) -> Self {
-        let of = |side: fn(&Change) -> &Option<Object>| -> Self {
-            changes.iter().filter_map(|change| side(change).clone()).map(Arc::new).collect()
-        };
-        self.but(&of(|change| &change.after)).below(&of(|change| &change.before))
+    /// As [`Self::apart`], also where nothing but the place or the owner differs.
+    pub(super) fn apart_in_all(&self, after: &Self) -> [Self; 2] {
+        self.apart_by(after, Object::eq)
+    }
+
+    fn apart_by(&self, after: &Self, same: Same) -> [Self; 2] {
+        let mut apart = [Self::default(), Self::default()];
+        for kind in self.kinds_with(after) {
+            let sides = self.kind(kind).apart(after.kind(kind), same);
+            for (objects, side) in apart.iter_mut().zip(sides).filter(|(_, side)| side.len() > 0) {
+                objects.0.insert(kind.clone(), side);
+            }
+        }
+        apart
+    }
+
+    /// How many names there are here and there.
+    pub(super) fn in_both(&self, others: &Self) -> usize {
+        self.all().filter(|object| others.get(&object.kind, &object.name).is_some()).count()
     }
 
     /// What the policy says, as a checksum; where it was written is left out.
@@ -159,11 +175,11 @@ impl Objects {
     }
 
     /// What `pick` makes of each object that is here or there; see [`Buckets::joined`].
-    fn joined(&self, others: &Self, stays: bool, pick: impl Fn(Pair<'_>) -> Option<Arc<Object>>) -> Self {
+    fn joined(&self, others: &Self, whole: Whole, pick: impl Fn(Pair<'_>) -> Option<Arc<Object>>) -> Self {
         let kinds = self.kinds_with(others).into_iter();
-        let joined = kinds.map(|kind| match stays && !others.0.contains_key(kind) {
+        let joined = kinds.map(|kind| match whole.here && !others.0.contains_key(kind) {
             true => (kind.clone(), self.kind(kind).clone()),
-            false => (kind.clone(), self.kind(kind).joined(others.kind(kind), stays, &pick)),
+            false => (kind.clone(), self.kind(kind).joined(others.kind(kind), whole, &pick)),
         });
         Self(joined.filter(|(_, objects)| objects.len() > 0).collect())
     }
@@ -246,18 +262,6 @@ impl FromIterator<Arc<Object>> for Objects {
             }
         }
         Self(kinds.into_iter().map(|(kind, objects)| (kind, Buckets::of(objects))).collect())
-    }
-}
-
-impl From<Vec<Object>> for Objects {
-    fn from(objects: Vec<Object>) -> Self {
-        objects.into_iter().map(Arc::new).collect()
-    }
-}
-
-impl From<Objects> for Vec<Object> {
-    fn from(objects: Objects) -> Self {
-        objects.iter().cloned().collect()
     }
 }
 
@@ -514,12 +518,16 @@ mod tests {
     fn changes_lead_both_ways() {
         let before = objects(&[file("x.yaml", document("A", "a", "1") + "---\n" + &document("B", "b", "1"))]);
         let after = objects(&[file("y.yaml", document("B", "b", "2") + "---\n" + &document("C", "c", "1"))]);
-        let changes = before.changes_in_full(&after);
-        assert_eq!(changes.iter().map(Change::label).collect::<Vec<_>>(), ["a/a", "b/b", "c/c"]);
-        assert_eq!(after.without(&changes), before);
-        assert_eq!(after.without(&changes).digest(), before.digest());
+        let [was, is] = before.apart(&after);
+        let labels = |objects: &Objects| objects.iter().map(|o| o.name.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (labels(&was), labels(&is)),
+            (vec!["a".to_owned(), "b".to_owned()], vec!["b".to_owned(), "c".to_owned()])
+        );
+        let back = after.but(&is).below(&was);
+        assert_eq!((&back, back.digest()), (&before, before.digest()));
         assert_ne!(after.digest(), before.digest());
-        assert!(before.changes_in_full(&before).is_empty());
+        assert!(before.apart(&before).iter().all(Objects::is_empty));
     }
 
     #[test]

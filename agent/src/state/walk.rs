@@ -99,8 +99,9 @@ impl Site {
         next.revision.number = self.store().next_number(self.state.revision.number).unwrap();
         next.ids.compile_devices(&devices(&next.objects));
         next.published(u32::try_from(next.revision.number).unwrap());
-        let changes = self.state.objects.changes_in_full(&next.objects);
-        (next, Draft { from: self.state.revision.number, changes, keep: 10, ..Draft::default() })
+        let [before, after] = self.state.objects.apart(&next.objects);
+        let from = self.state.revision.number;
+        (next, Draft { from, before, after, keep: 10, ..Draft::default() })
     }
 
     fn accept(&mut self, objects: Objects) {
@@ -354,7 +355,7 @@ fn what_another_version_wrote_is_called_that() {
         .unwrap();
     assert!(
         site.problems()
-            .ends_with("written by another version (bulkhead-state-1, this one reads bulkhead-state-2)")
+            .ends_with("written by another version (bulkhead-state-1, this one reads bulkhead-state-3)")
     );
     assert!(
         matches!(site.restart(), Found::Lost(why) if why.contains("another version") && !why.contains("is damaged"))
