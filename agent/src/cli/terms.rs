@@ -184,15 +184,19 @@ fn names(names: &[String]) -> String {
 }
 
 fn counts(changes: &Changes) -> String {
-    let Changes { added, changed, removed } = changes;
-    format!("{} added, {} changed, {} removed", added.len(), changed.len(), removed.len())
+    let [added, changed, removed] = changes.counts();
+    format!("{added} added, {changed} changed, {removed} removed")
 }
 
-/// One line an object.
+/// One line an object, and one for those that are not named.
 pub(super) fn list(changes: &Changes, out: &mut dyn Write) -> Result<()> {
-    for (mark, names) in [('+', &changes.added), ('~', &changes.changed), ('-', &changes.removed)] {
+    let lists = [('+', &changes.added), ('~', &changes.changed), ('-', &changes.removed)];
+    for ((mark, names), more) in lists.into_iter().zip(changes.more) {
         for name in names {
             writeln!(out, "{mark} {name}")?;
+        }
+        if more > 0 {
+            writeln!(out, "{mark} and {} more", grouped(more as u64))?;
         }
     }
     Ok(())

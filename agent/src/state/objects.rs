@@ -211,15 +211,17 @@ impl Objects {
 
     fn changes_to(&self, after: &Self) -> Changes {
         let mut changes = Changes::default();
-        for (before, after) in self.differences(after).into_iter().filter(says_another) {
-            let list = match (before, after) {
-                (None, _) => &mut changes.added,
-                (Some(_), Some(_)) => &mut changes.changed,
-                (Some(_), None) => &mut changes.removed,
-            };
-            list.extend(
-                before.or(after).map(|object| format!("{}/{}", object.kind.to_lowercase(), object.name)),
-            );
+        for kind in self.kinds_with(after) {
+            let [mut added, mut changed, mut removed] = [const { Vec::new() }; 3];
+            for pair in self.kind(kind).differences(after.kind(kind)).filter(says_another) {
+                match pair {
+                    (None, Some(after)) => added.push(after.name.as_str()),
+                    (Some(_), Some(after)) => changed.push(after.name.as_str()),
+                    (Some(before), None) => removed.push(before.name.as_str()),
+                    (None, None) => {}
+                }
+            }
+            changes.name(&kind.to_lowercase(), [added, changed, removed]);
         }
         changes
     }
@@ -528,6 +530,25 @@ mod tests {
         assert_eq!((&back, back.digest()), (&before, before.digest()));
         assert_ne!(after.digest(), before.digest());
         assert!(before.apart(&before).iter().all(Objects::is_empty));
+    }
+
+    #[test]
+    fn more_than_anybody_reads_is_counted() {
+        let object = |number: usize| Object {
+            kind: "Device".to_owned(),
+            name: format!("d{number:05}"),
+            file: "x.yaml".to_owned(),
+            line: 1,
+            text: String::new(),
+            origin: Origin::Cli,
+        };
+        let all = |count: usize| -> Objects { (0..count).map(|number| Arc::new(object(number))).collect() };
+        let changes = all(3).merged(&all(crate::api::types::NAMED + 5), None).changes;
+        assert_eq!(changes.counts(), [crate::api::types::NAMED + 2, 0, 0]);
+        assert_eq!(changes.added.len(), crate::api::types::NAMED);
+        assert_eq!([&changes.added[0], &changes.added[9_999]], ["device/d00003", "device/d10002"]);
+        let gone = all(2).merged(&Objects::default(), Some(Origin::Cli)).changes;
+        assert_eq!((gone.counts(), gone.more), ([0, 0, 2], [0; 3]));
     }
 
     #[test]
