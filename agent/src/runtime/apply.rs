@@ -15,6 +15,7 @@ use crate::api::types::{
     ApplyReply, ApplyRequest, Cause, Changes, Origin, Pending, Refusal, RevisionInfo, Terms,
 };
 use crate::policy::{self, Diagnostics, Ids, Loaded, SourceFile};
+use crate::processors;
 use crate::state::{Confirm, Draft, Merged, Objects, State};
 
 /// Why a change was not made.
@@ -122,7 +123,7 @@ impl Engine {
         let changes = proposal.merged.changes.clone();
         ApplyReply {
             revision: self.number(),
-            generation: self.kernel.as_ref().map_or(0, |kernel| kernel.datapath().epoch().generation.0),
+            generation: self.generation(),
             unchanged: changes.is_empty() && self.in_force.is_some() && !self.is_troubled(),
             dry_run: terms.dry_run,
             candidate: false,
@@ -139,6 +140,11 @@ impl Engine {
     /// The revision in force; 0 if there is none.
     pub(super) fn number(&self) -> u64 {
         self.accepted.as_ref().map_or(0, |state| state.revision.number)
+    }
+
+    /// The generation in force in the kernel; 0 before there is one.
+    fn generation(&self) -> u32 {
+        self.kernel.as_ref().map_or(0, |kernel| kernel.datapath().epoch().generation.0)
     }
 
     /// An apply of what is accepted already settles a loss: the operator has seen it.
@@ -222,7 +228,8 @@ impl Engine {
         Ok((state, draft))
     }
 
-    /// Disk, kernel, disk: a full disk refuses before the kernel is touched, and the rename comes last.
+    /// Disk, kernel, disk: a full disk refuses before the kernel's tables are touched, and the rename comes last. What
+    /// a host without them needs first is made while the disk is written.
     fn accept(
         &mut self,
         proposal: Proposal,
@@ -231,13 +238,15 @@ impl Engine {
         reply: &mut ApplyReply,
     ) -> Result<()> {
         let (mut state, draft) = self.draft(proposal, &in_force, terms)?;
-        self.open_kernel()?;
-        let kernel = self.kernel.as_ref().context("the datapath is not open")?;
         // If nothing has to change in the kernel, the generation stays and the next one is this revision's too.
-        state.published(kernel.datapath().epoch().generation.0 + 1);
+        state.published(self.generation() + 1);
         let store = Arc::clone(&self.store);
-        let staged =
-            store.stage(&mut state, draft).context("keep the policy on disk; nothing was changed")?;
+        let (opened, staged) = processors::both(|| self.open_kernel(), || store.stage(&mut state, draft));
+        let staged = staged.context("keep the policy on disk; nothing was changed")?;
+        if let Err(error) = opened {
+            staged.discard();
+            return Err(error);
+        }
         // Devices alone have no pools that were not closed before.
         self.shut(Some(&in_force.policy).filter(|_| touched.is_none()), &in_force.host);
         let since = self.in_force_since;
