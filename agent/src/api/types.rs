@@ -17,6 +17,7 @@ pub use super::history::{
 };
 pub use super::quarantine::{QuarantineReport, QuarantineRequest, ReleaseRequest};
 use crate::policy::{Anchor, Diagnostic, Diagnostics, Name};
+use crate::telemetry::Label;
 
 /// Paths of the API; one place for server and client.
 pub mod path {
@@ -397,11 +398,11 @@ pub struct Refusal {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Object {
     /// `Network`, `Segment`, `Device`, `Destination` or `Policy`.
-    pub kind: String,
+    pub kind: Label,
     /// Name.
     pub name: String,
     /// File it came from.
-    pub file: String,
+    pub file: Label,
     /// Line at which its document starts.
     pub line: u32,
     /// The document as written.

@@ -13,6 +13,7 @@ use super::digest::{hex, sum_of};
 use super::packed;
 use crate::api::types::{Changes, NamedText, Object, Origin};
 use crate::policy::{self, SourceFile};
+use crate::telemetry::Label;
 
 /// Objects by kind and name.
 #[derive(Clone, Default, Deserialize)]
@@ -258,9 +259,9 @@ impl FromIterator<Arc<Object>> for Objects {
     fn from_iter<I: IntoIterator<Item = Arc<Object>>>(objects: I) -> Self {
         let mut kinds: BTreeMap<String, Vec<Arc<Object>>> = BTreeMap::new();
         for object in objects {
-            match kinds.get_mut(&object.kind) {
+            match kinds.get_mut(object.kind.as_str()) {
                 Some(kind) => kind.push(object),
-                None => drop(kinds.insert(object.kind.clone(), vec![object])),
+                None => drop(kinds.insert(object.kind.to_string(), vec![object])),
             }
         }
         Self(kinds.into_iter().map(|(kind, objects)| (kind, Buckets::of(objects))).collect())
@@ -307,7 +308,7 @@ impl<'o> Assembled<'o> {
     fn fits(&self, object: &Object) -> bool {
         let row = policy::inventory_row(&object.file, &object.text);
         let free = self.line < object.line || (row.is_some() && self.line == object.line);
-        self.name == object.file && free && self.header == row.map(|(header, _)| header)
+        object.file == self.name && free && self.header == row.map(|(header, _)| header)
     }
 
     fn push(&mut self, object: &Object) {
@@ -341,8 +342,9 @@ impl<'o> Assembled<'o> {
 
 /// Splits a valid text into its documents, or into the rows of a table.
 fn split(file: &NamedText, origin: Origin) -> Vec<Arc<Object>> {
+    let (kind, place) = (Label::from(DEVICE), Label::from(&file.name));
     let device = |policy::InventoryRow { name, line, text }| {
-        let (kind, file) = (DEVICE.to_owned(), file.name.clone());
+        let (kind, file) = (kind.clone(), place.clone());
         Arc::new(Object { kind, name, file, line, text, origin })
     };
     let documents =
@@ -391,7 +393,7 @@ fn object(file: &NamedText, text: String, line: u32) -> Option<Object> {
     }
     // An empty document has no head; anything else was found valid before.
     let head: Head = serde_yaml::from_str(&text).ok()?;
-    let (kind, name, file) = (head.kind, head.metadata.name, file.name.clone());
+    let (kind, name, file) = (head.kind.into(), head.metadata.name, Label::from(&file.name));
     Some(Object { kind, name, file, line, text, origin: Origin::default() })
 }
 
@@ -535,9 +537,9 @@ mod tests {
     #[test]
     fn more_than_anybody_reads_is_counted() {
         let object = |number: usize| Object {
-            kind: "Device".to_owned(),
+            kind: "Device".into(),
             name: format!("d{number:05}"),
-            file: "x.yaml".to_owned(),
+            file: "x.yaml".into(),
             line: 1,
             text: String::new(),
             origin: Origin::Cli,

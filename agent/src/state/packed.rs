@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::objects::Objects;
 use crate::api::types::{Object, Origin};
+use crate::telemetry::Label;
 
 /// Objects that follow each other and have the same kind, file and origin.
 #[derive(Serialize, Deserialize)]
@@ -38,7 +39,7 @@ impl Serialize for Objects {
         let groups = objects.chunk_by(|a, b| (&a.kind, &a.file, a.origin) == (&b.kind, &b.file, b.origin));
         to.collect_seq(groups.filter_map(|objects| {
             let Object { kind, file, origin, .. } = objects.first()?;
-            Some(Group { kind, file, origin: *origin, objects: Packing(objects) })
+            Some(Group { kind: kind.as_str(), file, origin: *origin, objects: Packing(objects) })
         }))
     }
 }
@@ -82,7 +83,7 @@ impl TryFrom<Found> for Objects {
     fn try_from(Found(groups): Found) -> Result<Self, String> {
         let mut objects = Vec::new();
         for Group { kind, file, origin, objects: packed } in groups {
-            let mut text = String::new();
+            let (mut text, kind, file) = (String::new(), Label::from(kind), Label::from(file));
             for (name, line, same, rest) in packed {
                 if !text.is_char_boundary(same) {
                     return Err(format!("the text before {name} has no {same} bytes in common with it"));
@@ -102,8 +103,9 @@ mod tests {
     use super::*;
 
     fn object(file: &str, line: u32, text: &str) -> Arc<Object> {
-        let (kind, name, file) = ("Device".to_owned(), format!("d{line}"), file.to_owned());
-        Arc::new(Object { kind, name, file, line, text: text.to_owned(), origin: Origin::Cli })
+        let (kind, file) = (Label::from("Device"), Label::from(file));
+        let (name, text) = (format!("d{line}"), text.to_owned());
+        Arc::new(Object { kind, name, file, line, text, origin: Origin::Cli })
     }
 
     #[test]

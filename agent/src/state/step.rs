@@ -58,6 +58,6 @@ impl Read {
 
 /// An object that stands for its name.
 fn nothing_of((kind, name): (String, String)) -> Arc<Object> {
-    let (file, text) = (String::new(), String::new());
+    let (kind, file, text) = (kind.into(), "".into(), String::new());
     Arc::new(Object { kind, name, file, line: 0, text, origin: Origin::default() })
 }
