@@ -127,8 +127,12 @@ pub fn compile_at(
         profiles,
         ..Tables::default()
     };
-    add_devices(&mut tables, policy, host, &catalogue, &grouped);
-    refuse_host_addresses(policy, &ground, &mut problems);
+    let mut taken = Diagnostics::default();
+    processors::both(
+        || add_devices(&mut tables, policy, host, &catalogue, &grouped),
+        || refuse_host_addresses(policy, &ground, &mut taken),
+    );
+    problems.append(taken);
     capacity::check(&tables, &agent.tables, &mut problems);
     catalogue.profiles = grouped.profiles.iter().map(|(id, signature)| (*id, named(signature))).collect();
     let notes = problems.finish();
@@ -137,7 +141,7 @@ pub fn compile_at(
     }
     book.end();
     *ids = book;
-    let uses = uses(&tables);
+    let uses = uses(&grouped.members);
     Ok(Compiled { tables, catalogue, notes, uses })
 }
 
@@ -159,9 +163,10 @@ fn numbers<'a>(
     numbers
 }
 
-fn uses(tables: &Tables) -> BTreeMap<ProfileId, u32> {
+fn uses(members: &[Member]) -> BTreeMap<ProfileId, u32> {
     let mut uses = BTreeMap::new();
-    let profiles = tables.devices.values().flat_map(again::profiles);
+    let profiles = members.iter().flat_map(|member| [member.profile, member.aged.0]);
+    let profiles = profiles.filter(|profile| *profile != ProfileId::default());
     profiles.for_each(|profile| *uses.entry(profile).or_default() += 1);
     uses
 }
