@@ -238,6 +238,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn changes_that_are_not_named_are_counted() {
+        let added = vec!["device/a".to_owned()];
+        let changes = Changes { added, more: [1_234, 0, 0], ..Changes::default() };
+        let mut out = Vec::new();
+        list(&changes, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "+ device/a\n+ and 1,234 more\n");
+        assert_eq!(counts(&changes), "1235 added, 0 changed, 0 removed");
+    }
+
+    #[test]
     fn times_are_read_as_people_write_them() {
         for (text, seconds) in [("1s", 1), ("90s", 90), ("5m", 300), ("24h", 86_400)] {
             assert_eq!(time(text), Ok(Duration::from_secs(seconds)));
