@@ -12,6 +12,7 @@ pub mod datapath;
 pub mod demo;
 pub mod forwarding;
 pub mod guard;
+pub mod heap;
 pub mod impact;
 pub mod lab;
 pub mod layered;

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    bulkhead::heap::grow_in_strides();
     bulkhead::cli::main()
 }

@@ -26,6 +26,15 @@ pub(crate) fn each<P: Send, R: Send>(
     })
 }
 
+/// What becomes of two different things: of the first on this thread, of the other on one of its own.
+pub(crate) fn both<A, B: Send>(first: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        let first = first();
+        (first, other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +43,7 @@ mod tests {
     fn what_becomes_of_each_stands_in_its_place() {
         assert_eq!(each(0..5, |part| part * 2), [0, 2, 4, 6, 8]);
         assert_eq!(each(0..0, |part: u32| part), [0; 0]);
+        assert_eq!(both(|| 1, || "two"), (1, "two"));
     }
 
     #[test]

@@ -192,7 +192,7 @@ fn a_journal_that_was_cut_stops_no_apply_and_is_told() -> Result<()> {
 
 fn corrupt(state: &Path) -> Result<()> {
     for name in ["accepted", "previous"] {
-        fs::write(state.join(name), b"bulkhead-state-2 0\n{}")?;
+        fs::write(state.join(name), b"bulkhead-state-3 0\n{}")?;
     }
     Ok(())
 }

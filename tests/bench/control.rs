@@ -113,6 +113,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<String> {
     let [form, bits] = arguments else { bail!("{ALONE} takes a form and a number of bits") };
     let form = Form::ALL.iter().find(|(name, _)| name == form).context("csv or yaml")?.1;
     let devices = (1u32 << bits.parse::<u32>()?).min(MOST);
+    // As the agent does.
+    bulkhead::heap::grow_in_strides();
     Ok(serde_json::to_string(&steps(devices, form)?)?)
 }
 

@@ -13,10 +13,9 @@ const FIXTURE: &str = "fixtures/policies/compiled/inventory";
 /// The fixture with each row of its table as a document of its own.
 fn as_documents() -> Loaded {
     let read = |name: &str| fs::read_to_string(Path::new(FIXTURE).join(name)).unwrap();
-    let rows = policy::inventory_rows("devices.csv", &read("devices.csv")).unwrap();
     let document =
         |row: policy::InventoryRow| SourceFile::new(row.name, policy::as_document("devices.csv", &row.text));
-    let mut files: Vec<SourceFile> = rows.into_iter().map(document).collect();
+    let mut files = policy::inventory_rows("devices.csv", &read("devices.csv"), document).unwrap();
     assert_eq!(files.len(), 4);
     files.push(SourceFile::new("net.yaml", read("net.yaml")));
     policy::parse(files, Some(&agent())).unwrap_or_else(|found| panic!("{found}"))

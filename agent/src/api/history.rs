@@ -1,5 +1,7 @@
 //! What goes over the API about changes: who made them, from where, on which terms, and what they do.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -79,9 +81,9 @@ pub enum Cause {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// As it was; nothing if it is new.
-    pub before: Option<Object>,
+    pub before: Option<Arc<Object>>,
     /// As it is; nothing if it is gone.
-    pub after: Option<Object>,
+    pub after: Option<Arc<Object>>,
 }
 
 impl Change {

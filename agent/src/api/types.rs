@@ -17,6 +17,7 @@ pub use super::history::{
 };
 pub use super::quarantine::{QuarantineReport, QuarantineRequest, ReleaseRequest};
 use crate::policy::{Anchor, Diagnostic, Diagnostics, Name};
+use crate::telemetry::Label;
 
 /// Paths of the API; one place for server and client.
 pub mod path {
@@ -280,13 +281,44 @@ pub struct Changes {
     pub changed: Vec<String>,
     /// Gone.
     pub removed: Vec<String>,
+    /// How many more there are of each of these, where there are more than anybody reads.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub more: [usize; 3],
 }
+
+/// So many objects that are new, changed or gone are named, the first by kind and name; the others are counted.
+pub const NAMED: usize = 10_000;
 
 impl Changes {
     /// True if nothing happens.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
     }
+
+    /// How many are new, changed and gone.
+    pub fn counts(&self) -> [usize; 3] {
+        let [added, changed, removed] = self.more;
+        [self.added.len() + added, self.changed.len() + changed, self.removed.len() + removed]
+    }
+
+    /// Takes the names of another kind that are new, changed and gone.
+    pub(crate) fn name(&mut self, kind: &str, names: [Vec<&str>; 3]) {
+        let lists = [&mut self.added, &mut self.changed, &mut self.removed];
+        for ((list, more), mut names) in lists.into_iter().zip(&mut self.more).zip(names) {
+            let room = NAMED - list.len();
+            if names.len() > room {
+                *more += names.len() - room;
+                names.select_nth_unstable(room);
+                names.truncate(room);
+            }
+            names.sort_unstable();
+            list.extend(names.into_iter().map(|name| format!("{kind}/{name}")));
+        }
+    }
+}
+
+fn is_nothing(counts: &[usize; 3]) -> bool {
+    *counts == [0; 3]
 }
 
 /// A policy text with the name it has for its author.
@@ -366,11 +398,11 @@ pub struct Refusal {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Object {
     /// `Network`, `Segment`, `Device`, `Destination` or `Policy`.
-    pub kind: String,
+    pub kind: Label,
     /// Name.
     pub name: String,
     /// File it came from.
-    pub file: String,
+    pub file: Label,
     /// Line at which its document starts.
     pub line: u32,
     /// The document as written.

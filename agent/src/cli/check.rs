@@ -92,7 +92,8 @@ pub(super) fn candidate(
     };
     let host = policy::assumed_host(&agent);
     let facts = Facts { devices: BTreeMap::new(), timeline: Timeline::from_now(), grants: BTreeMap::new() };
-    InForce::prepare(files, (&agent, &host), &Ids::default(), facts).map(|candidate| (candidate, agent))
+    let read = policy::parse(files, Some(&agent))?;
+    InForce::prepare(read, (&agent, &host), &Ids::default(), facts).map(|candidate| (candidate, agent))
 }
 
 fn accepted(args: &Args, files: usize, candidate: &InForce, out: &mut dyn Write) -> Result<ExitCode> {

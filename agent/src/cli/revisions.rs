@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 
@@ -116,7 +117,7 @@ fn show(detail: &RevisionDetail, out: &mut dyn Write) -> Result<()> {
 
 fn show_change(change: &Change, out: &mut dyn Write) -> Result<()> {
     let text =
-        |object: &Option<Object>| object.as_ref().map(|object| object.text.clone()).unwrap_or_default();
+        |object: &Option<Arc<Object>>| object.as_ref().map(|object| object.text.clone()).unwrap_or_default();
     let mark = match (&change.before, &change.after) {
         (None, _) => '+',
         (Some(_), Some(_)) => '~',

@@ -285,9 +285,7 @@ fn folder(pending: &Pending) -> String {
             format!("the policy folder cannot be applied, {} errors; first {first}", pending.errors)
         }
         None => {
-            let changes = &pending.changes;
-            let (added, changed, removed) =
-                (changes.added.len(), changes.changed.len(), changes.removed.len());
+            let [added, changed, removed] = pending.changes.counts();
             format!(
                 "the policy folder differs: {added} added, {changed} changed, {removed} removed; apply it with --prune"
             )

@@ -184,15 +184,19 @@ fn names(names: &[String]) -> String {
 }
 
 fn counts(changes: &Changes) -> String {
-    let Changes { added, changed, removed } = changes;
-    format!("{} added, {} changed, {} removed", added.len(), changed.len(), removed.len())
+    let [added, changed, removed] = changes.counts();
+    format!("{added} added, {changed} changed, {removed} removed")
 }
 
-/// One line an object.
+/// One line an object, and one for those that are not named.
 pub(super) fn list(changes: &Changes, out: &mut dyn Write) -> Result<()> {
-    for (mark, names) in [('+', &changes.added), ('~', &changes.changed), ('-', &changes.removed)] {
+    let lists = [('+', &changes.added), ('~', &changes.changed), ('-', &changes.removed)];
+    for ((mark, names), more) in lists.into_iter().zip(changes.more) {
         for name in names {
             writeln!(out, "{mark} {name}")?;
+        }
+        if more > 0 {
+            writeln!(out, "{mark} and {} more", grouped(more as u64))?;
         }
     }
     Ok(())
@@ -232,6 +236,16 @@ pub(super) fn refused(format: Format, refusal: &Refusal, out: &mut dyn Write) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_that_are_not_named_are_counted() {
+        let added = vec!["device/a".to_owned()];
+        let changes = Changes { added, more: [1_234, 0, 0], ..Changes::default() };
+        let mut out = Vec::new();
+        list(&changes, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "+ device/a\n+ and 1,234 more\n");
+        assert_eq!(counts(&changes), "1235 added, 0 changed, 0 removed");
+    }
 
     #[test]
     fn times_are_read_as_people_write_them() {

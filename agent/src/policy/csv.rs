@@ -115,6 +115,16 @@ impl<'t> Row<'t> {
         Err((Flaw::Long, line.span(at, at)))
     }
 
+    /// The text of one of its cells; nothing if there is none, or no row up to there.
+    pub(crate) fn nth(self, number: usize) -> Option<Cow<'t, str>> {
+        let mut line = Line { row: self, seen: 0, column: 1 };
+        let (mut cell, mut end) = line.cell(0).ok()?;
+        for _ in 0..number {
+            (cell, end) = line.cell(Some(end + 1).filter(|at| *at <= self.text.len())?).ok()?;
+        }
+        Some(cell.text)
+    }
+
     /// The whole row.
     pub(crate) fn whole(self) -> Span {
         Line { row: self, seen: 0, column: 1 }.span(0, self.text.len())

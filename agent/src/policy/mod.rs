@@ -154,9 +154,13 @@ pub fn problems_alone(files: Vec<SourceFile>) -> Diagnostics {
     problems.finish()
 }
 
-/// The devices of a valid table, each as a table of its own; nothing if a file of that name is no table.
-pub fn inventory_rows(file: &str, text: &str) -> Option<Vec<InventoryRow>> {
-    location::is_inventory(Path::new(file)).then(|| document::inventory_rows(text))
+/// What becomes of the devices of a valid table, each a table of its own; nothing if a file of that name is no table.
+pub fn inventory_rows<T: Send>(
+    file: &str,
+    text: &str,
+    make: impl Fn(InventoryRow) -> T + Sync,
+) -> Option<Vec<T>> {
+    location::is_inventory(Path::new(file)).then(|| document::inventory_rows(text, make))
 }
 
 /// Header and row of one of [`inventory_rows`], if it is one.

@@ -14,7 +14,8 @@ use super::pending::not_applicable;
 use crate::api::types::{
     ApplyReply, ApplyRequest, Cause, Changes, Origin, Pending, Refusal, RevisionInfo, Terms,
 };
-use crate::policy::{self, Diagnostics, Ids, SourceFile};
+use crate::policy::{self, Diagnostics, Ids, Loaded, SourceFile};
+use crate::processors;
 use crate::state::{Confirm, Draft, Merged, Objects, State};
 
 /// Why a change was not made.
@@ -60,6 +61,8 @@ impl std::fmt::Display for Refused {
 /// A change that somebody wants.
 pub(super) struct Proposal {
     pub(super) merged: Merged,
+    /// The policy that it comes to, if that was read already.
+    pub(super) read: Option<Loaded>,
     pub(super) cause: Cause,
     pub(super) author: Author,
     pub(super) origin: Origin,
@@ -75,17 +78,17 @@ impl Engine {
             return self.try_out(request, author);
         }
         self.admit(&request.terms)?;
-        let merged = self.merge(request)?;
-        let proposal = Proposal { merged, cause: Cause::Apply, author, origin: request.origin };
+        let (merged, read) = self.merge(request)?;
+        let proposal = Proposal { merged, read, cause: Cause::Apply, author, origin: request.origin };
         self.propose(proposal, &request.terms)
     }
 
     /// Judges a change under its terms, and makes it.
-    pub(super) fn propose(&mut self, proposal: Proposal, terms: &Terms) -> Result<ApplyReply, Refused> {
+    pub(super) fn propose(&mut self, mut proposal: Proposal, terms: &Terms) -> Result<ApplyReply, Refused> {
         let started = Instant::now();
         let prepared = match self.prepare_few(&proposal)? {
             Some(few) => few,
-            None => self.prepare(&proposal)?,
+            None => self.prepare(&mut proposal)?,
         };
         self.keeps_way_back(&proposal, terms)?;
         let mut reply = self.reply(&proposal, &prepared.in_force, terms);
@@ -100,16 +103,16 @@ impl Engine {
         Ok(reply)
     }
 
-    pub(super) fn prepare(&self, proposal: &Proposal) -> Result<Prepared, Refused> {
+    pub(super) fn prepare(&self, proposal: &mut Proposal) -> Result<Prepared, Refused> {
         let host = host::observe().map_err(Refused::Host)?;
         let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
-        let files = proposal.merged.objects.files();
+        let read = proposal.read.take().map_or_else(|| self.read(&proposal.merged.objects), Ok);
         let on = (&self.agent, &host);
-        let prepared = match proposal.cause {
-            Cause::Apply | Cause::Rollback(_) => InForce::prepare(files, on, &ids, self.facts()),
+        let prepared = read.and_then(|read| match proposal.cause {
+            Cause::Apply | Cause::Rollback(_) => InForce::prepare(read, on, &ids, self.facts()),
             // Nobody is there to correct a test that the host has overtaken.
-            Cause::Unconfirmed(_) => InForce::compile(files, on, &ids, self.facts()),
-        };
+            Cause::Unconfirmed(_) => InForce::compile(read, on, &ids, self.facts()),
+        });
         let mut in_force = prepared.map_err(|problems| self.refused("the policy is refused", problems))?;
         self.confine(&mut in_force);
         whole(&proposal.merged.objects, &in_force).map_err(Refused::Host)?;
@@ -120,7 +123,7 @@ impl Engine {
         let changes = proposal.merged.changes.clone();
         ApplyReply {
             revision: self.number(),
-            generation: self.kernel.as_ref().map_or(0, |kernel| kernel.datapath().epoch().generation.0),
+            generation: self.generation(),
             unchanged: changes.is_empty() && self.in_force.is_some() && !self.is_troubled(),
             dry_run: terms.dry_run,
             candidate: false,
@@ -139,13 +142,24 @@ impl Engine {
         self.accepted.as_ref().map_or(0, |state| state.revision.number)
     }
 
+    /// The generation in force in the kernel; 0 before there is one.
+    fn generation(&self) -> u32 {
+        self.kernel.as_ref().map_or(0, |kernel| kernel.datapath().epoch().generation.0)
+    }
+
     /// An apply of what is accepted already settles a loss: the operator has seen it.
     pub(super) const fn is_troubled(&self) -> bool {
         self.loss.is_some() || self.held.is_some()
     }
 
-    /// The request's files alone first, so that their own mistakes are told in their own terms.
-    pub(super) fn merge(&self, request: &ApplyRequest) -> Result<Merged, Refused> {
+    /// The policy that some objects are.
+    pub(super) fn read(&self, objects: &Objects) -> Result<Loaded, Diagnostics> {
+        policy::parse(objects.files(), Some(&self.agent))
+    }
+
+    /// The request's files alone first, so that their own mistakes are told in their own terms; as a policy, if they
+    /// are a whole one.
+    pub(super) fn merge(&self, request: &ApplyRequest) -> Result<(Merged, Option<Loaded>), Refused> {
         let files: Vec<SourceFile> =
             request.files.iter().map(|file| SourceFile::new(file.name.clone(), file.text.clone())).collect();
         let change = Objects::of(&request.files, request.origin);
@@ -153,15 +167,14 @@ impl Engine {
         let merged = before.merged(&change, request.prune.then_some(request.origin));
         let stands_alone = merged.objects.len() == change.len();
         // A document that cannot be read has no kind or name, so no merge would notice it.
-        let problems = if stands_alone {
-            policy::parse(files, Some(&self.agent)).err().unwrap_or_default()
+        let read = if stands_alone {
+            policy::parse(files, Some(&self.agent)).map(Some)
         } else {
-            policy::problems_alone(files)
+            let problems = policy::problems_alone(files);
+            if problems.has_errors() { Err(problems) } else { Ok(None) }
         };
-        if problems.has_errors() {
-            return Err(self.refused("the policy is refused", problems));
-        }
-        Ok(merged)
+        let read = read.map_err(|problems| self.refused("the policy is refused", problems))?;
+        Ok((merged, read))
     }
 
     pub(super) fn refused(&self, error: &str, problems: Diagnostics) -> Refused {
@@ -194,12 +207,9 @@ impl Engine {
         let revision = self.next_revision(&proposal, terms)?;
         let before = self.accepted.clone().unwrap_or_default();
         let Proposal { merged, cause, .. } = proposal;
-        let draft = Draft {
-            cause,
-            from: before.revision.number,
-            changes: before.objects.changes_in_full(&merged.objects),
-            keep: self.agent.revisions_kept,
-        };
+        let [was, is] = before.objects.apart(&merged.objects);
+        let (from, keep) = (before.revision.number, self.agent.revisions_kept);
+        let draft = Draft { cause, from, before: was, after: is, keep };
         // Time that is given anew counts from now, and still leads back to what somebody confirmed.
         let back_to = before.confirm.as_ref().map_or(before.revision.number, |confirm| confirm.back_to);
         let anew =
@@ -218,7 +228,8 @@ impl Engine {
         Ok((state, draft))
     }
 
-    /// Disk, kernel, disk: a full disk refuses before the kernel is touched, and the rename comes last.
+    /// Disk, kernel, disk: a full disk refuses before the kernel's tables are touched, and the rename comes last. What
+    /// a host without them needs first is made while the disk is written.
     fn accept(
         &mut self,
         proposal: Proposal,
@@ -227,13 +238,15 @@ impl Engine {
         reply: &mut ApplyReply,
     ) -> Result<()> {
         let (mut state, draft) = self.draft(proposal, &in_force, terms)?;
-        self.open_kernel()?;
-        let kernel = self.kernel.as_ref().context("the datapath is not open")?;
         // If nothing has to change in the kernel, the generation stays and the next one is this revision's too.
-        state.published(kernel.datapath().epoch().generation.0 + 1);
+        state.published(self.generation() + 1);
         let store = Arc::clone(&self.store);
-        let staged =
-            store.stage(&mut state, draft).context("keep the policy on disk; nothing was changed")?;
+        let (opened, staged) = processors::both(|| self.open_kernel(), || store.stage(&mut state, draft));
+        let staged = staged.context("keep the policy on disk; nothing was changed")?;
+        if let Err(error) = opened {
+            staged.discard();
+            return Err(error);
+        }
         // Devices alone have no pools that were not closed before.
         self.shut(Some(&in_force.policy).filter(|_| touched.is_none()), &in_force.host);
         let since = self.in_force_since;

@@ -55,9 +55,9 @@ impl Engine {
             ));
         };
         let (over, ids) = (state.revision.number, state.ids.clone());
-        let merged = self.merge(request)?;
-        let proposal = Proposal { merged, cause: Cause::Apply, author, origin: request.origin };
-        let prepared = self.prepare(&proposal)?;
+        let (merged, read) = self.merge(request)?;
+        let mut proposal = Proposal { merged, read, cause: Cause::Apply, author, origin: request.origin };
+        let prepared = self.prepare(&mut proposal)?;
         let mut reply = self.reply(&proposal, &prepared.in_force, terms);
         reply.candidate = true;
         reply.unchanged = reply.changes.is_empty();
@@ -152,8 +152,8 @@ impl Engine {
     /// Compiles the candidate for what is true now and has the kernel judge by it; `anew`: its counters begin again.
     fn rehearse(&mut self, merged: &Merged, ids: crate::policy::Ids, anew: bool) -> Result<()> {
         let host = super::host::observe()?;
-        let files = merged.objects.files();
-        let compiled = InForce::compile(files, (&self.agent, &host), &ids, self.facts());
+        let compile = |read| InForce::compile(read, (&self.agent, &host), &ids, self.facts());
+        let compiled = self.read(&merged.objects).and_then(compile);
         let mut candidate = compiled.map_err(|problems| anyhow!(problems.render(false)))?;
         self.confine(&mut candidate);
         let kernel = self.kernel.as_mut().context("the datapath is not open")?;
@@ -196,7 +196,7 @@ impl Engine {
         terms.message = terms.message.or_else(|| kept.made.message.clone());
         let merged = self.without_ended().merged(&kept.change, kept.prunes());
         let origin = kept.made.origin;
-        self.propose(Proposal { merged, cause: Cause::Apply, author, origin }, &terms)
+        self.propose(Proposal { merged, read: None, cause: Cause::Apply, author, origin }, &terms)
     }
 
     /// Whoever promotes what was written for another revision must say so.

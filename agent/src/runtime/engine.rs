@@ -231,17 +231,16 @@ impl Engine {
     /// Brings the accepted state into force; what it no longer says for this host is held back.
     pub(super) fn enforce_accepted(&mut self, state: State) -> Result<()> {
         let host = host::observe()?;
-        let mut in_force =
-            match InForce::compile(state.objects.files(), (&self.agent, &host), &state.ids, self.facts()) {
-                Ok(in_force) => in_force,
-                Err(problems) => {
-                    let why =
-                        format!("r{} is refused on this host: {}", state.revision.number, first(&problems));
-                    // Kept all the same: the next apply changes it, and does not start from nothing.
-                    self.accepted = Some(state);
-                    return self.hold(&why);
-                }
-            };
+        let compile = |read| InForce::compile(read, (&self.agent, &host), &state.ids, self.facts());
+        let mut in_force = match self.read(&state.objects).and_then(compile) {
+            Ok(in_force) => in_force,
+            Err(problems) => {
+                let why = format!("r{} is refused on this host: {}", state.revision.number, first(&problems));
+                // Kept all the same: the next apply changes it, and does not start from nothing.
+                self.accepted = Some(state);
+                return self.hold(&why);
+            }
+        };
         self.confine(&mut in_force);
         let generation = self.enforce(&in_force.compiled.tables, Some(&in_force.policy))?;
         tracing::info!("enforcing r{} (generation {generation})", state.revision.number);

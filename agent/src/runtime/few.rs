@@ -38,10 +38,12 @@ impl Engine {
         if self.is_troubled() || self.closed.is_some() || !before.failed.is_empty() {
             return Ok(None);
         }
-        let differ = state.objects.differences(&proposal.merged.objects);
-        let few = differ.len() <= FEW.max(state.objects.len() / SHARE);
+        let most = FEW.max(state.objects.len() / SHARE);
+        let differ: Vec<_> = state.objects.differing(&proposal.merged.objects).take(most + 1).collect();
         let is_device = |object: &Arc<Object>| object.kind == KIND;
-        if !few || !differ.iter().all(|(before, after)| before.or(*after).is_some_and(is_device)) {
+        if differ.len() > most
+            || !differ.iter().all(|(before, after)| before.or(*after).is_some_and(is_device))
+        {
             return Ok(None);
         }
         let host = host::observe().map_err(Refused::Host)?;

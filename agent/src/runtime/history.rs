@@ -40,8 +40,8 @@ impl Engine {
     pub fn revision(&self, number: u64) -> Result<RevisionDetail> {
         let sealed = self.store.journal().read(number)?;
         let (entry, hash) = (sealed.entry, sealed.hash);
-        let (revision, cause, changes, previous) =
-            (entry.revision, entry.cause, entry.changes, entry.previous);
+        let changes = entry.changes();
+        let (revision, cause, previous) = (entry.revision, entry.cause, entry.previous);
         Ok(RevisionDetail { revision, cause, changes, hash, previous })
     }
 
@@ -91,7 +91,7 @@ impl Engine {
         let target = self.store.journal().objects_at(to, state);
         let target = target.map_err(|error| Refused::because(format!("{error:#}; {}", self.stays())))?;
         let merged = self.without_ended().restored(&target);
-        self.propose(Proposal { merged, cause, author, origin: Origin::Cli }, terms)
+        self.propose(Proposal { merged, read: None, cause, author, origin: Origin::Cli }, terms)
     }
 
     /// Refuses a change whose terms do not fit what is in force.

@@ -1,10 +1,10 @@
-//! A policy on its way into force: read, compiled for this host, tested.
+//! A policy on its way into force: compiled for this host, tested.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::grants;
 use crate::policy::{
-    self, AgentConfig, Amendment, Attributes, Compiled, Diagnostics, Ids, Name, Policy, SourceFile, Timeline,
+    self, AgentConfig, Amendment, Attributes, Compiled, Diagnostics, Ids, Loaded, Name, Policy, Timeline,
 };
 use crate::state::Grants;
 use crate::tables::{Host, Tables, Touched};
@@ -51,12 +51,12 @@ impl InForce {
     /// # Errors
     /// Everything that is wrong, at once.
     pub fn prepare(
-        files: Vec<SourceFile>,
+        read: Loaded,
         on: (&AgentConfig, &Host),
         ids: &Ids,
         facts: Facts,
     ) -> Result<Self, Diagnostics> {
-        let in_force = Self::compile(files, on, ids, facts)?;
+        let in_force = Self::compile(read, on, ids, facts)?;
         let too_long = policy::too_long(&in_force.policy, on.0);
         if too_long.has_errors() {
             return Err(too_long);
@@ -70,25 +70,23 @@ impl InForce {
     /// # Errors
     /// What does not compile any more.
     pub fn compile(
-        files: Vec<SourceFile>,
+        Loaded { mut policy, warnings: mut notes }: Loaded,
         (agent, host): (&AgentConfig, &Host),
         ids: &Ids,
         facts: Facts,
     ) -> Result<Self, Diagnostics> {
-        let mut loaded = policy::parse(files, Some(agent))?;
-        loaded.policy.observe(facts.devices);
+        policy.observe(facts.devices);
         let four_eyes = agent.grants.four_eyes;
-        loaded.policy.close_grants(|grant| grants::is_closed(&facts.grants, four_eyes, grant));
+        policy.close_grants(|grant| grants::is_closed(&facts.grants, four_eyes, grant));
         let mut ids = ids.clone();
-        let compiled = policy::compile_at(&loaded.policy, agent, host, &mut ids, &facts.timeline)?;
-        let failed = policy::run_tests(&loaded.policy, agent, host, &compiled);
-        let tests = loaded.policy.policies().values().map(|rules| rules.tests.len()).sum();
-        let mut notes = loaded.warnings;
+        let compiled = policy::compile_at(&policy, agent, host, &mut ids, &facts.timeline)?;
+        let failed = policy::run_tests(&policy, agent, host, &compiled);
+        let tests = policy.policies().values().map(|rules| rules.tests.len()).sum();
         notes.append(compiled.notes.clone());
         let edges = edges(&compiled.tables);
-        let timed = loaded.policy.is_timed();
+        let timed = policy.is_timed();
         Ok(Self {
-            policy: loaded.policy,
+            policy,
             compiled,
             host: host.clone(),
             timeline: facts.timeline,

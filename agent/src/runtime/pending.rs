@@ -65,7 +65,7 @@ impl Engine {
     }
 
     fn pending_of(&self, request: &ApplyRequest) -> Option<Pending> {
-        let merged = match self.merge(request) {
+        let (merged, read) = match self.merge(request) {
             Ok(merged) => merged,
             Err(why) => return Some(why.pending()),
         };
@@ -74,7 +74,8 @@ impl Engine {
         }
         let host = host::observe().unwrap_or_default();
         let ids = self.accepted.as_ref().map_or_else(Ids::default, |state| state.ids.clone());
-        match InForce::prepare(merged.objects.files(), (&self.agent, &host), &ids, self.facts()) {
+        let read = read.map_or_else(|| self.read(&merged.objects), Ok);
+        match read.and_then(|read| InForce::prepare(read, (&self.agent, &host), &ids, self.facts())) {
             Ok(_) => Some(Pending { changes: merged.changes, ..Pending::default() }),
             Err(problems) => Some(self.refused("", problems).pending()),
         }

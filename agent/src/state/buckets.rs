@@ -1,7 +1,6 @@
 //! The objects of one kind, in buckets by their names: copies share the buckets that are the same.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use super::digest::{Sum, sum_of};
@@ -15,6 +14,18 @@ const MANY: usize = 64;
 
 /// An object here and what it is there, of one name.
 pub(super) type Pair<'a> = (Option<&'a Arc<Object>>, Option<&'a Arc<Object>>);
+
+/// Whether objects are the same.
+pub(super) type Same = fn(&Object, &Object) -> bool;
+
+/// What is taken as it is, without being asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Whole {
+    /// What is here where the others have nothing.
+    pub(super) here: bool,
+    /// What the others have where there is nothing here.
+    pub(super) there: bool,
+}
 
 /// Objects of one kind, by name.
 #[derive(Clone)]
@@ -44,17 +55,18 @@ impl Buckets {
 
     /// Objects of one kind; of those of one name the last.
     pub(super) fn of(objects: impl IntoIterator<Item = Arc<Object>>) -> Self {
-        let mut sorted: BTreeMap<usize, Vec<Arc<Object>>> = BTreeMap::new();
+        let mut sorted = vec![Vec::new(); BUCKETS];
         for object in objects {
-            sorted.entry(bucket_of(&object.name)).or_default().push(object);
+            sorted[bucket_of(&object.name)].push(object);
         }
         let mut buckets = EMPTY.0.buckets.clone();
-        for (at, mut objects) in sorted {
+        for (bucket, mut objects) in buckets.iter_mut().zip(sorted).filter(|(_, objects)| !objects.is_empty())
+        {
             // The last of them comes first, and the others go.
             objects.reverse();
             objects.sort_by(|a, b| a.name.cmp(&b.name));
             objects.dedup_by(|later, first| later.name == first.name);
-            buckets[at] = Arc::new(Bucket { objects, digest: OnceLock::new() });
+            *bucket = Arc::new(Bucket::of(objects));
         }
         Self::filled(buckets)
     }
@@ -80,20 +92,44 @@ impl Buckets {
         self.0.buckets.iter().flat_map(|bucket| &bucket.objects)
     }
 
-    /// What `pick` makes of each name that there is here or there. Where the others name nothing, everything stays
-    /// without being asked for if it `stays`.
+    /// What `pick` makes of each name that there is here or there, but for what is taken whole.
     pub(super) fn joined(
         &self,
         others: &Self,
-        stays: bool,
+        whole: Whole,
         pick: impl Fn(Pair<'_>) -> Option<Arc<Object>>,
     ) -> Self {
         let buckets = self.0.buckets.iter().zip(&others.0.buckets);
-        let joined = buckets.map(|(here, there)| match stays && there.objects.is_empty() {
-            true => Arc::clone(here),
-            false => settled(pairs(here, there).filter_map(&pick).collect(), [here, there]),
+        let joined = buckets.map(|(here, there)| {
+            if whole.here && there.objects.is_empty() {
+                return Arc::clone(here);
+            }
+            if whole.there && here.objects.is_empty() {
+                return Arc::clone(there);
+            }
+            settled(pairs(here, there).filter_map(&pick).collect(), [here, there])
         });
         Self::filled(joined.collect())
+    }
+
+    /// What is here and is not the same there, and what is there instead. What is shared costs nothing.
+    pub(super) fn apart(&self, other: &Self, same: Same) -> [Self; 2] {
+        let differ = |pair: &Pair<'_>| !matches!(pair, (Some(a), Some(b)) if Arc::ptr_eq(a, b) || same(a, b));
+        let buckets = self.0.buckets.iter().zip(&other.0.buckets);
+        let apart = buckets.map(|(here, there)| {
+            if Arc::ptr_eq(here, there) {
+                return <(Arc<Bucket>, Arc<Bucket>)>::default();
+            }
+            if here.objects.is_empty() || there.objects.is_empty() {
+                return (Arc::clone(here), Arc::clone(there));
+            }
+            let differ: Vec<Pair<'_>> = pairs(here, there).filter(differ).collect();
+            let here = differ.iter().filter_map(|(here, _)| here.cloned()).collect();
+            let there = differ.iter().filter_map(|(_, there)| there.cloned()).collect();
+            (Arc::new(Bucket::of(here)), Arc::new(Bucket::of(there)))
+        });
+        let (here, there) = apart.unzip();
+        [here, there].map(Self::filled)
     }
 
     /// What differs, each name once, bucket by bucket. Those that are shared cost nothing.
@@ -127,6 +163,11 @@ impl Buckets {
 }
 
 impl Bucket {
+    /// Objects in the order of their names.
+    const fn of(objects: Vec<Arc<Object>>) -> Self {
+        Self { objects, digest: OnceLock::new() }
+    }
+
     /// SHA-256 over name and text of each object, in the order of their names. How a text ends does not count.
     fn digest(&self) -> Sum {
         let parts = || self.objects.iter().flat_map(|object| [object.name.as_str(), object.text.trim_end()]);
@@ -152,7 +193,7 @@ fn settled(objects: Vec<Arc<Object>>, known: [&Arc<Bucket>; 2]) -> Arc<Bucket> {
             && bucket.objects.iter().zip(&objects).all(|(a, b)| Arc::ptr_eq(a, b))
     };
     let found = known.into_iter().find(same).map(Arc::clone);
-    found.unwrap_or_else(|| Arc::new(Bucket { objects, digest: OnceLock::new() }))
+    found.unwrap_or_else(|| Arc::new(Bucket::of(objects)))
 }
 
 /// The objects of two buckets, each name once.

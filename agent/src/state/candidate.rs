@@ -48,7 +48,7 @@ impl Store {
 }
 
 const FILE: &str = "candidate";
-const FORMAT: &str = "bulkhead-candidate-2";
+const FORMAT: &str = "bulkhead-candidate-3";
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::objects::Objects;
 use crate::api::types::{Cause, Change, RevisionInfo};
 
 /// A revision as it is kept.
@@ -13,8 +14,10 @@ pub struct Entry {
     pub cause: Cause,
     /// The revision whose policy it changed; 0 if there was none.
     pub from: u64,
-    /// Every object that it added, changed or removed: forwards the diff, backwards the way back.
-    pub changes: Vec<Change>,
+    /// Every object that it changed or removed, as it was: the way back.
+    pub before: Objects,
+    /// Every object that it added or changed, as it is since.
+    pub after: Objects,
     /// Digest of the whole policy after it.
     pub content: String,
     /// Checksum of the entry before; empty if this is the first.
@@ -26,11 +29,13 @@ pub struct Entry {
 impl Entry {
     /// How many objects were added, changed and removed.
     pub fn counts(&self) -> [usize; 3] {
-        let count = |before, after| {
-            let fits =
-                |change: &&Change| change.before.is_some() == before && change.after.is_some() == after;
-            self.changes.iter().filter(fits).count()
-        };
-        [count(false, true), count(true, true), count(true, false)]
+        let changed = self.before.in_both(&self.after);
+        [self.after.len() - changed, changed, self.before.len() - changed]
+    }
+
+    /// Every object that it added, changed or removed, by kind and name.
+    pub fn changes(&self) -> Vec<Change> {
+        let differ = self.before.differences(&self.after).into_iter();
+        differ.map(|(before, after)| Change { before: before.cloned(), after: after.cloned() }).collect()
     }
 }

@@ -13,11 +13,11 @@ use super::anchor::DIGITS;
 use super::digest::digest;
 
 /// First word of a file of accepted state, with the format's number.
-pub(super) const STATE: &str = "bulkhead-state-2";
+pub(super) const STATE: &str = "bulkhead-state-3";
 /// First word of what a state is made of.
-pub(super) const PART: &str = "bulkhead-part-1";
+pub(super) const PART: &str = "bulkhead-part-2";
 /// First word of an entry of the journal.
-pub(super) const REVISION: &str = "bulkhead-revision-2";
+pub(super) const REVISION: &str = "bulkhead-revision-3";
 
 /// How a name ends of what could not be read.
 pub(super) const DAMAGED: &str = "damaged-";

@@ -92,7 +92,7 @@ impl Journal {
         let (mut objects, mut at) = (state.objects.clone(), state.revision.number);
         while at > number {
             let entry = self.read(at)?.entry;
-            objects = objects.without(&entry.changes);
+            objects = objects.but(&entry.after).below(&entry.before);
             // Smaller at every step, whatever the file says.
             at = entry.from.min(at - 1);
         }
@@ -185,8 +185,9 @@ pub(super) mod tests {
         let number = store.next_number(before.revision.number).unwrap();
         let mut state = State { objects: objects(number), ..before.clone() };
         state.revision.number = number;
-        let changes = before.objects.changes_in_full(&state.objects);
-        let draft = Draft { from: before.revision.number, changes, keep, ..Draft::default() };
+        let [was, is] = before.objects.apart(&state.objects);
+        let from = before.revision.number;
+        let draft = Draft { from, before: was, after: is, keep, ..Draft::default() };
         store.stage(&mut state, draft).unwrap().commit().unwrap();
         state
     }
@@ -228,8 +229,8 @@ pub(super) mod tests {
             let before = filled(&store, 2, 10);
             let mut state = State { objects: objects(3), ..before.clone() };
             state.revision.number = 3;
-            let changes = before.objects.changes_in_full(&state.objects);
-            let draft = Draft { from: 2, changes, keep: 10, ..Draft::default() };
+            let [was, is] = before.objects.apart(&state.objects);
+            let draft = Draft { from: 2, before: was, after: is, keep: 10, ..Draft::default() };
             let _ = store.stage(&mut state, draft).unwrap();
             for name in &renames[..done] {
                 fs::rename(folder.path().join(format!("{name}.new")), folder.path().join(name)).unwrap();

@@ -20,6 +20,7 @@ mod journal;
 mod link;
 mod log;
 mod objects;
+mod packed;
 mod parts;
 mod quarantine;
 mod record;
@@ -41,7 +42,8 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::types::{Cause, Change};
+use crate::api::types::Cause;
+use crate::processors;
 
 use parts::{Link, Part, Parts};
 use step::Content;
@@ -103,8 +105,10 @@ pub struct Draft {
     pub cause: Cause,
     /// The revision whose policy it changes; 0 if there is none.
     pub from: u64,
-    /// Every object that differs.
-    pub changes: Vec<Change>,
+    /// Every object that it changes or removes, as it was.
+    pub before: Objects,
+    /// Every object that it adds or changes, as it is.
+    pub after: Objects,
     /// How many revisions are kept with it.
     pub keep: u32,
 }
@@ -225,11 +229,14 @@ impl Store {
 
     fn write_beside(&self, state: &mut State, draft: Draft, oldest: u64) -> Result<Vec<Arc<Part>>> {
         let previous = self.journal.tip()?.map_or_else(String::new, |(_, hash)| hash);
-        let Draft { cause, from, changes, .. } = draft;
+        let Draft { cause, from, before, after, .. } = draft;
         let (revision, content) = (state.revision.clone(), state.objects.digest());
-        let entry = Entry { revision, cause, from, changes, content, previous, oldest };
-        state.head = self.journal.stage(&entry)?;
-        let parts = self.write_state(state)?;
+        let entry = Entry { revision, cause, from, before, after, content, previous, oldest };
+        // Neither needs the other, and there may be much to write of both.
+        let (head, parts) = processors::both(|| self.journal.stage(&entry), || self.parts_below(state));
+        let parts = parts?;
+        state.head = head?;
+        self.write_state(state, &parts)?;
         if self.accepted().exists() {
             // A second name for it: there is an accepted file at every moment.
             drop(fs::remove_file(self.beside(PREVIOUS)));
@@ -239,12 +246,16 @@ impl Store {
         Ok(parts)
     }
 
-    /// Writes a state beside the accepted one, and first what it is made of; returns that.
-    fn write_state(&self, state: &State) -> Result<Vec<Arc<Part>>> {
-        let content = Content { objects: state.objects.clone(), ids: state.ids.clone() };
-        let parts = self.parts.below(self.made_of().clone(), state.revision.number, &content)?;
-        file::write(&self.beside(ACCEPTED), file::STATE, &written::Accepted::of(state, &parts, &content))?;
-        Ok(parts)
+    /// What a state is to be made of, written.
+    fn parts_below(&self, state: &State) -> Result<Vec<Arc<Part>>> {
+        self.parts.below(self.made_of().clone(), state.revision.number, &content(state))
+    }
+
+    /// Writes a state beside the accepted one.
+    fn write_state(&self, state: &State, parts: &[Arc<Part>]) -> Result<()> {
+        let content = content(state);
+        let accepted = written::Accepted::of(state, parts, &content);
+        file::write(&self.beside(ACCEPTED), file::STATE, &accepted).map(drop)
     }
 
     /// Replaces the accepted state by the same revision with another note on it: confirmed, held.
@@ -252,8 +263,11 @@ impl Store {
     /// # Errors
     /// The disk is full or not writable; the accepted state is untouched.
     pub fn amend(&self, state: &State) -> Result<()> {
-        let written = self.write_state(state).and_then(|parts| self.rename(ACCEPTED).map(|()| parts));
-        match written {
+        let write = |parts: Vec<_>| {
+            self.write_state(state, &parts)?;
+            self.rename(ACCEPTED).map(|()| parts)
+        };
+        match self.parts_below(state).and_then(write) {
             Ok(parts) => *self.made_of() = parts,
             Err(error) => {
                 drop(fs::remove_file(self.beside(ACCEPTED)));
@@ -323,6 +337,11 @@ impl Store {
         let path = self.folder.join(name);
         fs::rename(self.beside(name), &path).with_context(|| format!("replace {}", path.display()))
     }
+}
+
+/// What is written down of a state as it differs from what it is made of.
+fn content(state: &State) -> Content {
+    Content { objects: state.objects.clone(), ids: state.ids.clone() }
 }
 
 /// Reads what was accepted, or what was before if that is damaged, and touches nothing; nothing if there is neither.

@@ -6,16 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::buckets::{Buckets, Pair};
+use super::buckets::{Buckets, Pair, Same, Whole};
 use super::digest::{hex, sum_of};
-use crate::api::types::{Change, Changes, NamedText, Object, Origin};
+use super::packed;
+use crate::api::types::{Changes, NamedText, Object, Origin};
 use crate::policy::{self, SourceFile};
+use crate::telemetry::Label;
 
 /// Objects by kind and name.
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(from = "Vec<Object>", into = "Vec<Object>")]
+#[derive(Clone, Default, Deserialize)]
+#[serde(try_from = "packed::Found")]
 pub struct Objects(BTreeMap<String, Buckets>);
 
 /// A policy with a change in it, and what changed.
@@ -30,8 +32,7 @@ pub struct Merged {
 impl Objects {
     /// Takes the objects of texts that were already found valid.
     pub fn of(files: &[NamedText], origin: Origin) -> Self {
-        let objects = files.iter().flat_map(split);
-        objects.map(|object| Arc::new(Object { origin, ..object })).collect()
+        files.iter().flat_map(|file| split(file, origin)).collect()
     }
 
     /// All objects, by kind and name; they are sorted for it.
@@ -65,7 +66,7 @@ impl Objects {
     }
 
     /// All objects, in no order that means anything.
-    fn all(&self) -> impl Iterator<Item = &Arc<Object>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Object>> {
         self.0.values().flat_map(Buckets::iter)
     }
 
@@ -78,7 +79,8 @@ impl Objects {
     ///
     /// Whoever writes what is in force already does not become its owner.
     pub fn merged(&self, others: &Self, prune: Option<Origin>) -> Merged {
-        let objects = self.joined(others, prune.is_none(), |pair| match pair {
+        let whole = Whole { here: prune.is_none(), there: true };
+        let objects = self.joined(others, whole, |pair| match pair {
             (Some(here), None) => (prune != Some(here.origin)).then(|| Arc::clone(here)),
             (Some(here), Some(there)) if same(here, there) => Some(owned(here, there)),
             (_, there) => there.cloned(),
@@ -100,12 +102,14 @@ impl Objects {
 
     /// These objects but for those that the others name.
     pub fn but(&self, others: &Self) -> Self {
-        self.joined(others, true, |(here, there)| here.filter(|_| there.is_none()).cloned())
+        let whole = Whole { here: true, there: false };
+        self.joined(others, whole, |(here, there)| here.filter(|_| there.is_none()).cloned())
     }
 
     /// These objects with others over them, whoever owned them before.
     pub fn below(&self, others: &Self) -> Self {
-        self.joined(others, true, |(here, there)| there.or(here).cloned())
+        let whole = Whole { here: true, there: true };
+        self.joined(others, whole, |(here, there)| there.or(here).cloned())
     }
 
     /// How many objects are not of an origin.
@@ -123,24 +127,36 @@ impl Objects {
     }
 
     /// The same in no order that means anything.
-    pub(super) fn differing<'o>(&'o self, other: &'o Self) -> impl Iterator<Item = Pair<'o>> {
+    pub fn differing<'o>(&'o self, other: &'o Self) -> impl Iterator<Item = Pair<'o>> {
         let kinds = self.kinds_with(other).into_iter();
         kinds.flat_map(|kind| self.kind(kind).differences(other.kind(kind)))
     }
 
-    /// What leads from here to `after`, with all content.
-    pub fn changes_in_full(&self, after: &Self) -> Vec<Change> {
-        let content = |object: Option<&Arc<Object>>| object.map(|object| Object::clone(object));
-        let differ = self.differences(after).into_iter().filter(says_another);
-        differ.map(|(before, after)| Change { before: content(before), after: content(after) }).collect()
+    /// What is here and not there, or says another there, and what is there instead: what leads from here to `after`, and
+    /// back.
+    pub fn apart(&self, after: &Self) -> [Self; 2] {
+        self.apart_by(after, same)
     }
 
-    /// Before these changes were made.
-    pub fn without(&self, changes: &[Change]) -> Self {
-        let of = |side: fn(&Change) -> &Option<Object>| -> Self {
-            changes.iter().filter_map(|change| side(change).clone()).map(Arc::new).collect()
-        };
-        self.but(&of(|change| &change.after)).below(&of(|change| &change.before))
+    /// As [`Self::apart`], also where nothing but the place or the owner differs.
+    pub(super) fn apart_in_all(&self, after: &Self) -> [Self; 2] {
+        self.apart_by(after, Object::eq)
+    }
+
+    fn apart_by(&self, after: &Self, same: Same) -> [Self; 2] {
+        let mut apart = [Self::default(), Self::default()];
+        for kind in self.kinds_with(after) {
+            let sides = self.kind(kind).apart(after.kind(kind), same);
+            for (objects, side) in apart.iter_mut().zip(sides).filter(|(_, side)| side.len() > 0) {
+                objects.0.insert(kind.clone(), side);
+            }
+        }
+        apart
+    }
+
+    /// How many names there are here and there.
+    pub(super) fn in_both(&self, others: &Self) -> usize {
+        self.all().filter(|object| others.get(&object.kind, &object.name).is_some()).count()
     }
 
     /// What the policy says, as a checksum; where it was written is left out.
@@ -160,11 +176,11 @@ impl Objects {
     }
 
     /// What `pick` makes of each object that is here or there; see [`Buckets::joined`].
-    fn joined(&self, others: &Self, stays: bool, pick: impl Fn(Pair<'_>) -> Option<Arc<Object>>) -> Self {
+    fn joined(&self, others: &Self, whole: Whole, pick: impl Fn(Pair<'_>) -> Option<Arc<Object>>) -> Self {
         let kinds = self.kinds_with(others).into_iter();
-        let joined = kinds.map(|kind| match stays && !others.0.contains_key(kind) {
+        let joined = kinds.map(|kind| match whole.here && !others.0.contains_key(kind) {
             true => (kind.clone(), self.kind(kind).clone()),
-            false => (kind.clone(), self.kind(kind).joined(others.kind(kind), stays, &pick)),
+            false => (kind.clone(), self.kind(kind).joined(others.kind(kind), whole, &pick)),
         });
         Self(joined.filter(|(_, objects)| objects.len() > 0).collect())
     }
@@ -196,15 +212,17 @@ impl Objects {
 
     fn changes_to(&self, after: &Self) -> Changes {
         let mut changes = Changes::default();
-        for (before, after) in self.differences(after).into_iter().filter(says_another) {
-            let list = match (before, after) {
-                (None, _) => &mut changes.added,
-                (Some(_), Some(_)) => &mut changes.changed,
-                (Some(_), None) => &mut changes.removed,
-            };
-            list.extend(
-                before.or(after).map(|object| format!("{}/{}", object.kind.to_lowercase(), object.name)),
-            );
+        for kind in self.kinds_with(after) {
+            let [mut added, mut changed, mut removed] = [const { Vec::new() }; 3];
+            for pair in self.kind(kind).differences(after.kind(kind)).filter(says_another) {
+                match pair {
+                    (None, Some(after)) => added.push(after.name.as_str()),
+                    (Some(_), Some(after)) => changed.push(after.name.as_str()),
+                    (Some(before), None) => removed.push(before.name.as_str()),
+                    (None, None) => {}
+                }
+            }
+            changes.name(&kind.to_lowercase(), [added, changed, removed]);
         }
         changes
     }
@@ -241,24 +259,12 @@ impl FromIterator<Arc<Object>> for Objects {
     fn from_iter<I: IntoIterator<Item = Arc<Object>>>(objects: I) -> Self {
         let mut kinds: BTreeMap<String, Vec<Arc<Object>>> = BTreeMap::new();
         for object in objects {
-            match kinds.get_mut(&object.kind) {
+            match kinds.get_mut(object.kind.as_str()) {
                 Some(kind) => kind.push(object),
-                None => drop(kinds.insert(object.kind.clone(), vec![object])),
+                None => drop(kinds.insert(object.kind.to_string(), vec![object])),
             }
         }
         Self(kinds.into_iter().map(|(kind, objects)| (kind, Buckets::of(objects))).collect())
-    }
-}
-
-impl From<Vec<Object>> for Objects {
-    fn from(objects: Vec<Object>) -> Self {
-        objects.into_iter().map(Arc::new).collect()
-    }
-}
-
-impl From<Objects> for Vec<Object> {
-    fn from(objects: Objects) -> Self {
-        objects.iter().cloned().collect()
     }
 }
 
@@ -302,7 +308,7 @@ impl<'o> Assembled<'o> {
     fn fits(&self, object: &Object) -> bool {
         let row = policy::inventory_row(&object.file, &object.text);
         let free = self.line < object.line || (row.is_some() && self.line == object.line);
-        self.name == object.file && free && self.header == row.map(|(header, _)| header)
+        object.file == self.name && free && self.header == row.map(|(header, _)| header)
     }
 
     fn push(&mut self, object: &Object) {
@@ -335,17 +341,15 @@ impl<'o> Assembled<'o> {
 }
 
 /// Splits a valid text into its documents, or into the rows of a table.
-fn split(file: &NamedText) -> Vec<Object> {
-    let Some(rows) = policy::inventory_rows(&file.name, &file.text) else { return documents(file) };
-    let device = |row: policy::InventoryRow| Object {
-        kind: DEVICE.to_owned(),
-        name: row.name,
-        file: file.name.clone(),
-        line: row.line,
-        text: row.text,
-        origin: Origin::default(),
+fn split(file: &NamedText, origin: Origin) -> Vec<Arc<Object>> {
+    let (kind, place) = (Label::from(DEVICE), Label::from(&file.name));
+    let device = |policy::InventoryRow { name, line, text }| {
+        let (kind, file) = (kind.clone(), place.clone());
+        Arc::new(Object { kind, name, file, line, text, origin })
     };
-    rows.into_iter().map(device).collect()
+    let documents =
+        || documents(file).into_iter().map(|object| Arc::new(Object { origin, ..object })).collect();
+    policy::inventory_rows(&file.name, &file.text, device).unwrap_or_else(documents)
 }
 
 /// What a row of a table is.
@@ -389,7 +393,7 @@ fn object(file: &NamedText, text: String, line: u32) -> Option<Object> {
     }
     // An empty document has no head; anything else was found valid before.
     let head: Head = serde_yaml::from_str(&text).ok()?;
-    let (kind, name, file) = (head.kind, head.metadata.name, file.name.clone());
+    let (kind, name, file) = (head.kind.into(), head.metadata.name, Label::from(&file.name));
     Some(Object { kind, name, file, line, text, origin: Origin::default() })
 }
 
@@ -518,12 +522,35 @@ mod tests {
     fn changes_lead_both_ways() {
         let before = objects(&[file("x.yaml", document("A", "a", "1") + "---\n" + &document("B", "b", "1"))]);
         let after = objects(&[file("y.yaml", document("B", "b", "2") + "---\n" + &document("C", "c", "1"))]);
-        let changes = before.changes_in_full(&after);
-        assert_eq!(changes.iter().map(Change::label).collect::<Vec<_>>(), ["a/a", "b/b", "c/c"]);
-        assert_eq!(after.without(&changes), before);
-        assert_eq!(after.without(&changes).digest(), before.digest());
+        let [was, is] = before.apart(&after);
+        let labels = |objects: &Objects| objects.iter().map(|o| o.name.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (labels(&was), labels(&is)),
+            (vec!["a".to_owned(), "b".to_owned()], vec!["b".to_owned(), "c".to_owned()])
+        );
+        let back = after.but(&is).below(&was);
+        assert_eq!((&back, back.digest()), (&before, before.digest()));
         assert_ne!(after.digest(), before.digest());
-        assert!(before.changes_in_full(&before).is_empty());
+        assert!(before.apart(&before).iter().all(Objects::is_empty));
+    }
+
+    #[test]
+    fn more_than_anybody_reads_is_counted() {
+        let object = |number: usize| Object {
+            kind: "Device".into(),
+            name: format!("d{number:05}"),
+            file: "x.yaml".into(),
+            line: 1,
+            text: String::new(),
+            origin: Origin::Cli,
+        };
+        let all = |count: usize| -> Objects { (0..count).map(|number| Arc::new(object(number))).collect() };
+        let changes = all(3).merged(&all(crate::api::types::NAMED + 5), None).changes;
+        assert_eq!(changes.counts(), [crate::api::types::NAMED + 2, 0, 0]);
+        assert_eq!(changes.added.len(), crate::api::types::NAMED);
+        assert_eq!([&changes.added[0], &changes.added[9_999]], ["device/d00003", "device/d10002"]);
+        let gone = all(2).merged(&Objects::default(), Some(Origin::Cli)).changes;
+        assert_eq!((gone.counts(), gone.more), ([0, 0, 2], [0; 3]));
     }
 
     #[test]

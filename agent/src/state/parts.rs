@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file;
 use super::step::{Content, Read, Written};
+use crate::processors;
 
 /// Folder below the state directory.
 const FOLDER: &str = "parts";
@@ -99,7 +100,8 @@ impl Parts {
     fn write(&self, revision: u64, step: &Written<'_>) -> Result<Link> {
         let (bytes, checksum) = file::seal(file::PART, step).context("write down a part of the state")?;
         let link = Link { revision, checksum };
-        self.paths(&link).iter().try_for_each(|path| place(path, &bytes))?;
+        let placed = processors::each(self.paths(&link), |path| place(&path, &bytes));
+        placed.into_iter().collect::<Result<()>>()?;
         file::sync_folder(&self.folder)?;
         Ok(link)
     }
@@ -201,7 +203,8 @@ fn mend(part: &Path, copy: &Path) -> Result<()> {
 
 /// Writes a file beside its place first: the same part may be there and needed.
 fn place(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = path.with_extension(BESIDE);
+    // Not in place of the extension: a part and its copy are written at the same time.
+    let beside = path.with_added_extension(BESIDE);
     file::put(&beside, bytes)?;
     fs::rename(&beside, path).with_context(|| format!("replace {}", path.display()))
 }

@@ -36,12 +36,13 @@ impl Random {
         let end = *self.of(&["", "\n"]);
         let text = format!("{kind} {name} {}{end}", self.below(3));
         let origin = *self.of(&[Origin::Cli, Origin::Folder]);
+        let (kind, file) = (kind.into(), file.into());
         Object { kind, name, file, line: self.below(3) as u32, text, origin }
     }
 }
 
 fn key(object: &Object) -> (String, String) {
-    (object.kind.clone(), object.name.clone())
+    (object.kind.to_string(), object.name.clone())
 }
 
 fn says(object: &Object) -> &str {
@@ -99,8 +100,9 @@ impl Site {
         next.revision.number = self.store().next_number(self.state.revision.number).unwrap();
         next.ids.compile_devices(&devices(&next.objects));
         next.published(u32::try_from(next.revision.number).unwrap());
-        let changes = self.state.objects.changes_in_full(&next.objects);
-        (next, Draft { from: self.state.revision.number, changes, keep: 10, ..Draft::default() })
+        let [before, after] = self.state.objects.apart(&next.objects);
+        let from = self.state.revision.number;
+        (next, Draft { from, before, after, keep: 10, ..Draft::default() })
     }
 
     fn accept(&mut self, objects: Objects) {
@@ -201,9 +203,9 @@ fn whatever_is_merged_memory_and_disk_hold_what_a_plain_model_does() {
 fn one_change_of_many_objects_writes_and_copies_little() {
     let mut site = Site::new();
     let device = |number: u32, text: &str| Object {
-        kind: "Device".to_owned(),
+        kind: "Device".into(),
         name: format!("meter-{number}"),
-        file: "meters.csv".to_owned(),
+        file: "meters.csv".into(),
         line: number,
         text: format!("name,network,addresses\nmeter-{number},grid,{text}\n"),
         origin: Origin::Cli,
@@ -233,9 +235,9 @@ fn one_change_of_many_objects_writes_and_copies_little() {
 /// So many devices that each change of all of them is a part of its own.
 fn all(text: u64) -> Objects {
     let device = |number: usize| Object {
-        kind: "Device".to_owned(),
+        kind: "Device".into(),
         name: format!("n{number}"),
-        file: "x.yaml".to_owned(),
+        file: "x.yaml".into(),
         line: 1,
         text: text.to_string(),
         origin: Origin::Cli,
@@ -354,7 +356,7 @@ fn what_another_version_wrote_is_called_that() {
         .unwrap();
     assert!(
         site.problems()
-            .ends_with("written by another version (bulkhead-state-1, this one reads bulkhead-state-2)")
+            .ends_with("written by another version (bulkhead-state-1, this one reads bulkhead-state-3)")
     );
     assert!(
         matches!(site.restart(), Found::Lost(why) if why.contains("another version") && !why.contains("is damaged"))

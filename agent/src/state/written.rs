@@ -10,11 +10,11 @@ use super::accepted::State;
 use super::confirm::Confirm;
 use super::parts::{Link, Part, links, top};
 use super::step::{Content, Read, Step, Written};
-use crate::api::types::{Object, RevisionInfo};
+use crate::api::types::RevisionInfo;
 
 /// A state in its file.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Accepted<O, T> {
+pub(super) struct Accepted<T> {
     revision: RevisionInfo,
     generations: BTreeMap<u32, u64>,
     head: String,
@@ -25,13 +25,13 @@ pub(super) struct Accepted<O, T> {
     /// What it is made of, the first first.
     pub(super) parts: Vec<Link>,
     /// What differs from that.
-    step: Step<O, T>,
+    step: Step<T>,
 }
 
 /// A state from its file.
-pub(super) type Found = Accepted<Object, String>;
+pub(super) type Found = Accepted<String>;
 
-impl<'c> Accepted<&'c Object, &'c str> {
+impl<'c> Accepted<&'c str> {
     /// A state over some parts.
     pub(super) fn of(state: &State, parts: &'c [Arc<Part>], content: &'c Content) -> Self {
         Self {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use bulkhead_common::abi::event::Event;
 use bulkhead_common::abi::key::EGRESS;
-use bulkhead_common::abi::{DeviceId, Generation, NetworkId, RuleId, Timeouts};
+use bulkhead_common::abi::{DeviceId, Generation, NetworkId, ProfileId, RuleId, Timeouts};
 
 use super::label::Label;
 use crate::layered::Layered;
-use crate::policy::{Compiled, Name};
+use crate::policy::{Compiled, Name, ProfileName};
+use crate::side_by_side::side_by_side;
 use crate::tables::{Host, Touched};
 
 /// A device as records name it.
@@ -62,7 +63,7 @@ impl NameTable {
     pub fn of(compiled: &Compiled, host: &Host) -> Self {
         let Compiled { catalogue, tables, .. } = compiled;
         Self {
-            devices: catalogue.devices.iter().map(|(id, name)| (*id, device(compiled, *id, name))).collect(),
+            devices: devices(compiled),
             networks: catalogue.networks.iter().map(|(id, name)| (*id, name.as_str().into())).collect(),
             timeouts: tables.networks.iter().map(|(id, facts)| (*id, facts.timeouts)).collect(),
             rules: catalogue.rules.iter().map(|(id, rule)| (*id, rule.to_string().into())).collect(),
@@ -81,11 +82,12 @@ impl NameTable {
 
     /// Keeps older names for numbers that have no newer one: flows and events may still carry them.
     pub fn inherit(&mut self, older: &Self) {
-        for (number, name) in
-            older.devices.iter().filter(|(number, _)| !self.devices.contains_key(*number)).collect::<Vec<_>>()
-        {
-            self.devices.insert(*number, name.clone());
-        }
+        let gone = side_by_side(&older.devices, &self.devices).filter_map(|(number, older, newer)| {
+            let older = older.filter(|_| newer.is_none())?;
+            Some((*number, older.clone()))
+        });
+        let gone: Vec<(DeviceId, DeviceName)> = gone.collect();
+        self.devices.extend(gone);
         inherit(&mut self.networks, &older.networks);
         inherit(&mut self.rules, &older.rules);
         inherit(&mut self.interfaces, &older.interfaces);
@@ -93,10 +95,25 @@ impl NameTable {
     }
 }
 
+/// All devices, by one walk through names and rows.
+fn devices(Compiled { catalogue, tables, .. }: &Compiled) -> Layered<DeviceId, DeviceName> {
+    let segments: BTreeMap<ProfileId, Option<Label>> =
+        catalogue.profiles.iter().map(|(id, profile)| (*id, segment(profile))).collect();
+    let walk = side_by_side(&catalogue.devices, &tables.devices);
+    let named = walk.filter_map(|(id, name, row)| {
+        let segment = row.and_then(|row| segments.get(&row.profile)).cloned().flatten();
+        Some((*id, DeviceName { name: Label::shared(name?), segment }))
+    });
+    named.collect()
+}
+
 fn device(Compiled { catalogue, tables, .. }: &Compiled, id: DeviceId, name: &Name) -> DeviceName {
     let profile = tables.devices.get(&id).and_then(|row| catalogue.profiles.get(&row.profile));
-    let segment = profile.and_then(|profile| profile.segment.as_ref());
-    DeviceName { name: name.as_str().into(), segment: segment.map(|name| Label::from(name.as_str())) }
+    DeviceName { name: Label::shared(name), segment: profile.and_then(segment) }
+}
+
+fn segment(profile: &ProfileName) -> Option<Label> {
+    profile.segment.as_ref().map(Label::shared)
 }
 
 fn inherit<K: Copy + Ord, V: Clone>(names: &mut BTreeMap<K, V>, older: &BTreeMap<K, V>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bulkhead_common::abi::{DeviceId, NetworkId, ProfileId, RuleId};
 
-use super::ids::{Full, Ids};
+use super::ids::{Book, Books, Full};
 use crate::layered::Layered;
 use crate::policy::diagnostic::{Diagnostic, Diagnostics};
 use crate::policy::location::Location;
@@ -59,14 +59,14 @@ pub struct ProfileName {
 
 impl Catalogue {
     /// Gives numbers to everything that a policy names.
-    pub(super) fn of(policy: &Policy, ids: &mut Ids, problems: &mut Diagnostics) -> Self {
+    pub(super) fn of(policy: &Policy, books: Books<'_>, problems: &mut Diagnostics) -> Self {
         let mut catalogue = Self::default();
         for name in policy.networks.keys() {
-            let number = NetworkId(numbered(ids.networks.number(name.as_str()), "networks", problems));
+            let number = NetworkId(numbered(books.networks.number(name.as_str()), "networks", problems));
             catalogue.networks.insert(number, name.clone());
             catalogue.network_numbers.insert(name.clone(), number);
         }
-        let numbers = ids.devices.numbers(policy.devices.keys());
+        let numbers = books.devices.numbers(policy.devices.keys());
         let numbers: Vec<DeviceId> =
             numbers.into_iter().map(|number| DeviceId(numbered(number, "devices", problems))).collect();
         let named = || policy.devices.keys().cloned().zip(numbers.iter().copied());
@@ -77,24 +77,24 @@ impl Catalogue {
             for rule in &rules.rules {
                 let name =
                     RuleName { policy: rules.name.clone(), rule: rule.name.clone(), at: rule.at.clone() };
-                let number = RuleId(numbered(ids.rules.number(&name.to_string()), "rules", problems));
+                let number = RuleId(numbered(books.rules.number(&name.to_string()), "rules", problems));
                 let numbers = catalogue.rule_numbers.entry(rules.name.clone()).or_default();
                 numbers.insert(rule.name.clone(), number);
                 catalogue.rules.insert(number, name);
             }
         }
         for segment in policy.segments.values() {
-            catalogue.add_repair(segment, ids, problems);
+            catalogue.add_repair(segment, books.rules, problems);
         }
         catalogue
     }
 
     /// The rule that a segment's `repair` is, called as if the segment were a policy.
-    fn add_repair(&mut self, segment: &Segment, ids: &mut Ids, problems: &mut Diagnostics) {
+    fn add_repair(&mut self, segment: &Segment, book: &mut Book, problems: &mut Diagnostics) {
         let Some(rule) = &segment.repair else { return };
         let name = RuleName { policy: segment.name.clone(), rule: rule.name.clone(), at: rule.at.clone() };
         // A space, which no name has: a policy may be called like the segment.
-        let number = ids.rules.number(&format!("segment {name}"));
+        let number = book.number(&format!("segment {name}"));
         let number = RuleId(numbered(number, "rules", problems));
         self.repair_numbers.insert(segment.name.clone(), number);
         self.rules.insert(number, name);

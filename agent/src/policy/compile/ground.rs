@@ -250,7 +250,7 @@ fn infrastructure(network: &Network, host: &RangeSet) -> RangeSet {
 /// What lies behind the devices of each network.
 fn framed_routes(policy: &Policy) -> BTreeMap<&Name, Vec<AddressRange>> {
     let mut routes: BTreeMap<&Name, Vec<AddressRange>> = BTreeMap::new();
-    for device in policy.devices.values() {
+    for device in policy.devices.values().filter(|device| !device.framed_routes.is_empty()) {
         let own = device.framed_routes.iter().map(|route| AddressRange::from(route.value));
         routes.entry(&device.network.value).or_default().extend(own);
     }

@@ -128,6 +128,13 @@ impl Ids {
     }
 }
 
+/// The books of what a policy names itself.
+pub(super) struct Books<'i> {
+    pub(super) networks: &'i mut Book,
+    pub(super) devices: &'i mut Book,
+    pub(super) rules: &'i mut Book,
+}
+
 /// Numbers of one kind, from 1; 0 is nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Entries<String>", into = "Entries<String>")]

@@ -56,9 +56,11 @@ use super::diagnostic::Diagnostics;
 use super::model::{Binding, Device, Mode, Policy};
 use super::ports::Port;
 use super::timeline::Timeline;
+use crate::processors;
 use crate::tables::{Host, Owner, Rules, Tables};
 use calendar::Calendar;
 use ground::Ground;
+use ids::{Book, Books};
 use outside::Outside;
 use peers::Peers;
 use profiles::{Roles, Signature};
@@ -109,14 +111,13 @@ pub fn compile_at(
     let mut book = ids.clone();
     book.begin();
     book.bound(capacity::device_numbers(policy, &agent.tables), agent.tables.profiles);
-    let mut catalogue = Catalogue::of(policy, &mut book, &mut problems);
+    let roles = Roles::of(policy);
+    let (mut catalogue, grouped) = numbers(policy, &roles, &mut book, &mut problems);
     let ground = Ground::of(policy, agent, host);
     cuts::report(policy, &ground, &mut problems);
     unlisted::warn(policy, agent, host, &mut problems);
     judging::check(policy, agent, host, &mut problems);
     let subinterfaces = places::compile(&ground, agent, host, |name| catalogue.network(name), &mut problems);
-    let roles = Roles::of(policy);
-    let grouped = Grouped::of(policy, &roles, &mut book, &mut problems);
     let calendar = Calendar::new(timeline);
     let sources = Sources { policy, ground: &ground, catalogue: &catalogue, calendar: &calendar };
     let profiles = rules(&sources, &grouped.profiles, &mut problems);
@@ -126,8 +127,12 @@ pub fn compile_at(
         profiles,
         ..Tables::default()
     };
-    add_devices(&mut tables, policy, host, &catalogue, &grouped);
-    refuse_host_addresses(policy, &ground, &mut problems);
+    let mut taken = Diagnostics::default();
+    processors::both(
+        || add_devices(&mut tables, policy, host, &catalogue, &grouped),
+        || refuse_host_addresses(policy, &ground, &mut taken),
+    );
+    problems.append(taken);
     capacity::check(&tables, &agent.tables, &mut problems);
     catalogue.profiles = grouped.profiles.iter().map(|(id, signature)| (*id, named(signature))).collect();
     let notes = problems.finish();
@@ -136,13 +141,32 @@ pub fn compile_at(
     }
     book.end();
     *ids = book;
-    let uses = uses(&tables);
+    let uses = uses(&grouped.members);
     Ok(Compiled { tables, catalogue, notes, uses })
 }
 
-fn uses(tables: &Tables) -> BTreeMap<ProfileId, u32> {
+/// Numbers for everything that a policy names, and for the profiles of its devices.
+fn numbers<'a>(
+    policy: &'a Policy,
+    roles: &Roles<'a>,
+    book: &mut Ids,
+    problems: &mut Diagnostics,
+) -> (Catalogue, Grouped<'a>) {
+    let Ids { networks, devices, profiles, rules, .. } = book;
+    let books = Books { networks, devices, rules };
+    let mut of_profiles = Diagnostics::default();
+    let numbers = processors::both(
+        || Catalogue::of(policy, books, problems),
+        || Grouped::of(policy, roles, profiles, &mut of_profiles),
+    );
+    problems.append(of_profiles);
+    numbers
+}
+
+fn uses(members: &[Member]) -> BTreeMap<ProfileId, u32> {
     let mut uses = BTreeMap::new();
-    let profiles = tables.devices.values().flat_map(again::profiles);
+    let profiles = members.iter().flat_map(|member| [member.profile, member.aged.0]);
+    let profiles = profiles.filter(|profile| *profile != ProfileId::default());
     profiles.for_each(|profile| *uses.entry(profile).or_default() += 1);
     uses
 }
@@ -163,8 +187,8 @@ struct Member {
 }
 
 impl<'a> Grouped<'a> {
-    fn of(policy: &'a Policy, roles: &Roles<'a>, ids: &mut Ids, problems: &mut Diagnostics) -> Self {
-        let mut profiles = Profiles { known: BTreeMap::new(), ids, problems };
+    fn of(policy: &'a Policy, roles: &Roles<'a>, book: &mut Book, problems: &mut Diagnostics) -> Self {
+        let mut profiles = Profiles { known: BTreeMap::new(), book, problems };
         let mut alike = HashMap::new();
         let mut member = |device| {
             let profile = profiles.number(roles.signature(device, Knowledge::Fresh));
@@ -185,7 +209,7 @@ impl<'a> Grouped<'a> {
 /// Numbers of signatures.
 struct Profiles<'a, 'p> {
     known: BTreeMap<Signature<'a>, ProfileId>,
-    ids: &'p mut Ids,
+    book: &'p mut Book,
     problems: &'p mut Diagnostics,
 }
 
@@ -194,7 +218,7 @@ impl<'a> Profiles<'a, '_> {
         if let Some(profile) = self.known.get(&signature) {
             return *profile;
         }
-        let number = self.ids.profiles.number(&signature.name());
+        let number = self.book.number(&signature.name());
         let profile = ProfileId(catalogue::numbered(number, "profiles", self.problems));
         self.known.insert(signature, profile);
         profile
@@ -265,16 +289,18 @@ fn add_devices(
     catalogue: &Catalogue,
     grouped: &Grouped<'_>,
 ) {
-    let (mut rows, mut addresses) = (Vec::with_capacity(grouped.members.len()), Vec::new());
-    let numbers = catalogue.device_numbers().zip(&grouped.members);
-    for (device, (number, member)) in policy.devices.values().zip(numbers) {
-        let network = catalogue.network(&device.network.value);
-        rows.push((number, row(policy, device, host, (number, network), *member)));
-        addresses.extend(owned(device, (number, network)));
-    }
+    let numbered = || policy.devices.values().zip(catalogue.device_numbers());
+    let named = |device: &Device, number| (number, catalogue.network(&device.network.value));
     // Whole maps are built faster than grown.
-    tables.devices = rows.into_iter().collect();
-    tables.addresses = addresses.into_iter().collect();
+    let rows = || {
+        let members = numbered().zip(&grouped.members);
+        let row = |((device, number), member): ((&Arc<Device>, _), &Member)| {
+            (number, row(policy, device, host, named(device, number), *member))
+        };
+        members.map(row).collect()
+    };
+    let addresses = || numbered().flat_map(|(device, number)| owned(device, named(device, number))).collect();
+    (tables.devices, tables.addresses) = processors::both(rows, addresses);
     prefixes::add(tables);
 }
 

@@ -133,17 +133,19 @@ pub struct Written {
     pub text: String,
 }
 
-/// Splits a valid table into its devices.
-pub(crate) fn split(text: &str) -> Vec<Written> {
-    let mut rows = csv::rows(text);
-    let Some(header) = rows.next() else { return Vec::new() };
-    let name = texts(header).iter().position(|name| name == "name");
+/// Splits a valid table into its devices, and makes something of each.
+pub(crate) fn split<T: Send>(text: &str, make: impl Fn(Written) -> T + Sync) -> Vec<T> {
+    let header = csv::rows(text).next();
+    let column = header.and_then(|header| texts(header).iter().position(|name| name == "name"));
+    let (Some(header), Some(column)) = (header, column) else { return Vec::new() };
     let written = |row: Row<'_>| {
-        let name = texts(row).into_iter().nth(name?)?;
-        let text = format!("{}\n{}\n", header.text, row.text);
-        Some(Written { name: name.into_owned(), line: u32::try_from(row.line).ok()?, text })
+        let name = row.nth(column)?.into_owned();
+        let text = [header.text, "\n", row.text, "\n"].concat();
+        Some(Written { name, line: u32::try_from(row.line).ok()?, text })
     };
-    rows.filter_map(written).collect()
+    let behind = Lines::behind(header, text).parts(parts(text));
+    let made = |part: Lines<'_>| part.rows().filter_map(written).map(&make).collect::<Vec<T>>();
+    processors::each(behind, made).into_iter().flatten().collect()
 }
 
 fn texts(row: Row<'_>) -> Vec<Cow<'_, str>> {

@@ -26,13 +26,13 @@ pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: 
     let broken = std::mem::take(&mut drafts.broken);
     let lost = drafts.lost;
     refuse_agents(&drafts.agents, problems);
-    let granted = by_name(drafts.grants, Kind::Grant, problems, |g| (&g.name, &g.at));
-    let mut policies = by_name(drafts.policies, Kind::Policy, problems, |p| (&p.name, &p.at));
+    let granted: BTreeMap<_, _> = by_name(drafts.grants, Kind::Grant, problems, |g| (&g.name, &g.at));
+    let mut policies: BTreeMap<_, _> = by_name(drafts.policies, Kind::Policy, problems, |p| (&p.name, &p.at));
     grants::put(&granted, &mut policies, problems);
     let mut policy = Policy {
         networks: by_name(drafts.networks, Kind::Network, problems, |n| (&n.name, &n.at)),
         segments: by_name(drafts.segments, Kind::Segment, problems, |s| (&s.name, &s.at)),
-        devices: by_name(drafts.devices, Kind::Device, problems, |d| (&d.name, &d.at)).into(),
+        devices: by_name(drafts.devices, Kind::Device, problems, |d| (&d.name, &d.at)),
         destinations: by_name(drafts.destinations, Kind::Destination, problems, |d| (&d.name, &d.at)),
         policies,
         grants: granted,
@@ -94,12 +94,12 @@ fn refuse_agents(agents: &[AgentConfig], problems: &mut Diagnostics) {
 }
 
 /// Keys resources by name; the second of a name is refused.
-fn by_name<T>(
+fn by_name<T, M: FromIterator<(Name, T)>>(
     items: Vec<T>,
     kind: Kind,
     problems: &mut Diagnostics,
     head: impl Fn(&T) -> (&Name, &Location),
-) -> BTreeMap<Name, T> {
+) -> M {
     let mut named: Vec<(Name, T)> = Vec::with_capacity(items.len());
     let mut ordered = true;
     for item in items {
@@ -121,5 +121,5 @@ fn by_name<T>(
             kept.insert(name, item);
         }
     }
-    kept
+    kept.into_iter().collect()
 }

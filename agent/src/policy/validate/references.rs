@@ -1,6 +1,7 @@
 //! Names that refer to other resources.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -9,16 +10,21 @@ use crate::policy::diagnostic::Diagnostics;
 use crate::policy::document::Kind;
 use crate::policy::location::{Located, Location};
 use crate::policy::model::{
-    Direction, Labels, Policy, PolicyRules, Remotes, Rule, Segment, Selector, Subject, Test, TestDevice,
-    TestRemote,
+    Device, Direction, Labels, Policy, PolicyRules, Remotes, Rule, Segment, Selector, Subject, Test,
+    TestDevice, TestRemote,
 };
 use crate::policy::name::{Name, nearest};
 use crate::policy::selectors::{Remembered, Selectors};
 
 pub(super) fn check(policy: &Policy, broken: &[(Kind, Name)], lost: bool, problems: &mut Diagnostics) {
     let mut references = References { policy, broken, lost, problems };
-    for device in policy.devices.values() {
-        references.known(Kind::Network, &device.network);
+    // Mostly it is that of the device before.
+    let mut known = None;
+    for Device { network, .. } in policy.devices.values().map(Arc::as_ref) {
+        if known != Some(&network.value) {
+            references.known(Kind::Network, network);
+            known = policy.networks.contains_key(&network.value).then_some(&network.value);
+        }
     }
     let reach = Reach::of(policy);
     for segment in policy.segments.values() {
@@ -260,11 +266,12 @@ impl<'a> Reach<'a> {
         let chosen: BTreeSet<&Labels> = chosen.collect();
         let selectors: Selectors<'_, &Labels> = chosen.into_iter().map(|labels| (labels, labels)).collect();
         let mut reach = Self { policy, by_segment: BTreeMap::new(), by_labels: BTreeMap::new() };
-        let mut remembered = Remembered::default();
+        let (mut remembered, mut before) = (Remembered::default(), None);
         for device in policy.devices.values() {
-            let network = &device.network.value;
-            if let Some(segment) = &device.segment {
+            let (network, segment) = (&device.network.value, device.segment.as_ref());
+            if let Some(segment) = segment.filter(|segment| before != Some((network, *segment))) {
                 reach.by_segment.entry(segment).or_default().insert(network);
+                before = Some((network, segment));
             }
             for labels in remembered.of(&device.labels, || selectors.matching(&device.labels)) {
                 reach.by_labels.entry(labels).or_default().insert(network);

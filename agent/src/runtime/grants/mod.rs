@@ -157,8 +157,9 @@ impl Engine {
             ..ApplyRequest::default()
         };
         // Not `apply`: a grant is no policy, so it need not wait for a policy to be confirmed.
-        let merged = self.merge(&request)?;
-        let proposal = Proposal { merged, cause: Cause::Apply, author: asked.author, origin: asked.origin };
+        let (merged, read) = self.merge(&request)?;
+        let (author, origin) = (asked.author, asked.origin);
+        let proposal = Proposal { merged, read, cause: Cause::Apply, author, origin };
         self.propose(proposal, &request.terms).map(|_| ())
     }
 

@@ -31,7 +31,8 @@ impl Engine {
         }
         let back = proposal.merged.objects.restored(&target).objects;
         let host = host::observe().map_err(Refused::Host)?;
-        let compiled = InForce::compile(back.files(), (&self.agent, &host), &state.ids, self.facts());
+        let compile = |read| InForce::compile(read, (&self.agent, &host), &state.ids, self.facts());
+        let compiled = self.read(&back).and_then(compile);
         compiled.map(|_| ()).map_err(|problems| {
             let why = format!(
                 "if nobody confirmed, r{back_to} could not come back beside the grant: grant it after `bulkhead confirm`"
