@@ -140,7 +140,7 @@ pub(crate) fn gtpu(port: u16) -> Sample {
     let outer: Frame = eth().vlan(7).ipv4(PEER, ENDPOINT).udp(2152, 2152);
     let inner = outer.gtpu(0x34, 255, 0x1a2b, &[0, 0, 0, 0x85, 1, 0x10, 9, 0]);
     let frame =
-        inner.ip(IpAddr::from(device(0)), IpAddr::from(REMOTE)).udp(40_000, port).payload(&PAYLOAD).build();
+        inner.ip(IpAddr::from(device(0)), IpAddr::from(REMOTE)).udp(40_001, port).payload(&PAYLOAD).build();
     // Ethernet and tag, IPv4, UDP, GTP-U with options and one extension header.
     let inner_at = 18 + 20 + 8 + 16;
     Sample { frame, source_at: inner_at + 12, ports_at: inner_at + 20 }
