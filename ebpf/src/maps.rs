@@ -202,7 +202,7 @@ pub(crate) fn counters(interface: u32) -> Option<*mut Counters> {
 #[inline(always)]
 pub(crate) fn leg_row(key: SubinterfaceKey) -> Option<u32> {
     let key = key.in_bank(LEG_BANK.get_ptr(0).map_or(0, atomic::load) as u32);
-    key.seek(|row| LEGS.get(row).is_some_and(|row| is_same(row.key, key)))
+    key.seek(|row| LEGS.get(row).is_none_or(|row| is_same(row.key, key)))
 }
 
 /// A row of the table of legs.
@@ -211,7 +211,8 @@ pub(crate) fn leg(row: u32) -> Option<Leg> {
     LEGS.get(row).map(|row| row.leg)
 }
 
-/// Compares keys in one branch: the verifier would follow each of several, in every row that is tried.
+/// Compares keys in one branch: the verifier would follow each of several, in every row that is tried. For the same reason a
+/// row that is not there, and all are, ends a search.
 #[inline(always)]
 fn is_same(one: SubinterfaceKey, other: SubinterfaceKey) -> bool {
     is_zero(one.difference(other))
@@ -248,7 +249,7 @@ impl Tables for Maps {
     #[inline(always)]
     fn subinterface(&self, key: &SubinterfaceKey) -> Option<&Subinterface> {
         // A bank's rows are written before the bank is published and not touched until a grace period after.
-        let row = key.seek(|row| SUBINTERFACES.get(row).is_some_and(|row| is_same(row.key, *key)))?;
+        let row = key.seek(|row| SUBINTERFACES.get(row).is_none_or(|row| is_same(row.key, *key)))?;
         SUBINTERFACES.get(row).map(|row| &row.value)
     }
 
