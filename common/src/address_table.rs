@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! line 0     how many lines follow: a power of two
-//! line 1–n   eight entries each: mark << 32 | slot + 1; the first 0 ends what begins in the line
+//! line 1–n   eight entries each: mark << 32 | slot + 1; the first 0 ends what is looked for in the line and behind it
 //! ```
 //!
-//! A key's entry is in one line, by a hash, and where that is full in another, by more of the hash: a packet whose source nobody
-//! has reads one cache line, and one from a device a second, its row, which holds the key in full. The kernel's own hash
+//! A key's entry is in one line, by a hash, and where that is full in another, by more of the hash: a lookup of what nobody
+//! has reads one cache line, and of what a device has a second, its row, which holds the key in full. The kernel's own hash
 //! map takes a call for each, and touches a line for every key that it compares; its element is the agent's by a system
 //! call, an entry here by a store.
 //!
@@ -19,8 +19,8 @@ pub const ENTRIES: usize = 8;
 /// How many lines a key may be looked for in. With half of all entries free a line is full for one key in twenty: nearly
 /// all find a place in the first, and in none of these one of a table that nobody has memory for.
 const TRIES: u32 = 8;
-/// An entry that was given up in front of others: it leads nowhere, and what follows is looked at.
-const GIVEN_UP: u64 = 1 << 32;
+/// An entry that was given up: it leads nowhere, and what follows is looked at.
+pub const GIVEN_UP: u64 = 1 << 32;
 
 /// Lines behind the first for so many addresses.
 pub const fn lines(addresses: u32) -> u32 {
@@ -89,11 +89,18 @@ pub fn place<I: Index + ?Sized>(index: &I, key: [u64; 3], slot: u32) -> Option<(
     Some((at, u64::from(probe.mark) << 32 | u64::from(slot.wrapping_add(1))))
 }
 
-/// What an entry becomes that is given up: nothing, unless the line goes on behind it, or did.
-pub fn given_up<I: Index + ?Sized>(index: &I, at: Position) -> u64 {
-    let next = at.word + 1;
-    let ends = next < ENTRIES && index.line(at.line).is_some_and(|line| index.load(line, next) == 0);
-    if ends { 0 } else { GIVEN_UP }
+/// The lines that had no room for a key, before the one where its entry is. Until it is gone, they must hold no 0.
+pub fn passed<I: Index + ?Sized>(index: &I, key: [u64; 3], at: Position) -> impl Iterator<Item = u32> {
+    let lines = Probe::of(index, key).into_iter().flat_map(Probe::lines);
+    lines.take_while(move |line| *line != at.line)
+}
+
+/// Where a 0 may be stored in a line that no key had to pass: behind the last entry that leads anywhere.
+pub fn end<I: Index + ?Sized>(index: &I, line: u32) -> Option<Position> {
+    let row = index.line(line)?;
+    let last = (0..ENTRIES).rev().find(|word| index.load(row, *word) as u32 != 0);
+    let word = last.map_or(0, |last| last + 1);
+    (word < ENTRIES).then_some(Position { line, word })
 }
 
 /// Every slot that an entry of a line leads to.
@@ -186,6 +193,8 @@ mod tests {
     struct Memory {
         lines: Vec<[Cell<u64>; ENTRIES]>,
         rows: Vec<Option<Key>>,
+        /// How many keys had to pass each line.
+        passed: Vec<u32>,
     }
 
     impl Index for Memory {
@@ -210,6 +219,7 @@ mod tests {
             let memory = Self {
                 lines: (0..=lines).map(|_| Default::default()).collect(),
                 rows: std::vec![None; addresses as usize],
+                passed: std::vec![0; lines as usize + 1],
             };
             memory.lines[0][0].set(lines.into());
             memory
@@ -220,12 +230,26 @@ mod tests {
             self.rows[slot as usize] = Some(key);
             let Some((at, entry)) = place(self, key, slot) else { return false };
             self.lines[at.line as usize][at.word].set(entry);
+            let passed: Vec<u32> = passed(self, key, at).collect();
+            passed.iter().for_each(|line| self.passed[*line as usize] += 1);
             true
         }
 
         fn remove(&mut self, key: Key) {
             let at = position(self, key).expect("it is there");
-            self.lines[at.line as usize][at.word].set(given_up(self, at));
+            self.lines[at.line as usize][at.word].set(GIVEN_UP);
+            let passed: Vec<u32> = passed(self, key, at).collect();
+            passed.iter().for_each(|line| self.passed[*line as usize] -= 1);
+            for line in passed.into_iter().chain([at.line]).filter(|line| self.passed[*line as usize] == 0) {
+                if let Some(end) = end(self, line) {
+                    self.lines[end.line as usize][end.word].set(0);
+                }
+            }
+        }
+
+        /// How many lines do not end what is looked for in them.
+        fn open(&self) -> usize {
+            self.lines[1..].iter().filter(|line| line.iter().all(|word| word.get() != 0)).count()
         }
 
         /// In how many lines besides its own the key that is farthest away is looked for.
@@ -337,8 +361,25 @@ mod tests {
     }
 
     #[test]
+    fn a_table_whose_addresses_are_replaced_again_and_again_does_not_get_slower() {
+        const MANY: u32 = 4096;
+        let mut memory = Memory::new(MANY);
+        (0..MANY).for_each(|at| assert!(memory.insert(v4(1, at), at)));
+        let (lines, fresh) = (memory.lines.len(), memory.open());
+        for at in 0..64 * MANY {
+            memory.remove(v4(1, at));
+            assert!(memory.insert(v4(1, MANY + at), at % MANY));
+        }
+        // More than at first: who had to pass a line stays where it is when there is room again.
+        let open = memory.open();
+        assert!(fresh < lines / 10 && open < lines / 4, "{fresh}, then {open} of {lines}");
+        assert!((0..MANY).all(|at| find(&memory, v4(1, 64 * MANY + at)) == Some(at)));
+        assert!((0..MANY).all(|at| find(&memory, v4(1, at)).is_none()));
+    }
+
+    #[test]
     fn an_index_that_was_not_made_yet_leads_nowhere() {
-        let memory = Memory { lines: std::vec![Default::default(); 2], rows: Vec::new() };
+        let memory = Memory { lines: std::vec![Default::default(); 2], rows: Vec::new(), passed: Vec::new() };
         assert_eq!(find(&memory, v4(1, 1)), None);
         assert_eq!(place(&memory, v4(1, 1), 0), None);
     }

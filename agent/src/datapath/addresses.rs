@@ -15,6 +15,8 @@ use super::mmap::Mmap;
 pub struct AddressRows {
     index: Mmap<IndexLine>,
     rows: Mmap<AddressRow>,
+    /// How many keys had to pass each line: for none of them it must seem to go on.
+    passed: Vec<u32>,
 }
 
 impl AddressRows {
@@ -34,7 +36,14 @@ impl AddressRows {
             rows.rows()
         );
         index.store(0, 0, wanted.into()).context("write the index of addresses")?;
-        Ok(Self { index, rows })
+        let passed = vec![0; index.rows()];
+        let mut found = Self { index, rows, passed };
+        for (key, _) in found.all() {
+            if let Some(at) = address_table::position(&found, key.words()) {
+                found.pass(key, at, 1);
+            }
+        }
+        Ok(found)
     }
 
     /// How many addresses there is room for.
@@ -73,7 +82,9 @@ impl AddressRows {
         self.rows.write(slot, row).with_context(|| format!("there is no slot {slot} for an address"))?;
         let (at, entry) = address_table::place(self, key.words(), slot)
             .with_context(|| format!("the index of addresses is full where {} belongs", key.address()))?;
-        self.store(at, entry)
+        self.store(at, entry)?;
+        self.pass(key, at, 1);
+        Ok(())
     }
 
     /// Lets a key lead nowhere, if it led anywhere.
@@ -82,7 +93,29 @@ impl AddressRows {
     /// None that is known of: the entry was found.
     pub fn remove(&mut self, key: &AddressKey) -> Result<()> {
         let Some(at) = address_table::position(self, key.words()) else { return Ok(()) };
-        self.store(at, address_table::given_up(self, at))
+        self.store(at, address_table::GIVEN_UP)?;
+        let passed = self.pass(*key, at, u32::MAX);
+        passed.into_iter().chain([at.line]).try_for_each(|line| self.close(line))
+    }
+
+    /// Counts a key more or less that had to pass lines on the way to where it is; returns those.
+    fn pass(&mut self, key: AddressKey, at: Position, by: u32) -> Vec<u32> {
+        let lines: Vec<u32> = address_table::passed(self, key.words(), at).collect();
+        for line in &lines {
+            if let Some(count) = self.passed.get_mut(*line as usize) {
+                *count = count.wrapping_add(by);
+            }
+        }
+        lines
+    }
+
+    /// Ends a line behind its last entry, so that nobody looks further, unless somebody must.
+    fn close(&mut self, line: u32) -> Result<()> {
+        let is_passed = self.passed.get(line as usize).is_none_or(|count| *count != 0);
+        match address_table::end(self, line).filter(|_| !is_passed) {
+            Some(at) => self.store(at, 0),
+            None => Ok(()),
+        }
     }
 
     fn store(&mut self, at: Position, entry: u64) -> Result<()> {

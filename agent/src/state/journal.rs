@@ -1,6 +1,6 @@
 //! The journal: one file a revision, each with the checksum of the one before.
 //!
-//! An entry is written and synced beside its place before the kernel is touched, like the state
+//! An entry is written and synced beside its place before the kernel's tables are, like the state
 //! that holds its checksum, and takes its place after the state took its own. If the agent dies in
 //! between, the state tells at the next start whether the entry counts.
 
