@@ -90,9 +90,8 @@ pub fn place<I: Index + ?Sized>(index: &I, key: [u64; 3], slot: u32) -> Option<(
 }
 
 /// The lines that had no room for a key, before the one where its entry is. Until it is gone, they must hold no 0.
-pub fn passed<I: Index + ?Sized>(index: &I, key: [u64; 3], at: Position) -> impl Iterator<Item = u32> {
-    let lines = Probe::of(index, key).into_iter().flat_map(Probe::lines);
-    lines.take_while(move |line| *line != at.line)
+pub fn passed<I: Index + ?Sized>(index: &I, key: [u64; 3], at: u32) -> impl Iterator<Item = u32> {
+    Probe::of(index, key).into_iter().flat_map(Probe::lines).take_while(move |line| *line != at)
 }
 
 /// Where a 0 may be stored in a line that no key had to pass: behind the last entry that leads anywhere.
@@ -230,7 +229,7 @@ mod tests {
             self.rows[slot as usize] = Some(key);
             let Some((at, entry)) = place(self, key, slot) else { return false };
             self.lines[at.line as usize][at.word].set(entry);
-            let passed: Vec<u32> = passed(self, key, at).collect();
+            let passed: Vec<u32> = passed(self, key, at.line).collect();
             passed.iter().for_each(|line| self.passed[*line as usize] += 1);
             true
         }
@@ -238,7 +237,7 @@ mod tests {
         fn remove(&mut self, key: Key) {
             let at = position(self, key).expect("it is there");
             self.lines[at.line as usize][at.word].set(GIVEN_UP);
-            let passed: Vec<u32> = passed(self, key, at).collect();
+            let passed: Vec<u32> = passed(self, key, at.line).collect();
             passed.iter().for_each(|line| self.passed[*line as usize] -= 1);
             for line in passed.into_iter().chain([at.line]).filter(|line| self.passed[*line as usize] == 0) {
                 if let Some(end) = end(self, line) {

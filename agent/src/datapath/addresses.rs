@@ -38,10 +38,8 @@ impl AddressRows {
         index.store(0, 0, wanted.into()).context("write the index of addresses")?;
         let passed = vec![0; index.rows()];
         let mut found = Self { index, rows, passed };
-        for (key, _) in found.all() {
-            if let Some(at) = address_table::position(&found, key.words()) {
-                found.pass(key, at, 1);
-            }
+        for (line, key, _) in found.entries().collect::<Vec<_>>() {
+            found.pass(key, line, 1);
         }
         Ok(found)
     }
@@ -53,8 +51,14 @@ impl AddressRows {
 
     /// Every address with its slot.
     pub fn all(&self) -> Vec<(AddressKey, u32)> {
-        let slots = (1..self.index.rows() as u32).flat_map(|line| address_table::slots(self, line));
-        slots.filter_map(|slot| Some((AddressKey::from_words(self.rows.read(slot)?.key), slot))).collect()
+        self.entries().map(|(_, key, slot)| (AddressKey::from_words(key), slot)).collect()
+    }
+
+    /// Every entry: the line in which it is, the words of its key, and its slot.
+    fn entries(&self) -> impl Iterator<Item = (u32, [u64; 3], u32)> {
+        let slots = |line| address_table::slots(self, line).map(move |slot| (line, slot));
+        let entries = (1..self.index.rows() as u32).flat_map(slots);
+        entries.filter_map(|(line, slot)| Some((line, self.rows.read(slot)?.key, slot)))
     }
 
     /// Whom a slot leads to.
@@ -83,7 +87,7 @@ impl AddressRows {
         let (at, entry) = address_table::place(self, key.words(), slot)
             .with_context(|| format!("the index of addresses is full where {} belongs", key.address()))?;
         self.store(at, entry)?;
-        self.pass(key, at, 1);
+        self.pass(key.words(), at.line, 1);
         Ok(())
     }
 
@@ -94,13 +98,13 @@ impl AddressRows {
     pub fn remove(&mut self, key: &AddressKey) -> Result<()> {
         let Some(at) = address_table::position(self, key.words()) else { return Ok(()) };
         self.store(at, address_table::GIVEN_UP)?;
-        let passed = self.pass(*key, at, u32::MAX);
+        let passed = self.pass(key.words(), at.line, u32::MAX);
         passed.into_iter().chain([at.line]).try_for_each(|line| self.close(line))
     }
 
     /// Counts a key more or less that had to pass lines on the way to where it is; returns those.
-    fn pass(&mut self, key: AddressKey, at: Position, by: u32) -> Vec<u32> {
-        let lines: Vec<u32> = address_table::passed(self, key.words(), at).collect();
+    fn pass(&mut self, key: [u64; 3], at: u32, by: u32) -> Vec<u32> {
+        let lines: Vec<u32> = address_table::passed(self, key, at).collect();
         for line in &lines {
             if let Some(count) = self.passed.get_mut(*line as usize) {
                 *count = count.wrapping_add(by);
