@@ -213,7 +213,7 @@ struct Constants {
 const ATTACHED: Constants = Constants { replay: 0, link: LinkType::Ethernet, frags: true, candidate: 0 };
 
 /// Name, type, and sizes of key and value of every map.
-fn expected() -> [(&'static str, MapType, usize, usize); 35] {
+fn expected() -> [(&'static str, MapType, usize, usize); 36] {
     const INDEX: usize = size_of::<u32>();
     let array = |name, value| (name, MapType::Array, INDEX, value);
     let per_cpu = |name, value| (name, MapType::PerCpuArray, INDEX, value);
@@ -254,5 +254,7 @@ fn expected() -> [(&'static str, MapType, usize, usize); 35] {
         array(map::WOULD_RULES, size_of::<Would>()),
         per_cpu("TURNS", size_of::<u64>()),
         per_cpu("CASES", size_of::<Case>()),
+        // A reading of the clock, and of the count of ticks.
+        per_cpu("CLOCK", 16),
     ]
 }

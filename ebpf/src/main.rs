@@ -8,6 +8,7 @@ mod account;
 mod atomic;
 mod bounded;
 mod candidate;
+mod clock;
 mod flows;
 mod forward;
 mod fragments;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, PerCpuArray, ProgramArray, RingBuf};
-use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
 use bulkhead_common::abi::counter::{
@@ -23,7 +23,7 @@ use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::{address_table, forward, search};
 
 use crate::bounded::is_zero;
-use crate::{atomic, subprogram};
+use crate::{atomic, clock, subprogram};
 
 const MMAP: usize = BPF_F_MMAPABLE as usize;
 const BANKS: usize = 2;
@@ -232,8 +232,7 @@ impl Tables for Maps {
     fn now(&self) -> u64 {
         match replay() {
             Some(input) => input.now,
-            // SAFETY: the helper takes no arguments.
-            None => unsafe { bpf_ktime_get_coarse_ns() },
+            None => clock::coarse(),
         }
     }
 
