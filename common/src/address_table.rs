@@ -71,6 +71,20 @@ pub fn find<I: Index + ?Sized>(index: &I, key: [u64; 3]) -> Option<u32> {
     None
 }
 
+/// True if the first line of a key tells that it leads nowhere; few lines are so full that [`find`] must.
+#[inline(always)]
+pub fn is_absent<I: Index + ?Sized>(index: &I, key: [u64; 3]) -> bool {
+    let Some(probe) = Probe::of(index, key) else { return true };
+    let Some(line) = index.line(probe.line()) else { return true };
+    for word in 0..ENTRIES {
+        let entry = index.load(line, word);
+        if entry == 0 || mark(entry) == probe.mark {
+            return entry == 0;
+        }
+    }
+    false
+}
+
 /// Where the entry of a key is, for who writes.
 pub fn position<I: Index + ?Sized>(index: &I, key: [u64; 3]) -> Option<Position> {
     let probe = Probe::of(index, key)?;
@@ -293,7 +307,10 @@ mod tests {
             for slot in 0..MANY {
                 assert_eq!(find(&memory, key(slot)), Some(slot), "pattern {pattern}");
                 assert_eq!(find(&memory, key(MANY + slot)), None, "pattern {pattern}");
+                assert!(!is_absent(&memory, key(slot)), "pattern {pattern}");
             }
+            let at_once = (0..MANY).filter(|slot| is_absent(&memory, key(MANY + slot))).count() as u32;
+            assert!(at_once > MANY / 10 * 9, "pattern {pattern}: only {at_once} at once");
             assert!(memory.farthest() <= 5, "pattern {pattern}: {}", memory.farthest());
         }
     }
@@ -320,6 +337,7 @@ mod tests {
                     }
                 }
                 assert_eq!(find(&memory, key), held.get(&key).copied());
+                assert!(!is_absent(&memory, key) || !held.contains_key(&key));
                 // Each change is one store, so this is what packets find between any two.
                 let all = held.iter().take(64).all(|(key, slot)| find(&memory, *key) == Some(*slot));
                 assert!(all, "of {size}");

@@ -59,6 +59,12 @@ pub trait Tables {
     /// A window.
     fn window(&self, index: u32) -> Option<&Window>;
 
+    /// True if one look tells that an address has no slot; elsewhere [`Self::address`] does, which the kernel side calls as a
+    /// subprogram.
+    #[inline(always)]
+    fn is_absent(&self, _key: &AddressKey) -> bool {
+        false
+    }
     /// As [`search::scope_before`]; the kernel side calls it as a subprogram.
     #[inline(always)]
     fn scope_before(&self, span: Span, address: Addr) -> search::Found {

@@ -138,7 +138,8 @@ where
         return Ok(Datagram::of(tables, &plain, place).map_or(Sight::Nothing, Sight::Inside));
     }
     let Some(entry) = Entry::of(tables, plain, place) else { return Ok(Sight::Nothing) };
-    Ok(entry.judge(tables, epoch, arrival)?.map_or(Sight::Nothing, Sight::Passes))
+    // Here, where there is the least to read, a flood takes no call.
+    Ok(entry.judge(tables, epoch, arrival, is_of_nobody)?.map_or(Sight::Nothing, Sight::Passes))
 }
 
 /// The second half: of the packet in a datagram. What passes is told by the flags of its network.
@@ -155,7 +156,7 @@ where
     T: Vouched + Strangers + Tunnels,
 {
     let Some(entry) = Entry::inside(frame, tables, epoch, arrival, datagram) else { return Ok(None) };
-    entry.judge(tables, epoch, arrival)
+    entry.judge(tables, epoch, arrival, T::is_of_nobody)
 }
 
 /// A plain packet, and the place where it entered.
@@ -217,16 +218,23 @@ impl Entry {
         (!refused).then(|| Self { plain, network, outgoing: true, teid, now: tables.now() })
     }
 
-    /// Passes it, told by the flags of its network, or refuses it.
+    /// Passes it, told by the flags of its network, or refuses it; in a flood by the answer to this question.
     #[inline(always)]
-    fn judge<T>(&self, tables: &T, epoch: Epoch, arrival: &Arrival) -> Result<Option<u32>, DropReason>
+    fn judge<T>(
+        &self,
+        tables: &T,
+        epoch: Epoch,
+        arrival: &Arrival,
+        is_of_nobody: impl FnOnce(&T, Epoch, NetworkId, Addr) -> bool,
+    ) -> Result<Option<u32>, DropReason>
     where
         T: Vouched + Strangers + Tunnels,
     {
         // Nobody's packet is of no flow that is vouched for, so either may be asked first: the other one costs a cache
         // line from far away.
-        if tables.was_one_before(STRANGER) {
-            self.of_somebody(tables, epoch)?;
+        let flood = tables.was_one_before(STRANGER) && self.is_silent(tables);
+        if flood && is_of_nobody(tables, epoch, self.network, self.plain.source()) {
+            return Err(STRANGER);
         }
         if !self.plain.turns
             && let Some(flags) = self.of_vouched_flow(tables, epoch, arrival)
@@ -283,10 +291,14 @@ impl Entry {
     /// Refuses what nobody can have sent, where nobody would be told: elsewhere the packet pays for no look at all.
     #[inline(always)]
     fn of_somebody<T: Strangers>(&self, tables: &T, epoch: Epoch) -> Result<(), DropReason> {
-        let refused = self.outgoing
-            && tables.is_silent(STRANGER, self.now)
-            && tables.is_of_nobody(epoch, self.network, self.plain.source());
+        let refused = self.is_silent(tables) && tables.is_of_nobody(epoch, self.network, self.plain.source());
         if refused { Err(STRANGER) } else { Ok(()) }
+    }
+
+    /// True if nobody would be told of it, were it of nobody.
+    #[inline(always)]
+    fn is_silent<T: Strangers>(&self, tables: &T) -> bool {
+        self.outgoing && tables.is_silent(STRANGER, self.now)
     }
 }
 
@@ -302,7 +314,7 @@ pub fn owner<T: Tables>(tables: &T, key: &SubinterfaceKey, teid: u32, source: Ad
 pub fn is_of_nobody<T: Tables>(tables: &T, epoch: Epoch, network: NetworkId, source: Addr) -> bool {
     let Some(row) = tables.network(identify::network_index(epoch, network)) else { return false };
     row.flags & NETWORK_OBSERVES == 0
-        && search::scope(tables, row.scopes, source) == Ok(SCOPE_POOL)
+        && search::scope_of_few(tables, row.scopes, source) == Ok(SCOPE_POOL)
         && !is_known(tables, row, network, source)
 }
 
@@ -310,8 +322,13 @@ pub fn is_of_nobody<T: Tables>(tables: &T, epoch: Epoch, network: NetworkId, sou
 #[inline(always)]
 fn is_known<T: Tables>(tables: &T, row: &Network, network: NetworkId, address: Addr) -> bool {
     row.prefixes.len != 0 && search::scope(tables, row.prefixes, address) != Ok(0)
-        || tables.address(&AddressKey::host(network, address)).is_some()
-        || !address.is_v4() && tables.address(&AddressKey::prefix64(network, address)).is_some()
+        || leads_anywhere(tables, &AddressKey::host(network, address))
+        || !address.is_v4() && leads_anywhere(tables, &AddressKey::prefix64(network, address))
+}
+
+#[inline(always)]
+fn leads_anywhere<T: Tables>(tables: &T, key: &AddressKey) -> bool {
+    !tables.is_absent(key) && tables.address(key).is_some()
 }
 
 /// True for a packet that has passed on the whole way and may have something to vouch for: asked of every packet of a

@@ -11,6 +11,9 @@ use crate::verdict::DropReason;
 /// Steps of a search: enough for 2^19 entries, more than any table holds.
 pub const SEARCH_STEPS: u32 = 20;
 
+/// Pools and infrastructure of a small network: so many entries are looked at one by one.
+const FEW: u32 = 4;
+
 /// What `*_before` answers: the index of the last entry not above the wanted one, [`NONE`] or [`MISSING`].
 pub type Found = u64;
 /// Every entry is above.
@@ -24,6 +27,24 @@ pub fn scope<T: Tables>(tables: &T, span: Span, address: Addr) -> Result<u32, Dr
     let Some(index) = found(tables.scope_before(span, address))? else { return Ok(0) };
     let range = tables.scope(index).ok_or(DropReason::InternalTable)?;
     Ok(if address <= range.last { range.scope } else { 0 })
+}
+
+/// As [`scope`], where most spans are of few entries and a call costs more than to look at each.
+#[inline(always)]
+pub fn scope_of_few<T: Tables>(tables: &T, span: Span, address: Addr) -> Result<u32, DropReason> {
+    if span.len > FEW {
+        return scope(tables, span, address);
+    }
+    for step in 0..FEW {
+        if step >= span.len {
+            break;
+        }
+        let range = tables.scope(span.start.wrapping_add(step)).ok_or(DropReason::InternalTable)?;
+        if range.first.to_bits() <= address.to_bits() && address.to_bits() <= range.last.to_bits() {
+            return Ok(range.scope);
+        }
+    }
+    Ok(0)
 }
 
 /// What is open at an address.

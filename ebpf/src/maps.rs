@@ -268,6 +268,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn is_absent(&self, key: &AddressKey) -> bool {
+        address_table::is_absent(self, key.words())
+    }
+
+    #[inline(always)]
     fn identity(&self, slot: u32) -> Option<Versioned> {
         versioned(ADDRESSES.get_ptr(slot)?.cast())
     }

@@ -66,7 +66,7 @@ const _: () = {
 
 #[inline(always)]
 fn is_among<T: Tables>(tables: &T, span: Span, address: Addr) -> bool {
-    matches!(search::scope(tables, span, address), Ok(scope) if scope != 0)
+    matches!(search::scope_of_few(tables, span, address), Ok(scope) if scope != 0)
 }
 
 #[cfg(test)]
