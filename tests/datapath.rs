@@ -2,6 +2,8 @@
 
 #[path = "datapath/addresses.rs"]
 mod addresses;
+#[path = "datapath/attached.rs"]
+mod attached;
 #[path = "datapath/beside.rs"]
 mod beside;
 #[path = "datapath/counters.rs"]

@@ -23,15 +23,13 @@ impl Counters {
         Self(maps::counters(arrival.ifindex))
     }
 
-    /// Counts the packet before anything can go wrong with it.
+    /// Counts the packet, before anything can go wrong with it.
     #[inline(always)]
-    pub(crate) fn received(arrival: &Arrival) -> Self {
-        let counters = Self::of(arrival);
-        if let Some(counters) = counters.0 {
+    pub(crate) fn received(&self, arrival: &Arrival) {
+        if let Some(counters) = self.0 {
             // SAFETY: a live per-CPU map value that only this CPU writes.
             count(unsafe { &mut (*counters).received }, arrival);
         }
-        counters
     }
 
     /// Counts the verdict.

@@ -18,6 +18,17 @@ pub(crate) trait Context: Copy {
     fn linear(self) -> (usize, usize);
     /// Bytes of the whole packet.
     fn length(self) -> u32;
+    /// Bytes of it in the first buffer, which asks nobody.
+    #[inline(always)]
+    fn first_length(self) -> u32 {
+        match maps::replay() {
+            Some(_) => self.length(),
+            None => {
+                let (start, end) = self.linear();
+                (end - start) as u32
+            }
+        }
+    }
     /// Copies `N` bytes from anywhere in the packet.
     fn copy<const N: usize>(self, at: u32) -> Option<[u8; N]>;
 }

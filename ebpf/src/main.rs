@@ -47,14 +47,14 @@ fn bulkhead_plain(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn enter(context: &XdpContext) -> u32 {
-    let fate = judge(context.ctx, arrival(context));
+    let fate = judge(context.ctx, arrival(context, context.ctx.first_length()));
     // It wants the frame as it came. So while there is one, the stack forwards.
     candidate::hand_on_entering(context);
     match fate {
         Fate::Ends => XDP_DROP,
         Fate::GoesOn => XDP_PASS,
         Fate::GoesOnInTunnel => {
-            let arrival = arrival(context);
+            let arrival = arrival(context, context.ctx.first_length());
             Counters::of(&arrival).left(Way::Tunnel, &arrival);
             XDP_PASS
         }
@@ -64,8 +64,8 @@ fn enter(context: &XdpContext) -> u32 {
 
 /// Asked twice, where it would else lie on the stack meanwhile.
 #[inline(always)]
-fn arrival(context: &XdpContext) -> Arrival {
-    Arrival::of(maps::interface(context), maps::link_type(), context.ctx.length())
+fn arrival(context: &XdpContext, length: u32) -> Arrival {
+    Arrival::of(maps::interface(context), maps::link_type(), length)
 }
 
 /// Judges a packet that leaves by a device without Ethernet header, behind the host's address translation.
@@ -109,18 +109,22 @@ impl Fate {
     }
 }
 
-/// Judges and counts one packet.
+/// Judges and counts one packet, of whose length the part in the first buffer is known.
 #[inline(always)]
-fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> Fate {
+fn judge<C: Context + Stages>(context: C, first: Arrival) -> Fate {
     if maps::is_candidate() {
-        return Fate::passing(candidate::judge(context, arrival));
+        return Fate::passing(candidate::judge(context, whole(context, first)));
     }
-    let counters = Counters::received(&arrival);
-    if let Some((verdict, fate)) = shortly(context, &arrival) {
-        counters.judged(verdict, &arrival);
+    let counters = Counters::of(&first);
+    // It takes only packets that end in the first buffer.
+    if let Some((verdict, fate)) = shortly(context, &first) {
+        counters.received(&first);
+        counters.judged(verdict, &first);
         candidate::tell(&Decided::new(verdict, &Evidence::NONE));
         return fate;
     }
+    let arrival = whole(context, first);
+    counters.received(&arrival);
     // Absent is impossible for an array of one; nothing may pass without having been judged.
     let Some(case) = maps::case() else { return Fate::Ends };
     subprogram::begin(case, arrival);
@@ -131,6 +135,12 @@ fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> Fate {
         return Fate::MayLeave { read: true };
     }
     Fate::passing(verdict.passes())
+}
+
+/// With the length of the whole packet, for which the kernel has to be called.
+#[inline(always)]
+fn whole<C: Context>(context: C, first: Arrival) -> Arrival {
+    Arrival { length: context.length(), ..first }
 }
 
 /// What the short way says, if anything, and what becomes of the packet. Of a drop nobody is told: that is why it may be
@@ -156,7 +166,9 @@ fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdic
 /// Sends a packet on if it can be, and counts how it leaves.
 #[inline(always)]
 fn leave(context: &XdpContext, read: bool) -> u32 {
-    let (frame, arrival) = (context.ctx, arrival(context));
+    let frame = context.ctx;
+    let length = if read { frame.length() } else { frame.first_length() };
+    let arrival = arrival(context, length);
     let Some(case) = maps::case() else { return XDP_PASS };
     // It was plain, so it can be read; else it is the stack's.
     if !read && read_again(frame, case, arrival).is_err() {
