@@ -8,21 +8,22 @@ use tests::kernel::Kernel;
 use tests::kernel::pair::Pair;
 
 use super::bytecode::{Shuffle, Then};
+use super::first::{self, First};
 use super::fleet::{self, CLOSED, FIRST, LOOPBACK, OPEN, STRANGER, Sample};
 use super::options::{Options, Size};
 use super::program::{Program, Run, XDP_DROP, XDP_PASS};
 use super::table::Table;
 
 /// Runs of a call at least: each call waits for two grace periods.
-const TIMES: u32 = 400_000;
+pub(crate) const TIMES: u32 = 400_000;
 
 /// One row: how its frames look and vary.
-struct Scenario {
-    name: &'static str,
-    sample: Sample,
-    shuffle: Shuffle,
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) sample: Sample,
+    pub(crate) shuffle: Shuffle,
     /// Opens every flow before it is measured.
-    warm: bool,
+    pub(crate) warm: bool,
 }
 
 /// Measures every scenario at every size, in interleaved rounds.
@@ -47,7 +48,7 @@ fn bare(size: Size, rounds: u32, table: &mut Table) -> Result<()> {
 }
 
 /// A scenario, with the program behind what writes its numbers, and what writes them alone.
-struct Measured {
+pub(crate) struct Measured {
     name: String,
     scenario: Scenario,
     judged: Program,
@@ -56,7 +57,7 @@ struct Measured {
 
 impl Measured {
     /// `more` is added to the scenario's name.
-    fn prepare(scenario: Scenario, more: &str, by: &Kernel, devices: u32) -> Result<Self> {
+    pub(crate) fn prepare(scenario: Scenario, more: &str, by: &Kernel, devices: u32) -> Result<Self> {
         let judged = Program::shuffling(scenario.shuffle, Then::Program(by.program_fd()?.as_fd()))?;
         let written = Program::shuffling(scenario.shuffle, Then::Answer(XDP_DROP))?;
         if scenario.warm {
@@ -66,9 +67,7 @@ impl Measured {
     }
 
     /// Nanoseconds of a packet beyond writing its number, which is measured at once and taken off.
-    fn sample(&self, devices: u32) -> Result<f64> {
-        // A first packet is one once: each round has its share of the devices' next ports.
-        let times = if self.scenario.warm { TIMES.max(devices) } else { TIMES };
+    pub(crate) fn sample(&self, times: u32) -> Result<f64> {
         let run = Run { frame: &self.scenario.sample.frame, times, live: None };
         Ok(self.judged.run(run)? - self.written.run(run)?)
     }
@@ -84,11 +83,16 @@ fn scenarios(size: Size, rounds: u32, table: &mut Table) -> Result<()> {
     let mut measured: Vec<_> =
         wanted.map(|scenario| Measured::prepare(scenario, "", &kernel, devices)).collect::<Result<_>>()?;
     let pair = beside_itself(size, &tables, table, &mut measured)?;
+    let mut first = First::prepare(size, &tables, table)?;
     let empty = Program::answering(XDP_DROP)?;
     for _ in 0..rounds {
         let floor = empty.run(Run { frame: &fleet::v4(OPEN).frame, times: TIMES, live: None })?;
         for one in &measured {
-            table.add(&one.name, size, one.sample(devices)? + floor);
+            let times = if one.scenario.warm { TIMES.max(devices) } else { TIMES };
+            table.add(&one.name, size, one.sample(times)? + floor);
+        }
+        if let Some(first) = &mut first {
+            table.add(first::NAME, size, first.sample()? + floor);
         }
     }
     pair.as_ref().map_or(Ok(()), agreed)
@@ -141,24 +145,12 @@ fn all(bits: u32) -> Vec<Scenario> {
         let shuffle = Shuffle { bits, at: sample.source_at, base, lap: None };
         Scenario { name, sample, shuffle, warm }
     };
-    let fresh = fleet::v4(OPEN);
-    // A port that no warm flow has, and the next one each time that every device has been through.
-    let lap = Some((fresh.ports_at, 20_000));
-    let first = Shuffle { bits, at: fresh.source_at, base: FIRST, lap };
-    let mut all = vec![
+    vec![
         scenario("established", fleet::v4(OPEN), FIRST, true),
         // The last four bytes of an IPv6 device are its number.
         scenario("established, IPv6", fleet::v6(OPEN), 0, true),
         scenario("established in GTP-U", fleet::gtpu(OPEN), FIRST, true),
         scenario("unknown source", fleet::v4(OPEN), STRANGER, false),
         scenario("no rule", fleet::v4(CLOSED), FIRST, false),
-    ];
-    // One device cannot open 400,000 flows: its bucket and its ports end before.
-    if bits >= FRESH_BITS {
-        all.push(Scenario { name: "first packet", sample: fresh, shuffle: first, warm: false });
-    }
-    all
+    ]
 }
-
-/// With so many devices no round opens more than a few flows of each, and they fit into the table.
-const FRESH_BITS: u32 = 17;

@@ -53,7 +53,7 @@ pub(crate) enum Then<'a> {
 /// What is written into each frame: a number of its own, in an order that no cache foresees.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shuffle {
-    /// Numbers are below `1 << bits`; 0 bits leave the frame alone.
+    /// Numbers are below `1 << bits`; 0 bits leave it alone.
     pub(crate) bits: u32,
     /// Where the number goes: four bytes, big endian, on top of `base`.
     pub(crate) at: i16,
@@ -69,7 +69,7 @@ const STEP: i32 = 0x0019_660d;
 impl Shuffle {
     /// Writes the number; r6 is the context. `state` counts frames. A frame that is too short is dropped.
     pub(crate) fn code(self, state: &OwnedFd) -> Vec<u64> {
-        if self.bits == 0 {
+        if self.bits == 0 && self.lap.is_none() {
             return Vec::new();
         }
         let end = self.at.max(self.lap.map_or(0, |(at, _)| at)) + 4;

@@ -5,6 +5,7 @@ mod alone;
 mod bytecode;
 mod chart;
 mod control;
+mod first;
 mod fleet;
 mod growth;
 mod lab;

@@ -108,14 +108,20 @@ impl Kernel {
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn load_attached(devices: u32) -> Result<Self> {
-        Self::load_attached_by(&mut EbpfLoader::new(), devices)
+        Self::load_attached_by(&mut EbpfLoader::new(), devices, flows_of(devices))
+    }
+
+    /// As [`Self::load_attached`], with so many slots for flows: a power of two.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn load_attached_with(devices: u32, flows: u32) -> Result<Self> {
+        Self::load_attached_by(&mut EbpfLoader::new(), devices, flows)
     }
 
     /// As [`Self::load_attached`], by a loader that knows more.
-    fn load_attached_by(loader: &mut EbpfLoader<'_>, devices: u32) -> Result<Self> {
-        let rows = devices.saturating_add(2).max(map::DEVICE_CAPACITY);
-        // At a quarter of its places taken a bucket of the flow table is hardly ever full.
-        let flows = rows.saturating_mul(4).next_power_of_two();
+    fn load_attached_by(loader: &mut EbpfLoader<'_>, devices: u32, flows: u32) -> Result<Self> {
+        let rows = rows_of(devices);
         loader.override_global(FRAGS, frags(), true);
         for (name, entries) in [
             (map::FLOWS, flows),
@@ -186,14 +192,20 @@ impl Kernel {
         self.maps.generation.set(0, epoch.to_word(), 0).context("put the tables in force")
     }
 
+    /// Forgets every flow, of the devices up to this number.
+    pub fn forget_flows(&mut self, devices: u32) {
+        let flows = &self.maps.flows;
+        cleared(flows, (0..flows.capacity()).filter_map(|slot| flows.slot(slot)), SLOT_WORDS);
+        cleared(flows, (0..=devices).filter_map(|device| flows.device(DeviceId(device))), DEVICE_WORDS);
+    }
+
     fn forget(&mut self) -> Result<()> {
-        let Maps { subinterfaces, placed, addresses, flows, .. } = &mut self.maps;
+        let Maps { subinterfaces, placed, addresses, .. } = &mut self.maps;
         for row in placed.drain(..) {
             subinterfaces.set(row, Raw(SubinterfaceRow::default()), 0)?;
         }
         addresses.all().iter().try_for_each(|(key, _)| addresses.remove(key))?;
-        cleared(flows, (0..flows.capacity()).filter_map(|slot| flows.slot(slot)), SLOT_WORDS);
-        cleared(flows, (0..DEVICES).filter_map(|device| flows.device(DeviceId(device))), DEVICE_WORDS);
+        self.forget_flows(DEVICES);
         Ok(())
     }
 
@@ -413,6 +425,16 @@ impl Maps {
             address_ids,
         })
     }
+}
+
+/// Rows for so many devices.
+fn rows_of(devices: u32) -> u32 {
+    devices.saturating_add(2).max(map::DEVICE_CAPACITY)
+}
+
+/// Slots for three flows of each device: at a quarter of its places taken a bucket is hardly ever full.
+fn flows_of(devices: u32) -> u32 {
+    rows_of(devices).saturating_mul(4).next_power_of_two()
 }
 
 /// The counters by interface.

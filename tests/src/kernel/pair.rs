@@ -40,7 +40,7 @@ impl Pair {
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn load_attached(devices: u32) -> Result<Self> {
-        Self::load_by(|loader| Kernel::load_attached_by(loader, devices))
+        Self::load_by(|loader| Kernel::load_attached_by(loader, devices, super::flows_of(devices)))
     }
 
     fn load_by(load: impl Fn(&mut EbpfLoader<'_>) -> Result<Kernel>) -> Result<Self> {
