@@ -80,7 +80,7 @@ pub trait Strangers: Tables {
     where
         Self: Sized,
     {
-        owner(self, key, teid, source)
+        owner(self, self.subinterface(key), teid, source)
     }
 }
 
@@ -304,8 +304,8 @@ impl Entry {
 
 /// The network of a device's packet in a tunnel, where several are seen; none if nothing tells.
 #[inline(always)]
-pub fn owner<T: Tables>(tables: &T, key: &SubinterfaceKey, teid: u32, source: Addr) -> NetworkId {
-    let Some(place) = tables.subinterface(key) else { return NetworkId::NONE };
+pub fn owner<T: Tables>(tables: &T, place: Option<&Subinterface>, teid: u32, source: Addr) -> NetworkId {
+    let Some(place) = place else { return NetworkId::NONE };
     identify::owner_by_tunnel(tables, place, teid, source).unwrap_or(NetworkId::NONE)
 }
 

@@ -193,9 +193,12 @@ pub(crate) fn case() -> Option<&'static mut Case> {
 /// This CPU's counters of an interface, or those of all that have none of their own.
 #[inline(always)]
 pub(crate) fn counters(interface: u32) -> Option<*mut Counters> {
-    let row = |row| InterfaceRow(INTERFACES.get_ptr(row).map_or(0, |row| atomic::load(row.cast())));
-    let found = seek(interface, map::INTERFACE_ROWS, |at| row(at).interface() == interface);
-    COUNTERS.get_ptr_mut(found.map_or(0, |found| row(found).row()))
+    let mut row = InterfaceRow::default();
+    let found = seek(interface, map::INTERFACE_ROWS, |at| {
+        row = InterfaceRow(INTERFACES.get_ptr(at).map_or(0, |row| atomic::load(row.cast())));
+        row.interface() == interface
+    });
+    COUNTERS.get_ptr_mut(found.map_or(0, |_| row.row()))
 }
 
 /// The row of a leg. Its bank is written before it is published, and not touched until a grace period after.
@@ -209,6 +212,13 @@ pub(crate) fn leg_row(key: SubinterfaceKey) -> Option<u32> {
 #[inline(always)]
 pub(crate) fn leg(row: u32) -> Option<Leg> {
     LEGS.get(row).map(|row| row.leg)
+}
+
+/// As [`Tables::subinterface`], by another look at the row instead of a number more on the stack.
+#[inline(always)]
+pub(crate) fn place(key: SubinterfaceKey) -> Option<&'static Subinterface> {
+    let row = key.seek(|row| SUBINTERFACES.get(row).is_none_or(|row| is_same(row.key, key)))?;
+    SUBINTERFACES.get(row).map(|row| &row.value)
 }
 
 /// Compares keys in one branch: the verifier would follow each of several, in every row that is tried. For the same reason a
@@ -248,8 +258,12 @@ impl Tables for Maps {
     #[inline(always)]
     fn subinterface(&self, key: &SubinterfaceKey) -> Option<&Subinterface> {
         // A bank's rows are written before the bank is published and not touched until a grace period after.
-        let row = key.seek(|row| SUBINTERFACES.get(row).is_none_or(|row| is_same(row.key, *key)))?;
-        SUBINTERFACES.get(row).map(|row| &row.value)
+        let mut found = None;
+        key.seek(|row| {
+            found = SUBINTERFACES.get(row);
+            found.is_none_or(|row| is_same(row.key, *key))
+        })?;
+        found.map(|row| &row.value)
     }
 
     #[inline(always)]

@@ -164,7 +164,7 @@ pub(crate) fn owner(key: &SubinterfaceKey, teid: u32, source: Addr) -> NetworkId
 #[inline(never)]
 extern "C" fn owner_step(place: u64, teid: u32, high: u64, low: u64) -> u32 {
     let key = SubinterfaceKey::new((place >> 48) as u32, place as u32, (place >> 32) as u16, 0);
-    express::owner(&Maps, &key, teid, Addr::from_halves(high, low)).0
+    express::owner(&Maps, maps::place(key), teid, Addr::from_halves(high, low)).0
 }
 
 #[unsafe(no_mangle)]
