@@ -6,25 +6,35 @@
 
 use crate::abi::value::NETWORK_FORWARDS;
 use crate::abi::{Leg, SubinterfaceKey};
-use crate::case::{Case, LinkType};
-use crate::frame::Frame;
-use crate::parse::Kind;
+use crate::case::{Arrival, Case, LinkType};
+use crate::frame::{Frame, Window};
 use crate::verdict::{Pass, Verdict, Way};
-use crate::wire::{ether_type, ethernet, ipv4};
+use crate::wire::ethernet::{self, Ethernet};
+use crate::wire::ipv4::{self, Ipv4};
+use crate::wire::ipv6::{self, Ipv6};
+use crate::wire::{ether_type, ip_proto, l4};
 
 /// Where packets may go: the kernel's routing table and neighbours, and what the agent says of interfaces.
 pub trait Routes {
     /// An interface on the fast way.
     fn leg(&self, key: SubinterfaceKey) -> Option<Leg>;
     /// Asks for the way of a packet that entered by an interface, as routes name it.
-    fn next_hop(&self, case: &Case, header: &Header, entry: u32) -> Result<NextHop, Way>;
+    fn next_hop<F: Frame + ?Sized>(&self, frame: &F, header: &Header, entry: u32) -> Result<NextHop, Way>;
     /// True for the first packet since the clock's last [`turn`] that is kept at this [`place`] on this CPU.
     fn takes_turn(&self, place: u32) -> bool;
 }
 
-/// What routing needs of an IP header, and what forwarding changes of it.
+/// What routing needs of a packet's headers, and what forwarding changes of them.
+///
+/// They are read again here, of whatever has passed: less than what judging reads, and nothing has to be handed on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
+    /// Where source and destination lie in the frame: 4 bytes each of IPv4, 16 of IPv6.
+    pub addresses_at: u32,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// The ports by which the kernel may choose a route; 0 where a packet has none.
+    pub ports: [u16; 2],
     /// IPv4: the type of service. IPv6: version, class and flow label as on the wire.
     pub class: u32,
     /// Bytes of the packet.
@@ -54,6 +64,8 @@ pub const ETHERNET_MAX: usize = (ethernet::LEN + ethernet::VLAN_MAX_DEPTH * ethe
 pub struct Departure {
     /// The interface that sends it.
     pub port: u32,
+    /// Where the IP packet begins in the frame as it is.
+    pub at: u32,
     /// VLAN tags of its new Ethernet header.
     pub depth: u32,
     /// The new Ethernet header; longer than it is where there are fewer tags.
@@ -68,17 +80,23 @@ pub const fn is_wanted(case: &Case, verdict: Verdict) -> bool {
     case.place.network.flags & NETWORK_FORWARDS != 0 && matches!(verdict, Verdict::Pass(Pass::Established))
 }
 
-/// What becomes of a packet on the fast way; `linear` is how many bytes of its frame lie in the first buffer.
+/// What becomes of a packet of no tunnel on the fast way; `linear` is how many bytes of its frame lie in the first buffer.
 #[inline(always)]
-pub fn forward<F, R>(frame: &F, linear: u32, routes: &R, case: &Case) -> Result<Departure, Way>
+pub fn forward<F, R>(frame: &F, arrival: &Arrival, linear: u32, routes: &R) -> Result<Departure, Way>
 where
     F: Frame + ?Sized,
     R: Routes,
 {
-    is_plain(case, linear)?;
-    let header = header(frame, case)?;
-    let entry = entry(frame, routes, case)?;
-    let hop = routes.next_hop(case, &header, entry.ifindex)?;
+    if !matches!(arrival.link, LinkType::Ethernet) {
+        return Err(Way::Entry);
+    }
+    if arrival.length != linear {
+        return Err(Way::Buffers);
+    }
+    let link = Ethernet::load(frame).map_err(|_| Way::Entry)?;
+    let header = Header::load(frame, &link, arrival.length)?;
+    let entry = entry(frame, routes, arrival.ifindex, &link)?;
+    let hop = routes.next_hop(frame, &header, entry.ifindex)?;
     if hop.ifindex == entry.ifindex {
         return Err(Way::SameInterface);
     }
@@ -86,72 +104,91 @@ where
     if routes.takes_turn(place(&hop)) {
         return Err(Way::Confirm);
     }
-    let ethernet = ethernet_of(&hop, &exit, case.packet.ether_type);
-    Ok(Departure { port: exit.port, depth: exit.depth(), ethernet, header })
-}
-
-/// Refuses what is in pieces, wrapped, or more than an IP packet.
-#[inline(always)]
-const fn is_plain(case: &Case, linear: u32) -> Result<(), Way> {
-    let Case { packet, arrival, .. } = case;
-    if packet.teid != 0 {
-        return Err(Way::Tunnel);
-    }
-    if !matches!(arrival.link, LinkType::Ethernet) {
-        return Err(Way::Entry);
-    }
-    if arrival.length != linear {
-        return Err(Way::Buffers);
-    }
-    // Ethernet pads short frames, and the next link wants that too (IEEE 802.3 clause 3.2.8). More is no padding.
-    let padded = SHORTEST + case.at - ethernet::LEN;
-    let trails = case.end < arrival.length && arrival.length > padded;
-    if packet.options != 0 || packet.piece.is_fragment() || trails {
-        return Err(Way::Header);
-    }
-    Ok(())
+    let ethernet = ethernet_of(&hop, &exit, link.ether_type);
+    Ok(Departure { port: exit.port, at: link.payload, depth: exit.depth(), ethernet, header })
 }
 
 /// Bytes of the shortest Ethernet frame, without its checksum.
 const SHORTEST: u32 = 60;
 
-/// Reads the IP header and takes a hop off.
-#[inline(always)]
-fn header<F: Frame + ?Sized>(frame: &F, case: &Case) -> Result<Header, Way> {
-    match case.packet.ether_type {
-        ether_type::IPV4 => header_v4(&frame.load(case.at).ok_or(Way::Header)?),
-        _ => header_v6(&frame.load(case.at).ok_or(Way::Header)?),
+impl Header {
+    /// Reads the headers and takes a hop off; refuses what is in pieces, or more than an IP packet.
+    #[inline(always)]
+    fn load<F: Frame + ?Sized>(frame: &F, link: &Ethernet, length: u32) -> Result<Self, Way> {
+        let (at, window) = (link.payload, Window::new(frame, length).ok_or(Way::Header)?);
+        let header = match link.ether_type {
+            ether_type::IPV4 => Self::v4(&window, at)?,
+            ether_type::IPV6 => Self::v6(&window, at)?,
+            _ => return Err(Way::Entry),
+        };
+        // Ethernet pads short frames, and the next link wants that too (IEEE 802.3 clause 3.2.8). More is no padding.
+        let padded = SHORTEST + at - ethernet::LEN;
+        let trails = at + (header.length as u32) < length && length > padded;
+        if trails { Err(Way::Header) } else { Ok(header) }
+    }
+
+    #[inline(always)]
+    fn v4<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32) -> Result<Self, Way> {
+        let header = Ipv4::load(window, at).ok_or(Way::Header)?;
+        let bytes = header.bytes();
+        if header.has_options() || header.is_fragment() || !is_whole(bytes) {
+            return Err(Way::Header);
+        }
+        Ok(Self {
+            addresses_at: at + 12,
+            protocol: header.protocol(),
+            ports: ports(window, at + ipv4::LEN as u32, header.protocol())?,
+            class: bytes[1] as u32,
+            length: header.total_len() as u16,
+            hops_at: HOPS_AT_V4,
+            hops: hops_v4(bytes)?,
+        })
+    }
+
+    #[inline(always)]
+    fn v6<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32) -> Result<Self, Way> {
+        let header = Ipv6::load(window, at).ok_or(Way::Header)?;
+        let [c0, c1, c2, c3, l0, l1, next, hops] = header.first_bytes();
+        if ipv6::is_extension(next) {
+            return Err(Way::Header);
+        }
+        if hops <= 1 {
+            return Err(Way::HopLimit);
+        }
+        Ok(Self {
+            addresses_at: at + 8,
+            protocol: next,
+            ports: ports(window, at + ipv6::LEN as u32, next)?,
+            class: u32::from_ne_bytes([c0, c1, c2, c3]),
+            length: u16::from_be_bytes([l0, l1]).checked_add(ipv6::LEN as u16).ok_or(Way::Header)?,
+            hops_at: 4,
+            hops: [l0, l1, next, hops - 1],
+        })
     }
 }
 
+/// [`Header::hops_at`] of IPv4.
+pub const HOPS_AT_V4: u32 = 8;
+
 #[inline(always)]
-const fn header_v4(bytes: &[u8; ipv4::LEN]) -> Result<Header, Way> {
-    if !is_whole(bytes) {
-        return Err(Way::Header);
+fn ports<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32, protocol: u8) -> Result<[u16; 2], Way> {
+    if !matches!(protocol, ip_proto::TCP | ip_proto::UDP | ip_proto::SCTP) {
+        return Ok([0; 2]);
     }
-    let [_, class, l0, l1, _, _, _, _, hops, protocol, c0, c1, ..] = *bytes;
+    let ports = l4::ports(window.load(at).ok_or(Way::Header)?);
+    Ok([ports.source, ports.destination])
+}
+
+/// Takes a hop off: what begins with it in the header.
+#[inline(always)]
+const fn hops_v4(bytes: &[u8; ipv4::LEN]) -> Result<[u8; 4], Way> {
+    let [_, _, _, _, _, _, _, _, hops, protocol, c0, c1, ..] = *bytes;
     if hops <= 1 {
         return Err(Way::HopLimit);
     }
     let [c0, c1] = checksum_after_hop(u16::from_be_bytes([c0, c1])).to_be_bytes();
-    let hops = [hops - 1, protocol, c0, c1];
-    Ok(Header { class: class as u32, length: u16::from_be_bytes([l0, l1]), hops_at: 8, hops })
+    Ok([hops - 1, protocol, c0, c1])
 }
-
-#[inline(always)]
-const fn header_v6(bytes: &[u8; 8]) -> Result<Header, Way> {
-    let [c0, c1, c2, c3, l0, l1, next, hops] = *bytes;
-    if hops <= 1 {
-        return Err(Way::HopLimit);
-    }
-    let payload = u16::from_be_bytes([l0, l1]);
-    let Some(length) = payload.checked_add(FIXED_V6) else { return Err(Way::Header) };
-    let class = u32::from_ne_bytes([c0, c1, c2, c3]);
-    Ok(Header { class, length, hops_at: 4, hops: [l0, l1, next, hops - 1] })
-}
-
-/// Bytes of the IPv6 header, which its length leaves out.
-const FIXED_V6: u16 = crate::wire::ipv6::LEN as u16;
 
 /// True if an IPv4 header has the checksum that it says (RFC 1071). The stack drops what has not.
 #[inline(always)]
@@ -175,12 +212,15 @@ const fn checksum_after_hop(checksum: u16) -> u16 {
 
 /// The interface that the stack would say the frame entered by, if it would take it for its own.
 #[inline(always)]
-fn entry<F: Frame + ?Sized, R: Routes>(frame: &F, routes: &R, case: &Case) -> Result<Leg, Way> {
-    let Case { packet, arrival, .. } = case;
-    let key = SubinterfaceKey::entry(arrival.ifindex, packet.outer_vlan, packet.inner_vlan);
+fn entry<F, R>(frame: &F, routes: &R, ifindex: u32, link: &Ethernet) -> Result<Leg, Way>
+where
+    F: Frame + ?Sized,
+    R: Routes,
+{
+    let key = SubinterfaceKey::entry(ifindex, link.outer_vlan, link.inner_vlan);
     let leg = routes.leg(key).ok_or(Way::Entry)?;
     // A tag of number 0 has a priority and no VLAN; one of the other kind is another VLAN's.
-    if case.at != ethernet::LEN + leg.depth() * ethernet::VLAN_LEN || !has_tags(frame, &leg) {
+    if link.payload != ethernet::LEN + leg.depth() * ethernet::VLAN_LEN || !has_tags(frame, &leg) {
         return Err(Way::Entry);
     }
     match frame.load::<6>(0) {
@@ -229,13 +269,6 @@ pub const fn refusal(answer: i64) -> Option<Way> {
     })
 }
 
-/// The ports by which the kernel may choose a route; 0 where a packet has none.
-#[inline(always)]
-pub const fn ports(case: &Case) -> [u16; 2] {
-    let packet = &case.packet;
-    if matches!(packet.kind, Kind::Ports) { [packet.source_port, packet.destination_port] } else { [0; 2] }
-}
-
 /// Places for next hops that take turns, on each CPU.
 pub const PLACES: u32 = 1024;
 
@@ -266,9 +299,6 @@ mod tests {
 
     use super::*;
     use crate::abi::Epoch;
-    use crate::case::Arrival;
-    use crate::fragment::Piece;
-    use crate::parse;
 
     const OURS: [u8; 6] = [2, 0, 0, 0, 0, 2];
     const OTHERS: [u8; 6] = [2, 0, 0, 0, 0, 9];
@@ -311,7 +341,12 @@ mod tests {
             [self.entry, self.exit].iter().find(|(known, _)| *known == key).map(|(_, leg)| *leg)
         }
 
-        fn next_hop(&self, _case: &Case, header: &Header, entry: u32) -> Result<NextHop, Way> {
+        fn next_hop<F: Frame + ?Sized>(
+            &self,
+            _frame: &F,
+            header: &Header,
+            entry: u32,
+        ) -> Result<NextHop, Way> {
             self.asked.borrow_mut().push((entry, *header));
             match refusal(self.answer) {
                 Some(way) => Err(way),
@@ -352,16 +387,12 @@ mod tests {
         [&[0x6a, 0xbc, 1, 2, 0, 8, 17, hops][..], &from, &to, &[0x30, 0x39, 0x13, 0x88, 0, 8, 0, 1]].concat()
     }
 
-    /// A frame as the earlier stages leave it.
-    fn case(frame: &[u8]) -> Case {
-        let mut case = Case::new(Epoch::default(), Arrival::of(2, LinkType::Ethernet, frame.len() as u32));
-        parse::link(frame, &mut case).unwrap();
-        parse::network(frame, &mut case).unwrap();
-        case
+    fn arrival(frame: &[u8]) -> Arrival {
+        Arrival::of(2, LinkType::Ethernet, frame.len() as u32)
     }
 
     fn go(host: &Host, frame: &[u8]) -> Result<Departure, Way> {
-        forward(frame, frame.len() as u32, host, &case(frame))
+        forward(frame, &arrival(frame), frame.len() as u32, host)
     }
 
     #[test]
@@ -385,8 +416,7 @@ mod tests {
     fn every_checksum_stays_right_when_a_hop_is_taken() {
         for low in 0..=u16::MAX {
             let packet = v4(|packet| [packet[4], packet[5]] = low.to_be_bytes());
-            let Header { hops: [hops, protocol, c0, c1], .. } =
-                header_v4(packet[..20].try_into().unwrap()).unwrap();
+            let [hops, protocol, c0, c1] = hops_v4(packet[..20].try_into().unwrap()).unwrap();
             let mut next: [u8; 20] = packet[..20].try_into().unwrap();
             (next[8], next[9], next[10], next[11]) = (hops, protocol, c0, c1);
             assert!(is_whole(&next), "{low}");
@@ -441,17 +471,25 @@ mod tests {
 
     #[test]
     fn what_is_wrapped_or_in_pieces_goes_to_the_stack() {
-        let frame = frame(OURS, &[], &v4(|_| ()));
-        let changed = |change: fn(&mut Case)| {
-            let mut case = case(&frame);
-            change(&mut case);
-            forward(&frame[..], frame.len() as u32, &Host::plain(), &case)
-        };
-        assert_eq!(changed(|case| case.packet.teid = 7), Err(Way::Tunnel));
-        assert_eq!(changed(|case| case.arrival.link = LinkType::RawIp), Err(Way::Entry));
-        assert_eq!(changed(|case| case.packet.options = 1), Err(Way::Header));
-        assert_eq!(changed(|case| case.packet.piece = Piece { more: 1, ..Piece::WHOLE }), Err(Way::Header));
-        assert_eq!(forward(&frame[..], 20, &Host::plain(), &case(&frame)), Err(Way::Buffers));
+        let whole = frame(OURS, &[], &v4(|_| ()));
+        let bare = Arrival { link: LinkType::RawIp, ..arrival(&whole) };
+        assert_eq!(forward(&whole[..], &bare, bare.length, &Host::plain()), Err(Way::Entry));
+        assert_eq!(forward(&whole[..], &arrival(&whole), 20, &Host::plain()), Err(Way::Buffers));
+        let mut optional =
+            [&v4(|packet| (packet[0], packet[3]) = (0x46, 32))[..20], &[1; 4], &V4[20..]].concat();
+        let without = go(&Host::plain(), &frame(OURS, &[], &optional));
+        assert_eq!(without, Err(Way::Header), "an IPv4 option");
+        for flags in [0x20, 0x60, 0x1f] {
+            optional = v4(|packet| packet[6] = flags);
+            assert_eq!(go(&Host::plain(), &frame(OURS, &[], &optional)), Err(Way::Header), "{flags:x}");
+        }
+        for extension in [0, 43, 44, 60] {
+            let mut packet = v6(9);
+            packet[6] = extension;
+            assert_eq!(go(&Host::plain(), &frame(OURS, &[], &packet)), Err(Way::Header), "{extension}");
+        }
+        let pppoe = [&OURS[..], &OTHERS, &[0x88, 0x64, 0x11, 0, 0, 1, 0, 30, 0, 0x21], &v4(|_| ())].concat();
+        assert_eq!(go(&Host::plain(), &pppoe), Err(Way::Entry));
     }
 
     #[test]
@@ -491,7 +529,7 @@ mod tests {
 
     #[test]
     fn only_live_flows_of_networks_that_ask_for_it_are_wanted() {
-        let mut case = case(&frame(OURS, &[], &v4(|_| ())));
+        let mut case = Case::new(Epoch::default(), arrival(&V4));
         assert!(!is_wanted(&case, Verdict::Pass(Pass::Established)));
         case.place.network.flags = NETWORK_FORWARDS;
         for verdict in Pass::ALL.iter().map(|pass| Verdict::Pass(*pass)) {
@@ -505,11 +543,18 @@ mod tests {
     }
 
     #[test]
-    fn only_packets_with_ports_are_routed_by_them() {
-        let mut case = case(&frame(OURS, &[], &v4(|_| ())));
-        assert_eq!(ports(&case), [12345, 5000]);
-        case.packet.kind = Kind::EchoRequest;
-        assert_eq!(ports(&case), [0, 0]);
+    fn packets_are_routed_by_who_says_what_to_whom() {
+        let host = Host::plain();
+        go(&host, &frame(OURS, &[], &v4(|_| ()))).unwrap();
+        // An echo request has no ports, and whatever a protocol without any begins with is none.
+        go(&host, &frame(OURS, &[], &v4(|packet| packet[9] = 1))).unwrap();
+        go(&host, &frame(OURS, &[], &v6(9))).unwrap();
+        let asked: Vec<_> =
+            host.asked.borrow().iter().map(|(_, header)| (header.protocol, header.ports)).collect();
+        assert_eq!(asked, [(17, [12345, 5000]), (1, [0, 0]), (17, [12345, 5000])]);
+        let Header { addresses_at, class, length, .. } = host.asked.borrow()[0].1;
+        assert_eq!((addresses_at, class, length), (14 + 12, 0, 28));
+        assert_eq!(host.asked.borrow()[2].1.addresses_at, 14 + 8);
     }
 
     #[test]

@@ -4,32 +4,32 @@ use core::mem;
 
 use aya_ebpf::bindings::{bpf_fib_lookup as FibLookup, xdp_md};
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect, bpf_xdp_adjust_head};
-use bulkhead_common::abi::{Addr, Leg, SubinterfaceKey};
-use bulkhead_common::case::Case;
+use bulkhead_common::abi::{Leg, SubinterfaceKey};
+use bulkhead_common::case::Arrival;
 use bulkhead_common::decide::Tables as _;
 use bulkhead_common::forward::{self, Departure, Header, NextHop, Routes};
+use bulkhead_common::frame::Frame;
 use bulkhead_common::verdict::Way;
-use bulkhead_common::wire::{ether_type, ethernet};
+use bulkhead_common::wire::ethernet;
 
-use crate::frame::{Context as _, Packet};
-use crate::maps::{Maps, TURNS};
-use crate::subprogram;
+use crate::frame::{Context as _, FirstBuffer, Packet};
+use crate::maps::{self, Maps, TURNS};
 
 /// Sends a packet on if it can be, and says how it leaves: unchanged, if not by XDP.
 #[inline(always)]
-pub(crate) fn send(context: *mut xdp_md, case: &Case) -> Way {
+pub(crate) fn send(context: *mut xdp_md, arrival: &Arrival) -> Way {
     let (start, end) = context.linear();
-    let frame = Packet::new(context, case.arrival.length);
-    match forward::forward(&frame, (end - start) as u32, &Kernel(context), case) {
-        Ok(departure) => leave(context, case, &departure),
+    let frame = FirstBuffer(Packet::new(context, arrival.length));
+    match forward::forward(&frame, arrival, (end - start) as u32, &Kernel(context)) {
+        Ok(departure) => leave(context, &departure),
         Err(way) => way,
     }
 }
 
 /// Writes the new headers and tells the kernel where the frame goes.
 #[inline(always)]
-fn leave(context: *mut xdp_md, case: &Case, departure: &Departure) -> Way {
-    let old = case.at as i32;
+fn leave(context: *mut xdp_md, departure: &Departure) -> Way {
+    let old = departure.at as i32;
     let new = (ethernet::LEN + departure.depth * ethernet::VLAN_LEN) as i32;
     if !move_start(context, old - new) {
         return Way::NoRoom;
@@ -71,7 +71,7 @@ fn write<const LENGTH: usize>(context: *mut xdp_md, departure: &Departure) -> bo
         return false;
     }
     let Some(bytes) = departure.ethernet.first_chunk::<LENGTH>() else { return false };
-    let hops = start + LENGTH + if departure.header.hops_at == HOPS_V4 { 8 } else { 4 };
+    let hops = start + LENGTH + if departure.header.hops_at == forward::HOPS_AT_V4 { 8 } else { 4 };
     // SAFETY: both lie in `data..data_end`, checked above, and byte arrays have no alignment.
     unsafe {
         (start as *mut [u8; LENGTH]).write(*bytes);
@@ -80,21 +80,18 @@ fn write<const LENGTH: usize>(context: *mut xdp_md, departure: &Departure) -> bo
     true
 }
 
-/// [`Header::hops_at`] of IPv4.
-const HOPS_V4: u32 = 8;
-
 /// The kernel's routing table and neighbours.
 struct Kernel(*mut xdp_md);
 
 impl Routes for Kernel {
     #[inline(always)]
     fn leg(&self, key: SubinterfaceKey) -> Option<Leg> {
-        subprogram::leg(key)
+        maps::leg(key)
     }
 
     #[inline(always)]
-    fn next_hop(&self, case: &Case, header: &Header, entry: u32) -> Result<NextHop, Way> {
-        let mut asked = question(case, header, entry);
+    fn next_hop<F: Frame + ?Sized>(&self, frame: &F, header: &Header, entry: u32) -> Result<NextHop, Way> {
+        let mut asked = question(frame, header, entry).ok_or(Way::Header)?;
         // SAFETY: the kernel reads and writes as many bytes as it is told that there are.
         let answer = unsafe {
             bpf_fib_lookup(self.0.cast(), &raw mut asked, mem::size_of::<FibLookup>() as i32, NO_FLAGS)
@@ -119,28 +116,28 @@ impl Routes for Kernel {
 const NO_FLAGS: u32 = 0;
 
 #[inline(always)]
-fn question(case: &Case, header: &Header, entry: u32) -> FibLookup {
-    let packet = &case.packet;
-    let [source_port, destination_port] = forward::ports(case);
+fn question<F: Frame + ?Sized>(frame: &F, header: &Header, entry: u32) -> Option<FibLookup> {
+    let [source_port, destination_port] = header.ports;
+    let at = header.addresses_at;
     // SAFETY: numbers all through: every bit pattern is one.
     let mut asked: FibLookup = unsafe { mem::zeroed() };
     asked.ifindex = entry;
-    asked.l4_protocol = packet.protocol;
+    asked.l4_protocol = header.protocol;
     asked.sport = source_port.to_be();
     asked.dport = destination_port.to_be();
     asked.__bindgen_anon_1.tot_len = header.length;
-    if packet.ether_type == ether_type::IPV4 {
+    if header.hops_at == forward::HOPS_AT_V4 {
         asked.family = AF_INET;
         asked.__bindgen_anon_2.tos = header.class as u8;
-        asked.__bindgen_anon_3.ipv4_src = v4(packet.source);
-        asked.__bindgen_anon_4.ipv4_dst = v4(packet.destination);
+        asked.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(frame.load(at)?);
+        asked.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(frame.load(at + 4)?);
     } else {
         asked.family = AF_INET6;
         asked.__bindgen_anon_2.flowinfo = header.class & FLOW_INFO.to_be();
-        asked.__bindgen_anon_3.ipv6_src = packet.source.words();
-        asked.__bindgen_anon_4.ipv6_dst = packet.destination.words();
+        asked.__bindgen_anon_3.ipv6_src = words(frame.load(at)?);
+        asked.__bindgen_anon_4.ipv6_dst = words(frame.load(at + 16)?);
     }
-    asked
+    Some(asked)
 }
 
 const AF_INET: u8 = 2;
@@ -148,9 +145,14 @@ const AF_INET6: u8 = 10;
 /// Traffic class and flow label (`IPV6_FLOWINFO_MASK`).
 const FLOW_INFO: u32 = 0x0fff_ffff;
 
-/// An IPv4 address in network order.
+/// An IPv6 address as the kernel has it.
 #[inline(always)]
-const fn v4(address: Addr) -> u32 {
-    let [_, _, _, bits] = address.words();
-    bits
+const fn words(address: [u8; 16]) -> [u32; 4] {
+    let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = address;
+    [
+        u32::from_ne_bytes([a0, a1, a2, a3]),
+        u32::from_ne_bytes([b0, b1, b2, b3]),
+        u32::from_ne_bytes([c0, c1, c2, c3]),
+        u32::from_ne_bytes([d0, d1, d2, d3]),
+    ]
 }

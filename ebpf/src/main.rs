@@ -19,13 +19,12 @@ mod subprogram;
 mod sweep;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_md};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use bulkhead_common::abi::key::EGRESS;
 use bulkhead_common::candidate::Decided;
-use bulkhead_common::case::{Arrival, Case, LinkType};
-use bulkhead_common::engine::{Step, step_from_number};
+use bulkhead_common::case::{Arrival, LinkType};
 use bulkhead_common::verdict::{Evidence, Pass, Verdict, Way};
 use bulkhead_common::{engine, forward as fast};
 
@@ -47,24 +46,25 @@ fn bulkhead_plain(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn enter(context: &XdpContext) -> u32 {
-    let fate = judge(context.ctx, arrival(context, context.ctx.first_length()));
+    let fate = judge(context.ctx, arrival(context, false));
     // It wants the frame as it came. So while there is one, the stack forwards.
     candidate::hand_on_entering(context);
     match fate {
         Fate::Ends => XDP_DROP,
         Fate::GoesOn => XDP_PASS,
-        Fate::GoesOnInTunnel => {
-            let arrival = arrival(context, context.ctx.first_length());
+        Fate::GoesOnInTunnel { whole } => {
+            let arrival = arrival(context, whole);
             Counters::of(&arrival).left(Way::Tunnel, &arrival);
             XDP_PASS
         }
-        Fate::MayLeave { read } => leave(context, read),
+        Fate::MayLeave { whole } => leave(context, whole),
     }
 }
 
-/// Asked twice, where it would else lie on the stack meanwhile.
+/// Asked twice, where it would else lie on the stack meanwhile; with the length of the whole frame or of its first buffer.
 #[inline(always)]
-fn arrival(context: &XdpContext, length: u32) -> Arrival {
+fn arrival(context: &XdpContext, whole: bool) -> Arrival {
+    let length = if whole { context.ctx.length() } else { context.ctx.first_length() };
     Arrival::of(maps::interface(context), maps::link_type(), length)
 }
 
@@ -85,7 +85,7 @@ fn bulkhead_egress(context: TcContext) -> i32 {
     candidate::hand_on_leaving(&context);
     match fate {
         // `TCX_NEXT` and `TCX_DROP` have the same numbers. It is on its way out already.
-        Fate::GoesOn | Fate::GoesOnInTunnel | Fate::MayLeave { .. } => TC_ACT_UNSPEC,
+        Fate::GoesOn | Fate::GoesOnInTunnel { .. } | Fate::MayLeave { .. } => TC_ACT_UNSPEC,
         Fate::Ends => TC_ACT_SHOT,
     }
 }
@@ -96,10 +96,10 @@ enum Fate {
     Ends,
     /// The kernel goes on with it.
     GoesOn,
-    /// As well; and it is counted that a tunnel is why.
-    GoesOnInTunnel,
-    /// XDP sends it on if it can be, or the kernel goes on with it. Its case is of it only if it was read.
-    MayLeave { read: bool },
+    /// As well; and it is counted that a tunnel is why. Here and below, whether the whole frame's length was asked for.
+    GoesOnInTunnel { whole: bool },
+    /// XDP sends it on if it can be, or the kernel goes on with it.
+    MayLeave { whole: bool },
 }
 
 impl Fate {
@@ -131,10 +131,11 @@ fn judge<C: Context + Stages>(context: C, first: Arrival) -> Fate {
     let verdict = engine::run(&Program::new(context, arrival.length), case);
     counters.judged(verdict, &arrival);
     subprogram::report(case, verdict);
-    if fast::is_wanted(case, verdict) {
-        return Fate::MayLeave { read: true };
+    match fast::is_wanted(case, verdict) {
+        false => Fate::passing(verdict.passes()),
+        true if case.packet.teid != 0 => Fate::GoesOnInTunnel { whole: true },
+        true => Fate::MayLeave { whole: true },
     }
-    Fate::passing(verdict.passes())
 }
 
 /// With the length of the whole packet, for which the kernel has to be called.
@@ -151,8 +152,8 @@ fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdic
         Ok(onward) => onward.map(|onward| {
             let fate = match onward {
                 Onward::Stack => Fate::GoesOn,
-                Onward::Tunnel => Fate::GoesOnInTunnel,
-                Onward::Past => Fate::MayLeave { read: false },
+                Onward::Tunnel => Fate::GoesOnInTunnel { whole: false },
+                Onward::Past => Fate::MayLeave { whole: false },
             };
             (Verdict::Pass(Pass::Established), fate)
         }),
@@ -165,25 +166,12 @@ fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdic
 
 /// Sends a packet on if it can be, and counts how it leaves.
 #[inline(always)]
-fn leave(context: &XdpContext, read: bool) -> u32 {
-    let frame = context.ctx;
-    let length = if read { frame.length() } else { frame.first_length() };
-    let arrival = arrival(context, length);
-    let Some(case) = maps::case() else { return XDP_PASS };
-    // It was plain, so it can be read; else it is the stack's.
-    if !read && read_again(frame, case, arrival).is_err() {
-        return XDP_PASS;
-    }
-    let way = Way::from_number(subprogram::forward(frame, case) as u8).unwrap_or(Way::NoRoom);
+fn leave(context: &XdpContext, whole: bool) -> u32 {
+    let arrival = arrival(context, whole);
+    let number = subprogram::forward(context.ctx, arrival.ifindex, arrival.length);
+    let way = Way::from_number(number as u8).unwrap_or(Way::NoRoom);
     Counters::of(&arrival).left(way, &arrival);
     if matches!(way, Way::Fast) { XDP_REDIRECT } else { XDP_PASS }
-}
-
-/// Reads a packet that has passed on the short way, where nothing more was read of it than that took.
-#[inline(always)]
-fn read_again(frame: *mut xdp_md, case: &mut Case, arrival: Arrival) -> Step {
-    subprogram::begin(case, arrival);
-    step_from_number(frame.parse_link(case)).and_then(|_| step_from_number(frame.parse_network(case)))
 }
 
 /// Never reached: the program has no panicking path, or the verifier would refuse it.

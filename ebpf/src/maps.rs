@@ -201,17 +201,16 @@ pub(crate) fn counters(interface: u32) -> Option<*mut Counters> {
     COUNTERS.get_ptr_mut(found.map_or(0, |_| row.row()))
 }
 
-/// The row of a leg. Its bank is written before it is published, and not touched until a grace period after.
+/// The leg that has a key. Its bank is written before it is published, and not touched until a grace period after.
 #[inline(always)]
-pub(crate) fn leg_row(key: SubinterfaceKey) -> Option<u32> {
+pub(crate) fn leg(key: SubinterfaceKey) -> Option<Leg> {
     let key = key.in_bank(LEG_BANK.get_ptr(0).map_or(0, atomic::load) as u32);
-    key.seek(|row| LEGS.get(row).is_none_or(|row| is_same(row.key, key)))
-}
-
-/// A row of the table of legs.
-#[inline(always)]
-pub(crate) fn leg(row: u32) -> Option<Leg> {
-    LEGS.get(row).map(|row| row.leg)
+    let mut found = None;
+    key.seek(|row| {
+        found = LEGS.get(row);
+        found.is_none_or(|row| is_same(row.key, key))
+    })?;
+    found.map(|row| row.leg)
 }
 
 /// As [`Tables::subinterface`], by another look at the row instead of a number more on the stack.

@@ -5,7 +5,7 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use bulkhead_common::abi::value::NETWORK_FORWARDS;
 use bulkhead_common::abi::{
-    Addr, AddressKey, DeviceId, Epoch, FlowKey, Generation, Leg, Limits, NetworkId, ProfileId, Span,
+    Addr, AddressKey, DeviceId, Epoch, FlowKey, Generation, Limits, NetworkId, ProfileId, Span,
     SubinterfaceKey,
 };
 use bulkhead_common::candidate::Decided;
@@ -15,7 +15,7 @@ use bulkhead_common::engine::{Step, step_from_number, step_to_number};
 use bulkhead_common::express::{Datagram, Sight};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::search::{self, Found};
-use bulkhead_common::verdict::{DropReason, Pass, Verdict, Way};
+use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 use bulkhead_common::{
     address_table, decide, express, flow_table, fragment, icmp_error, identify, limits, parse, tunnel,
     witness,
@@ -411,29 +411,12 @@ pub(crate) fn address(key: &AddressKey) -> Option<u32> {
     if slot == NO_ROW { None } else { Some(slot) }
 }
 
-/// As [`maps::leg_row`]; [`NO_ROW`] if there is none.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn locate_leg(ifindex: u32, vlans: u32) -> u32 {
-    let key = SubinterfaceKey::new(0, ifindex, (vlans >> 16) as u16, vlans as u16);
-    maps::leg_row(key).unwrap_or(NO_ROW)
-}
-
 /// Beyond the table's end.
 const NO_ROW: u32 = u32::MAX;
-
-/// The leg that has a key.
-#[inline(always)]
-pub(crate) fn leg(key: SubinterfaceKey) -> Option<Leg> {
-    let (outer, inner) = key.vlans();
-    maps::leg(locate_leg(key.ifindex(), (outer as u32) << 16 | inner as u32))
-}
 
 /// As [`crate::forward::send`]; the way travels as its number.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn forward(context: *mut xdp_md, case: *mut Case) -> u32 {
-    // SAFETY: as in `stage`.
-    let way = unsafe { case.as_ref() }.map_or(Way::Entry, |case| crate::forward::send(context, case));
-    way as u32
+pub(crate) extern "C" fn forward(context: *mut xdp_md, ifindex: u32, length: u32) -> u32 {
+    crate::forward::send(context, &Arrival::of(ifindex, maps::link_type(), length)) as u32
 }

@@ -9,6 +9,7 @@ use bulkhead_common::abi::value::{NETWORK_FORWARDS, ROLE_ACCESS};
 use bulkhead_common::abi::{Leg, SubinterfaceKey};
 use bulkhead_common::case::Case;
 use bulkhead_common::forward::{self, Header, NextHop, Routes};
+use bulkhead_common::frame::Frame as Frames;
 use bulkhead_common::verdict::{Pass, Verdict, Way};
 use nix::sched::{CloneFlags, unshare};
 use tests::frame::{Frame, eth};
@@ -24,8 +25,13 @@ const LOOPBACK: u32 = 1;
 /// of another network, or of no live flow.
 pub(super) fn way(frame: &[u8], case: &Case, verdict: Verdict) -> Option<Way> {
     let linear = FIRST_BUFFER.min(frame.len() as u32);
-    let wanted = forward::is_wanted(case, verdict);
-    wanted.then(|| forward::forward(frame, linear, &Nowhere, case).err()).flatten()
+    if !forward::is_wanted(case, verdict) {
+        return None;
+    }
+    if case.packet.teid != 0 {
+        return Some(Way::Tunnel);
+    }
+    forward::forward(frame, &case.arrival, linear, &Nowhere).err()
 }
 
 /// A host without an interface on the fast way.
@@ -36,7 +42,7 @@ impl Routes for Nowhere {
         None
     }
 
-    fn next_hop(&self, _case: &Case, _header: &Header, _entry: u32) -> Result<NextHop, Way> {
+    fn next_hop<F: Frames + ?Sized>(&self, _: &F, _: &Header, _: u32) -> Result<NextHop, Way> {
         Err(Way::OtherRoute)
     }
 

@@ -37,6 +37,12 @@ impl Ipv4 {
         fits.then_some(header)
     }
 
+    /// The header as it is, without options.
+    #[inline(always)]
+    pub const fn bytes(&self) -> &[u8; LEN] {
+        &self.0
+    }
+
     /// Bytes of the header with its options.
     #[inline(always)]
     pub const fn header_len(&self) -> u32 {

@@ -41,6 +41,13 @@ impl Ipv6 {
         fits.then_some(header)
     }
 
+    /// What lies before the addresses, as it is.
+    #[inline(always)]
+    pub const fn first_bytes(&self) -> [u8; 8] {
+        let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = self.0;
+        [b0, b1, b2, b3, b4, b5, b6, b7]
+    }
+
     /// Bytes behind the fixed header.
     #[inline(always)]
     pub const fn payload_len(&self) -> u32 {
@@ -170,7 +177,7 @@ const fn piece(header: [u8; 8], len: u32, before: u32) -> Result<Piece, DropReas
 
 /// An authentication header is not one: it may hold a tunnel, and IPv4 has it as a protocol like others.
 #[inline(always)]
-const fn is_extension(protocol: u8) -> bool {
+pub(crate) const fn is_extension(protocol: u8) -> bool {
     matches!(
         protocol,
         ip_proto::HOP_BY_HOP | ip_proto::ROUTING | ip_proto::FRAGMENT | ip_proto::DESTINATION_OPTIONS
