@@ -68,15 +68,15 @@ pub fn plan_touched(state: &State, tables: &Tables, touched: &Touched) -> Result
     let mut plan = Plan::new(state);
     let highest = tables.devices.last_key().map_or(0, |device| device.0);
     fits("devices", u64::from(highest) + 1, u64::from(state.capacity.device_rows / 2))?;
-    let rows: BTreeMap<DeviceId, u32> = touched
-        .0
-        .keys()
-        .map(|id| (*id, plan.device(*id, state.devices.get(*id), tables.devices.get(id))))
-        .collect();
+    let devices = touched.0.keys().zip(tables.devices.get_all(touched.0.keys()));
+    let rows: BTreeMap<DeviceId, u32> =
+        devices.map(|(id, device)| (*id, plan.device(*id, state.devices.get(*id), device))).collect();
     // One may leave an address to another.
     let keys: BTreeSet<&AddressKey> = touched.0.values().flatten().collect();
-    for key in keys {
-        let row = match tables.addresses.get(key) {
+    let (owners, held) =
+        (tables.addresses.get_all(keys.iter().copied()), state.addresses.get_all(keys.iter().copied()));
+    for (key, (owner, held)) in keys.into_iter().zip(owners.into_iter().zip(held)) {
+        let row = match owner {
             Some(owner) => match rows.get(&owner.device) {
                 Some(row) => Some(owner.identity(*row)),
                 // It is not as it was: the whole has to be looked at.
@@ -84,7 +84,7 @@ pub fn plan_touched(state: &State, tables: &Tables, touched: &Touched) -> Result
             },
             None => None,
         };
-        plan.address(*key, state.addresses.get(key), row).ok_or_else(|| plan.more_addresses(tables))?;
+        plan.address(*key, held, row).ok_or_else(|| plan.more_addresses(tables))?;
     }
     Ok(plan.finish())
 }
