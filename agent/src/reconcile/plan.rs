@@ -54,8 +54,9 @@ impl std::error::Error for Full {}
 pub fn plan(state: &State, tables: &Tables) -> Result<(Vec<Op>, Next), Full> {
     let mut plan = Plan::new(state);
     plan.profiles(tables)?;
-    plan.addresses(tables)?;
     plan.banks(tables)?;
+    // After all else that is staged: nothing leads to what is not written yet.
+    plan.addresses(tables)?;
     Ok(plan.finish())
 }
 
@@ -97,8 +98,6 @@ struct Plan<'s> {
     /// From here on, slots of addresses may be free.
     slot: u32,
     staging: Vec<Op>,
-    /// After all else that is staged: nothing leads to what is not written yet.
-    inserts: Vec<Op>,
     sweep: Vec<Op>,
 }
 
@@ -110,17 +109,15 @@ impl<'s> Plan<'s> {
             since: Generation(state.epoch.generation.0 + 1),
             slot: 0,
             staging: Vec::new(),
-            inserts: Vec::new(),
             sweep: Vec::new(),
         }
     }
 
     fn finish(mut self) -> (Vec<Op>, Next) {
-        if self.staging.is_empty() && self.inserts.is_empty() && self.sweep.is_empty() {
+        if self.staging.is_empty() && self.sweep.is_empty() {
             return (Vec::new(), self.next);
         }
         let mut ops = self.staging;
-        ops.append(&mut self.inserts);
         let bank =
             if self.next.bank.is_some() { other_bank(self.state.epoch).bank } else { self.state.epoch.bank };
         self.next.epoch = Epoch { generation: self.since, bank };
@@ -328,7 +325,7 @@ impl<'s> Plan<'s> {
 
     fn insert_address(&mut self, key: AddressKey, slot: u32, row: u32) {
         let value = Versioned::word(self.since, row);
-        self.inserts.push(Op::InsertAddress { key, slot, value });
+        self.staging.push(Op::InsertAddress { key, slot, value });
         self.next.addresses.push((key, Some((slot, Versioned::from_words([value, 0])))));
     }
 
