@@ -56,6 +56,25 @@ impl<K: Ord, V> Layered<K, V> {
         place(&self.base, key).ok().map(|at| &self.base[at].1)
     }
 
+    /// The values of many keys, in their order: one search waits for its memory while the others go on.
+    pub fn get_all<'m, 'q, Q: Ord + ?Sized + 'q>(
+        &'m self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> Vec<Option<&'m V>>
+    where
+        K: Borrow<Q>,
+    {
+        let keys: Vec<&Q> = keys.into_iter().collect();
+        let found = keys.iter().zip(places(&self.base, &keys)).map(|(key, at)| {
+            let below = || self.base.get(at).filter(|(known, _)| known.borrow() == *key);
+            match self.above.is_empty() {
+                true => below().map(|(_, value)| value),
+                false => self.above.get(*key).map_or_else(|| below().map(|(_, value)| value), Option::as_ref),
+            }
+        });
+        found.collect()
+    }
+
     /// True if there is a value of a key.
     pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
     where
@@ -132,16 +151,18 @@ impl<K, V> Layered<K, V> {
 impl<K: Ord + Clone, V: Clone> Layered<K, V> {
     /// Sets the value of a key.
     pub fn insert(&mut self, key: K, value: V) {
-        self.len += usize::from(!self.contains_key(&key));
         // What stands behind all others, or has its place already, moves nothing.
-        if let Some(base) = self.alone() {
-            match place(base, &key) {
-                Ok(at) => return base[at].1 = value,
-                Err(at) if at == base.len() => return base.push((key, value)),
-                Err(_) => {}
-            }
+        let Some(base) = self.alone() else {
+            self.len += usize::from(!self.contains_key(&key));
+            self.above.insert(key, Some(value));
+            return;
+        };
+        match place(base, &key) {
+            Ok(at) => return base[at].1 = value,
+            Err(at) if at == base.len() => base.push((key, value)),
+            Err(_) => _ = self.above.insert(key, Some(value)),
         }
-        self.above.insert(key, Some(value));
+        self.len += 1;
     }
 
     /// Removes a key and its value; true if there was one.
@@ -157,6 +178,15 @@ impl<K: Ord + Clone, V: Clone> Layered<K, V> {
             self.above.remove(key);
         }
         true
+    }
+
+    /// Sets the values of many keys, each once, or removes them.
+    pub fn set_all(&mut self, entries: impl IntoIterator<Item = (K, Option<V>)>) {
+        let entries: Vec<(K, Option<V>)> = entries.into_iter().collect();
+        let gone = entries.iter().filter(|(_, value)| value.is_none());
+        let gone: Vec<K> = gone.map(|(key, _)| key.clone()).collect();
+        self.extend(entries.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        gone.iter().for_each(|key| _ = self.remove(key));
     }
 
     /// The value of a key, to be changed.
@@ -220,6 +250,24 @@ fn place<K: Borrow<Q>, V, Q: Ord + ?Sized>(base: &[(K, V)], key: &Q) -> Result<u
     Err(low)
 }
 
+/// Where keys are, if they are there.
+///
+/// Every search takes its next step before one takes the step behind it: no step waits for the one before, so that the
+/// processor reads for many keys at once what is not in its cache.
+fn places<K: Borrow<Q>, V, Q: Ord + ?Sized>(base: &[(K, V)], keys: &[&Q]) -> Vec<usize> {
+    let mut places = vec![0; keys.len()];
+    let mut left = base.len();
+    while left > 1 {
+        let half = left / 2;
+        for (place, key) in places.iter_mut().zip(keys) {
+            let at = *place + half;
+            *place = if base[at].0.borrow() <= *key { at } else { *place };
+        }
+        left -= half;
+    }
+    places
+}
+
 impl<K: Ord, V> From<BTreeMap<K, V>> for Layered<K, V> {
     fn from(entries: BTreeMap<K, V>) -> Self {
         entries.into_iter().collect()
@@ -253,6 +301,23 @@ impl<K: Ord, V> FromIterator<(K, V)> for Layered<K, V> {
 
 impl<K: Ord + Clone, V: Clone> Extend<(K, V)> for Layered<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
+        let mut entries: Vec<(K, V)> = entries.into_iter().collect();
+        // What is built whole is built fast.
+        if self.is_empty() && !entries.is_empty() {
+            *self = entries.into_iter().collect();
+            return;
+        }
+        if let Some(base) = self.alone() {
+            let places = places(base, &entries.iter().map(|(key, _)| key).collect::<Vec<_>>());
+            let mut rest = Vec::new();
+            for ((key, value), at) in entries.into_iter().zip(places) {
+                match base.get_mut(at).filter(|(known, _)| *known == key) {
+                    Some((_, known)) => *known = value,
+                    None => rest.push((key, value)),
+                }
+            }
+            entries = rest;
+        }
         entries.into_iter().for_each(|(key, value)| self.insert(key, value));
     }
 }
@@ -361,6 +426,14 @@ mod tests {
                 }
             }
             assert_eq!((map.len(), map.get(&key)), (expected.len(), expected.get(&key)));
+            if next(100) == 0 {
+                let keys: Vec<u64> = (0..next(20)).map(|_| next(5_100)).collect();
+                let found: Vec<_> = keys.iter().map(|key| expected.get(key)).collect();
+                assert_eq!(map.get_all(&keys), found);
+                map.extend(keys.iter().map(|key| (*key, turn)));
+                expected.extend(keys.iter().map(|key| (*key, turn)));
+                assert!(map.iter().eq(&expected));
+            }
             if next(3_000) == 0 || turn == 59_999 {
                 copies.push((map.clone(), expected.clone()));
                 copies.truncate(if next(2) == 0 { 3 } else { 40 });

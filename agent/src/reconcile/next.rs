@@ -51,33 +51,6 @@ impl State {
             let slot = held.or_else(|| self.addresses.get(key).copied()).map(|(slot, _)| slot);
             slot.into_iter().for_each(|slot| self.slots.set(slot, held.is_some()));
         }
-        take_over(&mut self.addresses, addresses);
-    }
-}
-
-fn take_over<K: Ord, V>(map: &mut BTreeMap<K, V>, changes: Vec<(K, Option<V>)>) {
-    if map.is_empty() {
-        // All at once, which needs no search for each.
-        *map = changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-        return;
-    }
-    for (key, value) in changes {
-        match value {
-            Some(value) => drop(map.insert(key, value)),
-            None => drop(map.remove(&key)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_are_taken_over() {
-        let mut map = BTreeMap::new();
-        take_over(&mut map, vec![(1, Some('a')), (2, Some('b')), (3, None)]);
-        take_over(&mut map, vec![(1, None), (2, Some('c')), (4, Some('d'))]);
-        assert_eq!(map, BTreeMap::from([(2, 'c'), (4, 'd')]));
+        self.addresses.set_all(addresses);
     }
 }

@@ -54,9 +54,10 @@ fn observe(rows: &impl Rows) -> Result<State> {
         read_place(rows, &mut state, key, row)?;
     }
     read_networks(rows, &mut state)?;
-    for (key, slot) in rows.addresses()? {
-        read_address(rows, &mut state, key, slot)?;
-    }
+    let addresses = rows.addresses()?.into_iter();
+    // Whole maps are built faster than grown.
+    let addresses = addresses.map(|(key, slot)| Ok((key, read_address(rows, &mut state, key, slot)?)));
+    state.addresses = addresses.collect::<Result<_>>()?;
     read_profiles(rows, &mut state)?;
     Ok(state)
 }
@@ -99,7 +100,8 @@ fn read_scopes(rows: &impl Rows, span: Span) -> Result<Vec<Scoped>> {
     read_span(span, read, "scopes")
 }
 
-fn read_address(rows: &impl Rows, state: &mut State, key: AddressKey, slot: u32) -> Result<()> {
+/// Where an address leads, and the device that it leads to.
+fn read_address(rows: &impl Rows, state: &mut State, key: AddressKey, slot: u32) -> Result<(u32, Versioned)> {
     let versioned = rows.identity(slot).with_context(|| format!("{} has no slot {slot}", key.address()))?;
     let (_, identity) = versioned.at(state.epoch.generation);
     let row = identity & IDENTITY_ROW;
@@ -109,9 +111,8 @@ fn read_address(rows: &impl Rows, state: &mut State, key: AddressKey, slot: u32)
         // Whatever somebody wrote there: a row is one of the device's whose number is half its own.
         state.devices.set(DeviceId(row / 2), Some((row, device)));
     }
-    state.addresses.insert(key, (slot, versioned));
     state.slots.set(slot, true);
-    Ok(())
+    Ok((slot, versioned))
 }
 
 fn read_profiles(rows: &impl Rows, state: &mut State) -> Result<()> {

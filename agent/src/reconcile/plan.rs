@@ -54,8 +54,9 @@ impl std::error::Error for Full {}
 pub fn plan(state: &State, tables: &Tables) -> Result<(Vec<Op>, Next), Full> {
     let mut plan = Plan::new(state);
     plan.profiles(tables)?;
-    plan.addresses(tables)?;
     plan.banks(tables)?;
+    // After all else that is staged: nothing leads to what is not written yet.
+    plan.addresses(tables)?;
     Ok(plan.finish())
 }
 
@@ -68,15 +69,15 @@ pub fn plan_touched(state: &State, tables: &Tables, touched: &Touched) -> Result
     let mut plan = Plan::new(state);
     let highest = tables.devices.last_key().map_or(0, |device| device.0);
     fits("devices", u64::from(highest) + 1, u64::from(state.capacity.device_rows / 2))?;
-    let rows: BTreeMap<DeviceId, u32> = touched
-        .0
-        .keys()
-        .map(|id| (*id, plan.device(*id, state.devices.get(*id), tables.devices.get(id))))
-        .collect();
+    let devices = touched.0.keys().zip(tables.devices.get_all(touched.0.keys()));
+    let rows: BTreeMap<DeviceId, u32> =
+        devices.map(|(id, device)| (*id, plan.device(*id, state.devices.get(*id), device))).collect();
     // One may leave an address to another.
     let keys: BTreeSet<&AddressKey> = touched.0.values().flatten().collect();
-    for key in keys {
-        let row = match tables.addresses.get(key) {
+    let (owners, held) =
+        (tables.addresses.get_all(keys.iter().copied()), state.addresses.get_all(keys.iter().copied()));
+    for (key, (owner, held)) in keys.into_iter().zip(owners.into_iter().zip(held)) {
+        let row = match owner {
             Some(owner) => match rows.get(&owner.device) {
                 Some(row) => Some(owner.identity(*row)),
                 // It is not as it was: the whole has to be looked at.
@@ -84,7 +85,7 @@ pub fn plan_touched(state: &State, tables: &Tables, touched: &Touched) -> Result
             },
             None => None,
         };
-        plan.address(*key, state.addresses.get(key), row).ok_or_else(|| plan.more_addresses(tables))?;
+        plan.address(*key, held, row).ok_or_else(|| plan.more_addresses(tables))?;
     }
     Ok(plan.finish())
 }
@@ -97,8 +98,6 @@ struct Plan<'s> {
     /// From here on, slots of addresses may be free.
     slot: u32,
     staging: Vec<Op>,
-    /// After all else that is staged: nothing leads to what is not written yet.
-    inserts: Vec<Op>,
     sweep: Vec<Op>,
 }
 
@@ -110,17 +109,15 @@ impl<'s> Plan<'s> {
             since: Generation(state.epoch.generation.0 + 1),
             slot: 0,
             staging: Vec::new(),
-            inserts: Vec::new(),
             sweep: Vec::new(),
         }
     }
 
     fn finish(mut self) -> (Vec<Op>, Next) {
-        if self.staging.is_empty() && self.inserts.is_empty() && self.sweep.is_empty() {
+        if self.staging.is_empty() && self.sweep.is_empty() {
             return (Vec::new(), self.next);
         }
         let mut ops = self.staging;
-        ops.append(&mut self.inserts);
         let bank =
             if self.next.bank.is_some() { other_bank(self.state.epoch).bank } else { self.state.epoch.bank };
         self.next.epoch = Epoch { generation: self.since, bank };
@@ -328,7 +325,7 @@ impl<'s> Plan<'s> {
 
     fn insert_address(&mut self, key: AddressKey, slot: u32, row: u32) {
         let value = Versioned::word(self.since, row);
-        self.inserts.push(Op::InsertAddress { key, slot, value });
+        self.staging.push(Op::InsertAddress { key, slot, value });
         self.next.addresses.push((key, Some((slot, Versioned::from_words([value, 0])))));
     }
 

@@ -10,6 +10,7 @@ use bulkhead_common::abi::{
 use super::by_device::ByDevice;
 use super::op::Capacity;
 use super::slots::Slots;
+use crate::layered::Layered;
 use crate::tables::{NetworkFacts, Place, PlaceFacts, Rules};
 
 /// The published tables and where they lie.
@@ -28,7 +29,7 @@ pub struct State {
     /// Network rows that the other bank still holds.
     pub stale_networks: Vec<u32>,
     /// Every address: its slot and the slot's words.
-    pub addresses: BTreeMap<AddressKey, (u32, Versioned)>,
+    pub addresses: Layered<AddressKey, (u32, Versioned)>,
     /// The slots that they have.
     pub slots: Slots,
     /// Every published device: its row.

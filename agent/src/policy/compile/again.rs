@@ -6,6 +6,7 @@
 //! and their numbers are those that [`super::compile`] would come to. Anything else is left to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bulkhead_common::abi::value::DEVICE_REPAIR;
 use bulkhead_common::abi::{AddressKey, Device as Row, DeviceId, ProfileId};
@@ -97,18 +98,8 @@ impl Compiled {
             return None;
         }
         self.uses.extend(uses);
-        for (id, row) in rows {
-            match row {
-                Some(row) => self.tables.devices.insert(id, row),
-                None => _ = self.tables.devices.remove(&id),
-            }
-        }
-        for (key, owner) in addresses {
-            match owner {
-                Some(owner) => self.tables.addresses.insert(key, owner),
-                None => _ = self.tables.addresses.remove(&key),
-            }
-        }
+        self.tables.devices.set_all(rows);
+        self.tables.addresses.set_all(addresses);
         Some(touched)
     }
 
@@ -144,8 +135,11 @@ impl Compiled {
     fn change(&self, policy: &Policy, ids: &Ids, devices: &[Name]) -> Option<Change> {
         let mut sight = Sight::of(policy, self, ids);
         let mut change = Change::default();
-        for device in devices.iter().filter_map(|name| policy.devices.get(name)) {
-            let (id, row) = self.device(&device.name)?;
+        let devices: Vec<&Arc<Device>> = policy.devices.get_all(devices).into_iter().flatten().collect();
+        let ids = self.catalogue.numbers_of(devices.iter().map(|device| &device.name));
+        let rows = self.tables.devices.get_all(&ids);
+        for ((device, id), row) in devices.into_iter().zip(ids).zip(rows) {
+            let row = row?;
             let Member { profile, aged: (aged, aged_at) } = sight.member(device)?;
             let next = Row { profile, aged, aged_at, ..*row };
             if next != *row {

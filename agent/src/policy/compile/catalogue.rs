@@ -120,6 +120,12 @@ impl Catalogue {
         self.device_numbers.get(name).copied().unwrap_or_default()
     }
 
+    /// The numbers of some devices, as [`Self::device`] has each.
+    pub(super) fn numbers_of<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> Vec<DeviceId> {
+        let numbers = self.device_numbers.get_all(names).into_iter();
+        numbers.map(|number| number.copied().unwrap_or_default()).collect()
+    }
+
     /// Takes up that a device is there, or no more.
     pub(super) fn name_device(&mut self, name: &Name, number: DeviceId, is_there: bool) {
         if is_there {

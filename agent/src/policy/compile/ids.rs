@@ -271,7 +271,7 @@ impl Book {
         let number =
             |(name, old): (&Name, &Option<Number>)| Ok(old.map_or_else(|| take(name), |known| known.number));
         let numbers = numbered().map(number).collect();
-        self.extend(added);
+        self.names.extend(added);
         numbers
     }
 
@@ -327,14 +327,6 @@ impl Book {
         known.absent.is_some_and(|since| since < self.asking.compilation)
     }
 
-    fn extend(&mut self, names: Vec<(Arc<str>, Number)>) {
-        // Whole maps are built faster than grown.
-        match self.names.is_empty() && !names.is_empty() {
-            true => self.names = names.into_iter().collect(),
-            false => self.names.extend(names),
-        }
-    }
-
     fn since<'b>(&'b self, before: &'b Self) -> Entries<&'b str> {
         let differ = before.names.differences(&self.names).into_iter();
         let names = differ.map(|(name, _, after)| (&**name, after.copied())).collect();
@@ -348,7 +340,7 @@ impl Book {
         for (name, _) in gone {
             self.names.remove(&name.into());
         }
-        self.extend(given.into_iter().filter_map(|(name, number)| Some((name.into(), number?))).collect());
+        self.names.extend(given.into_iter().filter_map(|(name, number)| Some((name.into(), number?))));
         self.absent = self.names.values().filter(|known| known.absent.is_some()).count();
     }
 
