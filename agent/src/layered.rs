@@ -433,6 +433,12 @@ mod tests {
                 map.extend(keys.iter().map(|key| (*key, turn)));
                 expected.extend(keys.iter().map(|key| (*key, turn)));
                 assert!(map.iter().eq(&expected));
+                let set: BTreeMap<_, _> =
+                    keys.iter().map(|key| (*key, (key % 3 != 0).then_some(turn + 1))).collect();
+                expected.extend(set.iter().filter_map(|(key, value)| Some((*key, (*value)?))));
+                expected.retain(|key, _| set.get(key).is_none_or(Option::is_some));
+                map.set_all(set);
+                assert!(map.iter().eq(&expected) && map.len() == expected.len());
             }
             if next(3_000) == 0 || turn == 59_999 {
                 copies.push((map.clone(), expected.clone()));
