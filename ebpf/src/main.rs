@@ -57,7 +57,7 @@ fn enter(context: &XdpContext) -> u32 {
             Counters::of(&arrival).left(Way::Tunnel, &arrival);
             XDP_PASS
         }
-        Fate::MayLeave { whole } => leave(context, whole),
+        Fate::MayLeave => leave(context),
     }
 }
 
@@ -85,7 +85,7 @@ fn bulkhead_egress(context: TcContext) -> i32 {
     candidate::hand_on_leaving(&context);
     match fate {
         // `TCX_NEXT` and `TCX_DROP` have the same numbers. It is on its way out already.
-        Fate::GoesOn | Fate::GoesOnInTunnel { .. } | Fate::MayLeave { .. } => TC_ACT_UNSPEC,
+        Fate::GoesOn | Fate::GoesOnInTunnel { .. } | Fate::MayLeave => TC_ACT_UNSPEC,
         Fate::Ends => TC_ACT_SHOT,
     }
 }
@@ -96,10 +96,10 @@ enum Fate {
     Ends,
     /// The kernel goes on with it.
     GoesOn,
-    /// As well; and it is counted that a tunnel is why. Here and below, whether the whole frame's length was asked for.
+    /// As well; and it is counted that a tunnel is why, by the length of the whole frame if that was asked for.
     GoesOnInTunnel { whole: bool },
     /// XDP sends it on if it can be, or the kernel goes on with it.
-    MayLeave { whole: bool },
+    MayLeave,
 }
 
 impl Fate {
@@ -134,7 +134,7 @@ fn judge<C: Context + Stages>(context: C, first: Arrival) -> Fate {
     match fast::is_wanted(case, verdict) {
         false => Fate::passing(verdict.passes()),
         true if case.packet.teid != 0 => Fate::GoesOnInTunnel { whole: true },
-        true => Fate::MayLeave { whole: true },
+        true => Fate::MayLeave,
     }
 }
 
@@ -153,7 +153,7 @@ fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdic
             let fate = match onward {
                 Onward::Stack => Fate::GoesOn,
                 Onward::Tunnel => Fate::GoesOnInTunnel { whole: false },
-                Onward::Past => Fate::MayLeave { whole: false },
+                Onward::Past => Fate::MayLeave,
             };
             (Verdict::Pass(Pass::Established), fate)
         }),
@@ -166,8 +166,9 @@ fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdic
 
 /// Sends a packet on if it can be, and counts how it leaves.
 #[inline(always)]
-fn leave(context: &XdpContext, whole: bool) -> u32 {
-    let arrival = arrival(context, whole);
+fn leave(context: &XdpContext) -> u32 {
+    // Of the whole frame: what lies in other buffers would be sent on with it.
+    let arrival = arrival(context, true);
     let number = subprogram::forward(context.ctx, arrival.ifindex, arrival.length);
     let way = Way::from_number(number as u8).unwrap_or(Way::NoRoom);
     Counters::of(&arrival).left(way, &arrival);
