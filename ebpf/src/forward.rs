@@ -4,7 +4,7 @@ use core::mem;
 
 use aya_ebpf::bindings::{bpf_fib_lookup as FibLookup, xdp_md};
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect, bpf_xdp_adjust_head};
-use bulkhead_common::abi::{Leg, SubinterfaceKey};
+use bulkhead_common::abi::{Addr, Leg, SubinterfaceKey};
 use bulkhead_common::case::Arrival;
 use bulkhead_common::decide::Tables as _;
 use bulkhead_common::forward::{self, Departure, Header, NextHop, Routes};
@@ -134,8 +134,8 @@ fn question<F: Frame + ?Sized>(frame: &F, header: &Header, entry: u32) -> Option
     } else {
         asked.family = AF_INET6;
         asked.__bindgen_anon_2.flowinfo = header.class & FLOW_INFO.to_be();
-        asked.__bindgen_anon_3.ipv6_src = words(frame.load(at)?);
-        asked.__bindgen_anon_4.ipv6_dst = words(frame.load(at + 16)?);
+        asked.__bindgen_anon_3.ipv6_src = Addr::from_v6(frame.load(at)?).words();
+        asked.__bindgen_anon_4.ipv6_dst = Addr::from_v6(frame.load(at + 16)?).words();
     }
     Some(asked)
 }
@@ -144,15 +144,3 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// Traffic class and flow label (`IPV6_FLOWINFO_MASK`).
 const FLOW_INFO: u32 = 0x0fff_ffff;
-
-/// An IPv6 address as the kernel has it.
-#[inline(always)]
-const fn words(address: [u8; 16]) -> [u32; 4] {
-    let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = address;
-    [
-        u32::from_ne_bytes([a0, a1, a2, a3]),
-        u32::from_ne_bytes([b0, b1, b2, b3]),
-        u32::from_ne_bytes([c0, c1, c2, c3]),
-        u32::from_ne_bytes([d0, d1, d2, d3]),
-    ]
-}

@@ -13,10 +13,8 @@ use tests::frame::{Frame, eth};
 use tests::kernel::{Kernel, XDP_DROP, XDP_PASS, privilege};
 use tests::small;
 
-/// What `BPF_PROG_TEST_RUN` says that frames entered by.
-const LOOPBACK: u32 = 1;
-/// What fits into the first buffer of `BPF_PROG_TEST_RUN`.
-const FIRST_BUFFER: u64 = 3520;
+use super::forward::{FIRST_BUFFER, LOOPBACK};
+
 /// The longest that a kernel's tick lasts: 100 a second.
 const TICK: u64 = 10_000_000;
 
@@ -87,7 +85,7 @@ fn a_packet_that_ends_in_the_first_buffer_is_read_there_and_one_that_does_not_is
     ensure!(run(&kernel, &jumbo, XDP_PASS, established)? == jumbo.len() as u64, "it is counted whole");
     // What lies behind a packet is none of it, nor is the buffer that it lies in.
     let padded = [small.as_slice(), &[0; 5000]].concat();
-    ensure!(run(&kernel, &padded, XDP_PASS, established)? == FIRST_BUFFER);
+    ensure!(run(&kernel, &padded, XDP_PASS, established)? == u64::from(FIRST_BUFFER));
     let mut cut = jumbo;
     cut.truncate(4000);
     ensure!(

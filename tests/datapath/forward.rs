@@ -17,9 +17,9 @@ use tests::kernel::{Kernel, XDP_PASS, privilege};
 use tests::small;
 
 /// What fits into the first buffer of `BPF_PROG_TEST_RUN`.
-const FIRST_BUFFER: u32 = 3520;
+pub(super) const FIRST_BUFFER: u32 = 3520;
 /// What `BPF_PROG_TEST_RUN` says that frames entered by.
-const LOOPBACK: u32 = 1;
+pub(super) const LOOPBACK: u32 = 1;
 
 /// How a packet of a network that forwards by XDP must leave where there is no interface on the fast way; nothing if it is
 /// of another network, or of no live flow.
