@@ -156,8 +156,8 @@ impl Place {
             return Err(DropReason::UnknownTunnel);
         }
         let scopes = self.network.scopes;
-        let source = search::scope(tables, scopes, case.packet.source)?;
-        let destination = search::scope(tables, scopes, case.packet.destination)?;
+        let source = search::scope_of_few(tables, scopes, case.packet.source)?;
+        let destination = search::scope_of_few(tables, scopes, case.packet.destination)?;
         let (from_pool, to_pool) = (source == SCOPE_POOL, destination == SCOPE_POOL);
         if self.subinterface.network.is_none() && (from_pool || to_pool) {
             return Err(DropReason::UnknownVlan);

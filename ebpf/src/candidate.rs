@@ -15,7 +15,6 @@ use crate::bounded::bounded;
 use crate::frame::Context;
 use crate::maps::{self, CANDIDATES, DECIDED, LEAVING, WOULD, WOULD_DEVICES, WOULD_RULES};
 use crate::program::{Program, Stages};
-use crate::subprogram;
 
 /// Leaves a verdict where the candidate finds it: it runs next on this CPU, and nothing of ours in between.
 #[inline(always)]
@@ -56,7 +55,7 @@ pub(crate) fn judge<C: Context + Stages>(context: C, arrival: Arrival) -> bool {
     // Absent is impossible for an array of one; nothing may pass of which nobody says that it was decided on.
     let Some(decided) = DECIDED.get(0).and_then(DecidedWords::decided) else { return false };
     if let Some(case) = maps::case() {
-        subprogram::begin(case, arrival);
+        case.arrival = arrival;
         let outcome = candidate::judge(&Program::new(context, arrival.length), case, &decided);
         count(&outcome, arrival.packets as u64);
     }

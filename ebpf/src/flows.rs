@@ -6,7 +6,7 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use bulkhead_common::express::{Strangers, Vouched, Voucher};
-use bulkhead_common::flow_table::{self, Found, Handle, Kinds, Memory};
+use bulkhead_common::flow_table::{self, Attempt, Found, Handle, Kinds, Memory};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::verdict::{DropReason, Verdict};
 
@@ -57,23 +57,13 @@ impl Memory for Maps {
     }
 
     #[inline(always)]
-    fn choose(&self, key: &FlowKey, now: u64) -> Found {
-        subprogram::choose_slot(key, now)
-    }
-
-    #[inline(always)]
-    fn take(&self, slot: u32, key: &FlowKey, start: &FlowStart) -> bool {
-        subprogram::take_slot(slot, key, start) != 0
+    fn attempt(&self, key: &FlowKey, start: &FlowStart) -> Attempt {
+        Attempt::from_number(subprogram::attempt_flow(key, start))
     }
 
     #[inline(always)]
     fn reclaim(&self, key: &FlowKey, now: u64) {
         subprogram::reclaim_flows(key, now);
-    }
-
-    #[inline(always)]
-    fn settle(&self, key: &FlowKey, own: u32, now: u64) {
-        subprogram::settle_flow(key, own, now);
     }
 }
 

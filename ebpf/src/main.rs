@@ -127,7 +127,7 @@ fn judge<C: Context + Stages>(context: C, first: Arrival) -> Fate {
     counters.received(&arrival);
     // Absent is impossible for an array of one; nothing may pass without having been judged.
     let Some(case) = maps::case() else { return Fate::Ends };
-    subprogram::begin(case, arrival);
+    case.arrival = arrival;
     let verdict = engine::run(&Program::new(context, arrival.length), case);
     counters.judged(verdict, &arrival);
     subprogram::report(case, verdict);

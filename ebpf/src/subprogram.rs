@@ -13,6 +13,7 @@ use bulkhead_common::case::{Arrival, Case, LinkType};
 use bulkhead_common::decide::{FlowStart, Tables as _};
 use bulkhead_common::engine::{Step, step_from_number, step_to_number};
 use bulkhead_common::express::{Datagram, Sight};
+use bulkhead_common::flow_table::Attempt;
 use bulkhead_common::limits::Toll;
 use bulkhead_common::search::{self, Found};
 use bulkhead_common::verdict::{DropReason, Pass, Verdict};
@@ -23,66 +24,60 @@ use bulkhead_common::{
 
 use crate::account;
 use crate::candidate;
-use crate::frame::{FirstBuffer, Packet};
+use crate::frame::{Context, FirstBuffer, Packet};
 use crate::maps::{self, Maps};
 
-/// Makes the case one of a new packet.
-#[inline(always)]
-pub(crate) fn begin(case: &mut Case, arrival: Arrival) {
-    case.arrival = arrival;
-    begin_step(case);
+/// Runs a stage on the caller's case. The verifier knows of a subprogram's pointer only that it may be null.
+///
+/// A macro, because a closure may become a function of its own, and then every packet pays for one call more.
+macro_rules! stage {
+    ($case:ident, $step:expr) => {
+        // SAFETY: each caller hands on the one case of its CPU, which nobody else uses meanwhile.
+        step_to_number(match unsafe { $case.as_mut() } {
+            Some($case) => $step,
+            None => Err(DropReason::InternalTable),
+        })
+    };
 }
 
-/// A subprogram because a case is made by way of the stack: a hundred bytes that every chain of calls would carry along.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn begin_step(case: *mut Case) -> u32 {
-    // SAFETY: as in `stage`.
-    if let Some(case) = unsafe { case.as_mut() } {
-        *case = Case::new(Maps.epoch(), case.arrival);
-    }
-    0
-}
-
-/// Runs a stage on the caller's case. The verifier knows of a subprogram's pointer only that it may
-/// be null.
+/// The first stage, of a case that knows no more of its packet than the arrival. The rest is made new here, by way of the
+/// stack: in who calls, every chain of calls would carry it along.
 #[inline(always)]
-fn stage(case: *mut Case, run: impl FnOnce(&mut Case) -> Step) -> u32 {
-    // SAFETY: each caller hands on the one case of its CPU, which nobody else uses meanwhile.
-    let case = unsafe { case.as_mut() };
-    step_to_number(case.map_or(Err(DropReason::InternalTable), run))
+fn begin<C: Context>(context: C, case: &mut Case) -> Step {
+    *case = Case::new(Maps.epoch(), case.arrival);
+    parse::link(&Packet::new(context, case.arrival.length), case).map(|()| None)
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn parse_link(context: *mut xdp_md, case: *mut Case) -> u32 {
-    stage(case, |case| parse::link(&Packet::new(context, case.arrival.length), case).map(|()| None))
+    stage!(case, begin(context, case))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn parse_network(context: *mut xdp_md, case: *mut Case) -> u32 {
-    stage(case, |case| parse::network(&Packet::new(context, case.arrival.length), case).map(|()| None))
+    stage!(case, parse::network(&Packet::new(context, case.arrival.length), case).map(|()| None))
 }
 
 /// As [`parse_link`], for a packet that leaves.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn leaving_link(context: *mut __sk_buff, case: *mut Case) -> u32 {
-    stage(case, |case| parse::link(&Packet::new(context, case.arrival.length), case).map(|()| None))
+    stage!(case, begin(context, case))
 }
 
 /// As [`parse_network`], for a packet that leaves.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn leaving_network(context: *mut __sk_buff, case: *mut Case) -> u32 {
-    stage(case, |case| parse::network(&Packet::new(context, case.arrival.length), case).map(|()| None))
+    stage!(case, parse::network(&Packet::new(context, case.arrival.length), case).map(|()| None))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn witness(case: *mut Case) -> u32 {
-    stage(case, |case| witness::look(&Maps, case).map(Some))
+    stage!(case, witness::look(&Maps, case).map(Some))
 }
 
 /// [`express::outside`] of a frame that enters: a step, with [`MAY_LEAVE`] for one that passes and may leave past the kernel's
@@ -170,7 +165,7 @@ extern "C" fn owner_step(place: u64, teid: u32, high: u64, low: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn vouch(case: *mut Case) -> u32 {
-    stage(case, |case| {
+    stage!(case, {
         express::vouch(&Maps, case);
         Ok(None)
     })
@@ -179,56 +174,56 @@ pub(crate) extern "C" fn vouch(case: *mut Case) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn locate(case: *mut Case) -> u32 {
-    stage(case, |case| identify::locate(&Maps, case).map(|()| None))
+    stage!(case, identify::locate(&Maps, case).map(|()| None))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn enter_tunnel(context: *mut xdp_md, case: *mut Case) -> u32 {
-    stage(case, |case| tunnel::enter(&Packet::new(context, case.arrival.length), &Maps, case))
+    stage!(case, tunnel::enter(&Packet::new(context, case.arrival.length), &Maps, case))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn identify(case: *mut Case) -> u32 {
-    stage(case, |case| identify::identify(&Maps, case))
+    stage!(case, identify::identify(&Maps, case))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn read_error(context: *mut xdp_md, case: *mut Case) -> u32 {
-    stage(case, |case| icmp_error::read(&Packet::new(context, case.arrival.length), case).map(|()| None))
+    stage!(case, icmp_error::read(&Packet::new(context, case.arrival.length), case).map(|()| None))
 }
 
 /// As [`read_error`], for a packet that leaves.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn leaving_error(context: *mut __sk_buff, case: *mut Case) -> u32 {
-    stage(case, |case| icmp_error::read(&Packet::new(context, case.arrival.length), case).map(|()| None))
+    stage!(case, icmp_error::read(&Packet::new(context, case.arrival.length), case).map(|()| None))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn meet_receiver(case: *mut Case) -> u32 {
-    stage(case, |case| icmp_error::meet(&Maps, case).map(|()| None))
+    stage!(case, icmp_error::meet(&Maps, case).map(|()| None))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn judge_error(case: *mut Case) -> u32 {
-    stage(case, |case| icmp_error::judge(&Maps, case).map(Some))
+    stage!(case, icmp_error::judge(&Maps, case).map(Some))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn gather(case: *mut Case) -> u32 {
-    stage(case, |case| fragment::gather(&Maps, case).map(|()| None))
+    stage!(case, fragment::gather(&Maps, case).map(|()| None))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn remember(case: *mut Case) -> u32 {
-    stage(case, |case| {
+    stage!(case, {
         fragment::remember(&Maps, case);
         Ok(None)
     })
@@ -237,19 +232,19 @@ pub(crate) extern "C" fn remember(case: *mut Case) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn hold(case: *mut Case) -> u32 {
-    stage(case, |case| decide::hold(&Maps, case))
+    stage!(case, decide::hold(&Maps, case))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn open(case: *mut Case) -> u32 {
-    stage(case, |case| decide::open(&Maps, case).map(Some))
+    stage!(case, decide::open(&Maps, case).map(Some))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn follow(case: *mut Case) -> u32 {
-    stage(case, |case| {
+    stage!(case, {
         // Nobody else asks, and the verifier then looks no further.
         if maps::is_candidate() {
             decide::follow(&Maps, case);
@@ -300,22 +295,13 @@ pub(crate) extern "C" fn locate_flow(key: *const FlowKey, then: u64, kinds: u64)
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn choose_slot(key: *const FlowKey, now: u64) -> flow_table::Found {
+pub(crate) extern "C" fn attempt_flow(key: *const FlowKey, start: *const FlowStart) -> u32 {
     // SAFETY: as in `locate_flow`.
-    match unsafe { key.as_ref() } {
-        Some(key) => flow_table::choose(&Maps, key, now),
-        None => flow_table::NONE,
-    }
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn take_slot(slot: u32, key: *const FlowKey, start: *const FlowStart) -> u32 {
-    // SAFETY: as in `locate_flow`.
-    match unsafe { (key.as_ref(), start.as_ref()) } {
-        (Some(key), Some(start)) => flow_table::take(&Maps, slot, key, start) as u32,
-        (None, _) | (_, None) => 0,
-    }
+    let attempt = match unsafe { (key.as_ref(), start.as_ref()) } {
+        (Some(key), Some(start)) => flow_table::attempt(&Maps, key, start),
+        (None, _) | (_, None) => Attempt::Full,
+    };
+    attempt as u32
 }
 
 #[unsafe(no_mangle)]
@@ -332,16 +318,6 @@ pub(crate) extern "C" fn reclaim_flows(key: *const FlowKey, now: u64) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn sweep_slot(slot: u32, now: u64) -> u32 {
     flow_table::sweep(&Maps, slot, now) as u32
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn settle_flow(key: *const FlowKey, own: u32, now: u64) -> u32 {
-    // SAFETY: as in `locate_flow`.
-    if let Some(key) = unsafe { key.as_ref() } {
-        flow_table::settle(&Maps, key, own, now);
-    }
-    0
 }
 
 #[unsafe(no_mangle)]

@@ -40,7 +40,7 @@ use crate::decide::{FlowStart, FlowUpdate, FlowWords};
 use crate::express::Voucher;
 
 use hash::{Probe, WINDOW};
-pub use open::{choose, open, reclaim, settle, take};
+pub use open::{Attempt, attempt, open, reclaim};
 use slot::{Entry, Owner, word};
 pub use tag::{Kinds, Tag, ticks};
 
@@ -79,25 +79,15 @@ pub trait Memory {
     fn lived(&self, key: &FlowKey, then: u64) -> bool {
         self.locate(key, then, Kinds::REMEMBERED) != NONE
     }
-    /// As [`choose`].
+    /// As [`attempt`].
     #[inline(always)]
-    fn choose(&self, key: &FlowKey, now: u64) -> Found {
-        choose(self, key, now)
-    }
-    /// As [`take`].
-    #[inline(always)]
-    fn take(&self, slot: u32, key: &FlowKey, start: &FlowStart) -> bool {
-        take(self, slot, key, start)
+    fn attempt(&self, key: &FlowKey, start: &FlowStart) -> Attempt {
+        attempt(self, key, start)
     }
     /// As [`reclaim`].
     #[inline(always)]
     fn reclaim(&self, key: &FlowKey, now: u64) {
         reclaim(self, key, now);
-    }
-    /// As [`settle`].
-    #[inline(always)]
-    fn settle(&self, key: &FlowKey, own: u32, now: u64) {
-        settle(self, key, own, now);
     }
 }
 

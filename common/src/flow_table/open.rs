@@ -31,24 +31,61 @@ pub fn open<M: Memory>(memory: &M, key: &FlowKey, start: &FlowStart) -> Result<(
 /// Puts a flow into a slot; false if another CPU has just opened it.
 #[inline(always)]
 fn place<M: Memory>(memory: &M, key: &FlowKey, start: &FlowStart) -> Result<bool, DropReason> {
-    let now = start.opened;
     for _ in 0..TRIES {
-        let chosen = memory.choose(key, now);
-        if chosen == NONE {
-            return Err(DropReason::FlowTableFull);
-        }
-        if chosen & KNOWN != 0 {
-            // Another CPU was faster: the packet is one of its flow.
-            let row = memory.slot(chosen as u32).ok_or(DropReason::InternalTable)?;
-            slot::count(memory, row, &start.update);
-            return Ok(false);
-        }
-        if memory.take(chosen as u32, key, start) {
-            memory.settle(key, chosen as u32, now);
-            return Ok(true);
+        match memory.attempt(key, start) {
+            Attempt::Placed => return Ok(true),
+            Attempt::Known => return Ok(false),
+            Attempt::Outpaced => {}
+            Attempt::Full => break,
         }
     }
     Err(DropReason::FlowTableFull)
+}
+
+/// What came of one attempt to put a flow into a slot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Attempt {
+    /// It is there.
+    Placed = 0,
+    /// Another CPU has opened the same flow: the packet is counted there.
+    Known = 1,
+    /// Another CPU was faster at the slot.
+    Outpaced = 2,
+    /// Every slot of the buckets has a live flow.
+    Full = 3,
+}
+
+impl Attempt {
+    /// The one with this number; of none, that there was no room.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Placed,
+            1 => Self::Known,
+            2 => Self::Outpaced,
+            _ => Self::Full,
+        }
+    }
+}
+
+/// Tries once to put a flow into a slot.
+#[inline(always)]
+pub fn attempt<M: Memory + ?Sized>(memory: &M, key: &FlowKey, start: &FlowStart) -> Attempt {
+    let words = key.words();
+    let Some(geometry) = memory.geometry() else { return Attempt::Full };
+    let (probe, now) = (Probe::of(geometry, &words), start.opened);
+    let chosen = choose(memory, probe, &words, now);
+    let Some(row) = memory.slot(chosen as u32).filter(|_| chosen != NONE) else { return Attempt::Full };
+    if chosen & KNOWN != 0 {
+        slot::count(memory, row, &start.update);
+        return Attempt::Known;
+    }
+    if !take(memory, row, &words, start) {
+        return Attempt::Outpaced;
+    }
+    settle(memory, probe, &words, chosen as u32, now);
+    Attempt::Placed
 }
 
 /// Beside the number of a slot: the flow is there already.
@@ -56,16 +93,13 @@ const KNOWN: Found = 1 << 32;
 
 /// Looks through the buckets once for the slot to take, or for the flow itself.
 #[inline(always)]
-pub fn choose<M: Memory + ?Sized>(memory: &M, key: &FlowKey, now: u64) -> Found {
-    let words = key.words();
-    let Some(geometry) = memory.geometry() else { return NONE };
-    let probe = Probe::of(geometry, &words);
+fn choose<M: Memory + ?Sized>(memory: &M, probe: Probe, words: &[u64; 6], now: u64) -> Found {
     let (mut free, mut dead) = (NONE, NONE);
     for step in 0..WINDOW {
         let Some(index) = probe.slot(step) else { break };
         let Some(row) = memory.slot(index) else { return NONE };
         let tag = Tag(memory.load(row, word::TAG));
-        if tag.is_live() && slot::holds(memory, row, &words) {
+        if tag.is_live() && slot::holds(memory, row, words) {
             let known = if tag.is_live_at(now) { KNOWN } else { 0 };
             return known | index as Found;
         }
@@ -82,8 +116,7 @@ pub fn choose<M: Memory + ?Sized>(memory: &M, key: &FlowKey, now: u64) -> Found 
 
 /// Takes a slot and publishes the flow in it; false if another CPU was faster.
 #[inline(always)]
-pub fn take<M: Memory + ?Sized>(memory: &M, index: u32, key: &FlowKey, start: &FlowStart) -> bool {
-    let Some(row) = memory.slot(index) else { return false };
+fn take<M: Memory + ?Sized>(memory: &M, row: M::Row, words: &[u64; 6], start: &FlowStart) -> bool {
     let tag = Tag(memory.load(row, word::TAG));
     let busy = tag.taken(start.opened);
     if !tag.is_free_at(start.opened) || !memory.exchange(row, word::TAG, tag.0, busy.0) {
@@ -92,7 +125,7 @@ pub fn take<M: Memory + ?Sized>(memory: &M, index: u32, key: &FlowKey, start: &F
     if tag.is_live() {
         Owner::of(memory, row).give_back(memory);
     }
-    slot::fill(memory, row, busy, key, start);
+    slot::fill(memory, row, busy, words, start);
     let live = busy.published(start.update.deadline);
     // It fails if this CPU stood still for so long that its slot was given to somebody else.
     memory.exchange(row, word::TAG, busy.0, live.0)
@@ -113,10 +146,7 @@ pub fn reclaim<M: Memory + ?Sized>(memory: &M, key: &FlowKey, now: u64) {
 ///
 /// Whoever of the two looks last sees both, because nothing passes an exchange.
 #[inline(always)]
-pub fn settle<M: Memory + ?Sized>(memory: &M, key: &FlowKey, own: u32, now: u64) {
-    let words = key.words();
-    let Some(geometry) = memory.geometry() else { return };
-    let probe = Probe::of(geometry, &words);
+fn settle<M: Memory + ?Sized>(memory: &M, probe: Probe, words: &[u64; 6], own: u32, now: u64) {
     let mut first = NONE;
     for step in 0..WINDOW {
         let Some(index) = probe.slot(step) else { return };
@@ -125,7 +155,7 @@ pub fn settle<M: Memory + ?Sized>(memory: &M, key: &FlowKey, own: u32, now: u64)
         if tag.is_unused() {
             return;
         }
-        if !tag.is_live_at(now) || index != own && !slot::holds(memory, row, &words) {
+        if !tag.is_live_at(now) || index != own && !slot::holds(memory, row, words) {
             continue;
         }
         if first == NONE {

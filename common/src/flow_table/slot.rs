@@ -120,9 +120,15 @@ pub(super) fn is_of_anybody<M: Memory + ?Sized>(memory: &M, row: M::Row, words: 
 
 /// Writes a slot that is the caller's; everything but the tag.
 #[inline(always)]
-pub(super) fn fill<M: Memory + ?Sized>(memory: &M, row: M::Row, tag: Tag, key: &FlowKey, start: &FlowStart) {
+pub(super) fn fill<M: Memory + ?Sized>(
+    memory: &M,
+    row: M::Row,
+    tag: Tag,
+    words: &[u64; 6],
+    start: &FlowStart,
+) {
     let update = &start.update;
-    for (at, value) in key.words().iter().enumerate() {
+    for (at, value) in words.iter().enumerate() {
         memory.store(row, word::KEY + at, *value);
     }
     memory.store(row, word::DECISION, tag.guarded(decision(update.decision)));
