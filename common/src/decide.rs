@@ -85,6 +85,11 @@ pub trait Tables {
     fn port_before(&self, span: Span, wanted: u32) -> search::Found {
         search::port_before(self, span, wanted)
     }
+    /// As [`search::port_before_at`].
+    #[inline(always)]
+    fn port_before_at(&self, span: Span, address: Addr, wanted: u32) -> search::Found {
+        search::port_before_at(self, span, address, wanted)
+    }
     /// As [`search::window_open`].
     #[inline(always)]
     fn window_open(&self, span: Span) -> search::Found {
@@ -694,8 +699,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             Confined::Whole => return Err(DropReason::Quarantined),
             Confined::Repair => rules.repair,
         };
-        let ports = search::range(self.tables, reach, key.remote)?.ok_or(DropReason::NoRule)?;
-        self.entry(ports, service, DropReason::NoRule)
+        self.entry_at(reach, key.remote, service, DropReason::NoRule)
     }
 
     /// The outside to a device, which takes an explicit inbound rule; to its LAN, one that says `behind`.
@@ -710,8 +714,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         } else {
             search::range(self.tables, rules.behind, key.local)?.ok_or(DropReason::Unsolicited)?
         };
-        let ports = search::range(self.tables, callers, key.remote)?.ok_or(DropReason::Unsolicited)?;
-        self.entry(ports, service, DropReason::Unsolicited)
+        self.entry_at(callers, key.remote, service, DropReason::Unsolicited)
     }
 
     /// Device to device, which takes a rule that names both ends; to the LAN of one, one that says `behind`.
@@ -728,12 +731,11 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         }
         let callable =
             search::peer(self.tables, rules.peers, peer.profile)?.ok_or(DropReason::SegmentDenied)?;
-        let ports = if peer.behind == 0 {
-            callable.ports
+        if peer.behind == 0 {
+            open_entry(self.port(callable.ports, service)?, DropReason::SegmentDenied)
         } else {
-            search::range(self.tables, callable.behind, key.remote)?.ok_or(DropReason::SegmentDenied)?
-        };
-        self.entry(ports, service, DropReason::SegmentDenied)
+            self.entry_at(callable.behind, key.remote, service, DropReason::SegmentDenied)
+        }
     }
 
     /// Nobody calls a device in quarantine, and it calls no other device.
@@ -742,14 +744,16 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         if party.is_confined() { Err(DropReason::Quarantined) } else { Ok(()) }
     }
 
-    /// What a list of ports says about a service, at whatever time.
+    /// What is said about a service at an address, at whatever time.
     #[inline(always)]
-    fn entry(&self, ports: Span, service: Service, none: DropReason) -> Result<&'a PortRange, DropReason> {
-        let entry = self.port(ports, service)?.ok_or(none)?;
-        match entry.closed_by() {
-            Some(reason) => Err(reason),
-            None => Ok(entry),
-        }
+    fn entry_at(
+        &self,
+        reach: Span,
+        address: Addr,
+        service: Service,
+        none: DropReason,
+    ) -> Result<&'a PortRange, DropReason> {
+        open_entry(search::port_at(self.tables, reach, address, service.protocol, service.port)?, none)
     }
 
     /// What an entry of the policy allows now.
@@ -823,6 +827,16 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
     #[inline(always)]
     fn is_syn(&self) -> bool {
         self.tcp_flags() & (l4::TCP_SYN | l4::TCP_ACK | l4::TCP_RST | l4::TCP_FIN) == l4::TCP_SYN
+    }
+}
+
+/// What was found, unless it is closed.
+#[inline(always)]
+fn open_entry(found: Option<&PortRange>, none: DropReason) -> Result<&PortRange, DropReason> {
+    let entry = found.ok_or(none)?;
+    match entry.closed_by() {
+        Some(reason) => Err(reason),
+        None => Ok(entry),
     }
 }
 

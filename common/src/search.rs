@@ -50,7 +50,17 @@ pub fn scope_of_few<T: Tables>(tables: &T, span: Span, address: Addr) -> Result<
 /// What is open at an address.
 #[inline(always)]
 pub fn range<T: Tables>(tables: &T, span: Span, address: Addr) -> Result<Option<Span>, DropReason> {
-    let Some(index) = found(tables.range_before(span, address))? else { return Ok(None) };
+    covering(tables, tables.range_before(span, address), address)
+}
+
+/// What the range that was found opens at an address, if it reaches so far.
+#[inline(always)]
+fn covering<T: Tables + ?Sized>(
+    tables: &T,
+    before: Found,
+    address: Addr,
+) -> Result<Option<Span>, DropReason> {
+    let Some(index) = found(before)? else { return Ok(None) };
     let range = tables.range(index).ok_or(DropReason::InternalTable)?;
     Ok((address <= range.last).then_some(range.open))
 }
@@ -71,7 +81,30 @@ pub fn port<T: Tables>(
     protocol: u8,
     port: u16,
 ) -> Result<Option<&PortRange>, DropReason> {
-    let Some(index) = found(tables.port_before(span, port_order(protocol, port)))? else { return Ok(None) };
+    naming(tables, tables.port_before(span, port_order(protocol, port)), protocol, port)
+}
+
+/// The entry that names a port, of what is open at an address: [`range()`] and [`port()`] in one.
+#[inline(always)]
+pub fn port_at<T: Tables>(
+    tables: &T,
+    span: Span,
+    address: Addr,
+    protocol: u8,
+    port: u16,
+) -> Result<Option<&PortRange>, DropReason> {
+    naming(tables, tables.port_before_at(span, address, port_order(protocol, port)), protocol, port)
+}
+
+/// The entry that was found, if it names a port.
+#[inline(always)]
+fn naming<T: Tables>(
+    tables: &T,
+    before: Found,
+    protocol: u8,
+    port: u16,
+) -> Result<Option<&PortRange>, DropReason> {
+    let Some(index) = found(before)? else { return Ok(None) };
     let entry = tables.port(index).ok_or(DropReason::InternalTable)?;
     Ok((entry.protocol == protocol && port <= entry.last).then_some(entry))
 }
@@ -109,6 +142,16 @@ pub fn port_before<T: Tables + ?Sized>(tables: &T, span: Span, wanted: u32) -> F
         let entry = tables.port(index)?;
         Some(port_order(entry.protocol, entry.first) <= wanted)
     })
+}
+
+/// Searches [`crate::abi::Range`]s, and what is open there as [`port_before`] does.
+#[inline(always)]
+pub fn port_before_at<T: Tables + ?Sized>(tables: &T, span: Span, address: Addr, wanted: u32) -> Found {
+    match covering(tables, range_before(tables, span, address), address) {
+        Ok(Some(open)) => port_before(tables, open, wanted),
+        Ok(None) => NONE,
+        Err(_) => MISSING,
+    }
 }
 
 /// Searches [`Window`]s for the one that is open now: the only reading of the boot clock that decides anything.

@@ -349,6 +349,11 @@ impl Tables for Maps {
     fn port_before(&self, span: Span, wanted: u32) -> search::Found {
         subprogram::port_before(span.start, span.len, wanted)
     }
+
+    #[inline(always)]
+    fn port_before_at(&self, span: Span, address: Addr, wanted: u32) -> search::Found {
+        subprogram::port_before_at(span.start, span.len, address.high(), address.low(), wanted)
+    }
 }
 
 impl Index for Maps {

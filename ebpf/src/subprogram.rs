@@ -279,6 +279,12 @@ pub(crate) extern "C" fn port_before(start: u32, len: u32, wanted: u32) -> Found
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+pub(crate) extern "C" fn port_before_at(start: u32, len: u32, high: u64, low: u64, wanted: u32) -> Found {
+    search::port_before_at(&Maps, Span { start, len }, Addr::from_halves(high, low), wanted)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 pub(crate) extern "C" fn window_open(start: u32, len: u32) -> Found {
     search::window_open(&Maps, Span { start, len })
 }

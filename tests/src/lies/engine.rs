@@ -217,6 +217,14 @@ impl Tables for LyingEngine<'_> {
         let short = u32::from(self.lie == EngineLie::ShortList && span.len > 1);
         search::port_before(self, Span { len: span.len - short, ..span }, wanted)
     }
+
+    fn port_before_at(&self, span: Span, address: Addr, wanted: u32) -> Found {
+        match search::range(self, span, address) {
+            Ok(Some(open)) => self.port_before(open, wanted),
+            Ok(None) => search::NONE,
+            Err(_) => search::MISSING,
+        }
+    }
 }
 
 impl Tunnels for LyingEngine<'_> {
