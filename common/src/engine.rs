@@ -36,10 +36,10 @@ pub trait Engine {
     /// The tables.
     fn tables(&self) -> &Self::Tables;
 
-    /// As [`parse::link`].
+    /// As [`arrive`].
     #[inline(always)]
-    fn parse_link(&self, case: &mut Case) -> Step {
-        parse::link(self.frame(), case).map(|()| None)
+    fn arrive(&self, case: &mut Case) -> Step {
+        arrive(self.frame(), case)
     }
     /// As [`parse::network`].
     #[inline(always)]
@@ -130,12 +130,19 @@ pub fn run_parsed<E: Engine>(engine: &E, case: &mut Case) -> Verdict {
     verdict(case, step)
 }
 
+/// Reads a frame's own headers.
+#[inline(always)]
+pub fn arrive<F: Frame + ?Sized>(frame: &F, case: &mut Case) -> Step {
+    parse::link(frame, case)?;
+    if parse::is_ip(&case.packet) {
+        parse::network(frame, case)?;
+    }
+    Ok(None)
+}
+
 #[inline(always)]
 fn frame_steps<E: Engine>(engine: &E, case: &mut Case) -> Step {
-    engine.parse_link(case)?;
-    if parse::is_ip(&case.packet) {
-        engine.parse_network(case)?;
-    }
+    engine.arrive(case)?;
     engine.locate(case)?;
     if case.place.is_witness() {
         return engine.witness(case);

@@ -26,8 +26,8 @@ impl<C: Context> Program<C> {
 pub(crate) trait Stages: Copy {
     /// As [`bulkhead_common::express::express`]; and where what passes goes on.
     fn express(self, arrival: &Arrival) -> Result<Option<Onward>, DropReason>;
-    /// As [`bulkhead_common::parse::link`].
-    fn parse_link(self, case: &mut Case) -> u32;
+    /// As [`bulkhead_common::engine::arrive`].
+    fn arrive(self, case: &mut Case) -> u32;
     /// As [`bulkhead_common::parse::network`].
     fn parse_network(self, case: &mut Case) -> u32;
     /// As [`bulkhead_common::tunnel::enter`].
@@ -66,8 +66,8 @@ impl Stages for *mut xdp_md {
     }
 
     #[inline(always)]
-    fn parse_link(self, case: &mut Case) -> u32 {
-        subprogram::parse_link(self, case)
+    fn arrive(self, case: &mut Case) -> u32 {
+        subprogram::arrive(self, case)
     }
 
     #[inline(always)]
@@ -94,8 +94,8 @@ impl Stages for *mut __sk_buff {
     }
 
     #[inline(always)]
-    fn parse_link(self, case: &mut Case) -> u32 {
-        subprogram::leaving_link(self, case)
+    fn arrive(self, case: &mut Case) -> u32 {
+        subprogram::arrive_leaving(self, case)
     }
 
     #[inline(always)]
@@ -130,8 +130,8 @@ impl<C: Context + Stages> Engine for Program<C> {
     }
 
     #[inline(always)]
-    fn parse_link(&self, case: &mut Case) -> Step {
-        step_from_number(self.context.parse_link(case))
+    fn arrive(&self, case: &mut Case) -> Step {
+        step_from_number(self.context.arrive(case))
     }
 
     #[inline(always)]

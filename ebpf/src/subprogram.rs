@@ -40,38 +40,57 @@ macro_rules! stage {
     };
 }
 
-/// The first stage, of a case that knows no more of its packet than the arrival. The rest is made new here, by way of the
-/// stack: in who calls, every chain of calls would carry it along.
+/// [`engine::arrive`] of a new packet, of which the case knows the arrival only, or [`parse::network`] of one in a tunnel:
+/// one subprogram for both, because the verifier looks at each copy.
 #[inline(always)]
-fn begin<C: Context>(context: C, case: &mut Case) -> Step {
-    *case = Case::new(Maps.epoch(), case.arrival);
-    parse::link(&Packet::new(context, case.arrival.length), case).map(|()| None)
+fn read<C: Context>(context: C, case: &mut Case, is_new: bool) -> Step {
+    let frame = Packet::new(context, case.arrival.length);
+    if is_new {
+        // By way of the stack: in who calls, every chain of calls would carry it along.
+        *case = Case::new(Maps.epoch(), case.arrival);
+        parse::link(&frame, case)?;
+        if !parse::is_ip(&case.packet) {
+            return Ok(None);
+        }
+    }
+    parse::network(&frame, case).map(|()| None)
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn parse_link(context: *mut xdp_md, case: *mut Case) -> u32 {
-    stage!(case, begin(context, case))
+extern "C" fn read_entering(context: *mut xdp_md, case: *mut Case, is_new: u32) -> u32 {
+    stage!(case, read(context, case, is_new != 0))
 }
 
+/// As [`read_entering`], for a packet that leaves.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn parse_network(context: *mut xdp_md, case: *mut Case) -> u32 {
-    stage!(case, parse::network(&Packet::new(context, case.arrival.length), case).map(|()| None))
+extern "C" fn read_leaving(context: *mut __sk_buff, case: *mut Case, is_new: u32) -> u32 {
+    stage!(case, read(context, case, is_new != 0))
 }
 
-/// As [`parse_link`], for a packet that leaves.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn leaving_link(context: *mut __sk_buff, case: *mut Case) -> u32 {
-    stage!(case, begin(context, case))
+/// As [`engine::arrive`].
+#[inline(always)]
+pub(crate) fn arrive(context: *mut xdp_md, case: &mut Case) -> u32 {
+    read_entering(context, case, 1)
+}
+
+/// As [`parse::network`].
+#[inline(always)]
+pub(crate) fn parse_network(context: *mut xdp_md, case: &mut Case) -> u32 {
+    read_entering(context, case, 0)
+}
+
+/// As [`arrive`], for a packet that leaves.
+#[inline(always)]
+pub(crate) fn arrive_leaving(context: *mut __sk_buff, case: &mut Case) -> u32 {
+    read_leaving(context, case, 1)
 }
 
 /// As [`parse_network`], for a packet that leaves.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn leaving_network(context: *mut __sk_buff, case: *mut Case) -> u32 {
-    stage!(case, parse::network(&Packet::new(context, case.arrival.length), case).map(|()| None))
+#[inline(always)]
+pub(crate) fn leaving_network(context: *mut __sk_buff, case: &mut Case) -> u32 {
+    read_leaving(context, case, 0)
 }
 
 #[unsafe(no_mangle)]
