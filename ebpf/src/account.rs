@@ -76,12 +76,26 @@ fn count(cell: &mut Count, arrival: &Arrival) {
     cell.bytes += arrival.length as u64;
 }
 
-/// Tells of a drop, of what would be one, or of a flow's first packet, if the budget allows; the verdict stands either way.
+/// True of a drop, of what would be one, and of a flow's first packet, unless so many were told of that this one is only
+/// counted.
+#[inline(always)]
+pub(crate) fn is_to_be_told(device: DeviceId, verdict: Verdict) -> bool {
+    if tells_all() {
+        return true;
+    }
+    if !is_worth_telling(verdict) {
+        return false;
+    }
+    let spent = is_spent(device, verdict, Maps.now());
+    if spent {
+        keep_silent();
+    }
+    !spent
+}
+
+/// Tells of a packet if the budget allows; the verdict stands either way.
 #[inline(always)]
 pub(crate) fn report(case: &Case, verdict: Verdict) {
-    if !is_worth_telling(verdict) && !tells_all() {
-        return;
-    }
     let Some(counters) = EVENT_COUNTERS.get_ptr_mut(0) else { return };
     let now = Maps.now();
     let outcome = if tells_all() || within_budget(case, verdict, now) {

@@ -378,7 +378,7 @@ pub(crate) fn refund(device: DeviceId, limits: &Limits, toll: Toll) {
     refund_toll(device.0, limits, toll.0);
 }
 
-/// As [`account::report`] and [`candidate::tell`]; the verdict travels as its number.
+/// As [`account::report`]; the verdict travels as its number.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn report_step(case: *mut Case, verdict: u32) -> u32 {
@@ -386,15 +386,17 @@ extern "C" fn report_step(case: *mut Case, verdict: u32) -> u32 {
     let case = unsafe { case.as_ref() };
     if let (Some(case), Some(verdict)) = (case, Verdict::from_code(verdict as u16)) {
         account::report(case, verdict);
-        candidate::tell(&Decided::new(verdict, &case.evidence));
     }
     0
 }
 
-/// Tells the candidate of the verdict, and everybody if it is worth an event.
+/// Tells the candidate of the verdict, and everybody if it is worth an event and the budget may have one left.
 #[inline(always)]
 pub(crate) fn report(case: &mut Case, verdict: Verdict) {
-    report_step(case, verdict.code() as u32);
+    candidate::tell(&Decided::new(verdict, &case.evidence));
+    if account::is_to_be_told(case.evidence.device, verdict) {
+        report_step(case, verdict.code() as u32);
+    }
 }
 
 /// As [`address_table::find`], by the words of a key; [`NO_ROW`] if it leads nowhere.
