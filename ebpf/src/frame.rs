@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_b
 use bulkhead_common::frame::Frame;
 
 use crate::bounded::bounded;
-use crate::maps;
+use crate::{maps, words};
 
 /// No header begins later; tells the verifier how far a pointer can move. A mask: all ones.
 const MAX_OFFSET: u32 = 0x3fff;
@@ -113,8 +113,8 @@ impl<C: Context> Packet<C> {
         if from + N > self.end {
             return None;
         }
-        // SAFETY: `from..from + N` lies inside `data..data_end`, checked above, and `[u8; N]` has no alignment.
-        Some(unsafe { (from as *const [u8; N]).read() })
+        // SAFETY: `from..from + N` lies inside `data..data_end`, checked above.
+        Some(unsafe { words::read(from) })
     }
 }
 

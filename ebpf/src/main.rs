@@ -17,6 +17,7 @@ mod maps;
 mod program;
 mod subprogram;
 mod sweep;
+mod words;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
