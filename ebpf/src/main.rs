@@ -47,18 +47,19 @@ fn bulkhead_plain(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn enter(context: &XdpContext) -> u32 {
-    let fate = judge(context.ctx, arrival(context, false));
+    let first = arrival(context, false);
+    let counters = Counters::of(&first);
+    let fate = judge(context.ctx, &counters, first);
     // It wants the frame as it came. So while there is one, the stack forwards.
     candidate::hand_on_entering(context);
     match fate {
         Fate::Ends => XDP_DROP,
         Fate::GoesOn => XDP_PASS,
         Fate::GoesOnInTunnel { whole } => {
-            let arrival = arrival(context, whole);
-            Counters::of(&arrival).left(Way::Tunnel, &arrival);
+            counters.left(Way::Tunnel, &arrival(context, whole));
             XDP_PASS
         }
-        Fate::MayLeave => leave(context),
+        Fate::MayLeave => leave(context, &counters),
     }
 }
 
@@ -82,7 +83,7 @@ fn bulkhead_egress(context: TcContext) -> i32 {
         from_host: entered == 0,
         ..Arrival::of(ifindex | EGRESS, LinkType::RawIp, packet.length())
     };
-    let fate = judge(packet, arrival);
+    let fate = judge(packet, &Counters::of(&arrival), arrival);
     candidate::hand_on_leaving(&context);
     match fate {
         // `TCX_NEXT` and `TCX_DROP` have the same numbers. It is on its way out already.
@@ -112,11 +113,10 @@ impl Fate {
 
 /// Judges and counts one packet, of whose length the part in the first buffer is known.
 #[inline(always)]
-fn judge<C: Context + Stages>(context: C, first: Arrival) -> Fate {
+fn judge<C: Context + Stages>(context: C, counters: &Counters, first: Arrival) -> Fate {
     if maps::is_candidate() {
         return Fate::passing(candidate::judge(context, whole(context, first)));
     }
-    let counters = Counters::of(&first);
     // It takes only packets that end in the first buffer.
     if let Some((verdict, fate)) = shortly(context, &first) {
         counters.received(&first);
@@ -167,12 +167,12 @@ fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdic
 
 /// Sends a packet on if it can be, and counts how it leaves.
 #[inline(always)]
-fn leave(context: &XdpContext) -> u32 {
+fn leave(context: &XdpContext, counters: &Counters) -> u32 {
     // Of the whole frame: what lies in other buffers would be sent on with it.
     let arrival = arrival(context, true);
     let number = subprogram::forward(context.ctx, arrival.ifindex, arrival.length);
     let way = Way::from_number(number as u8).unwrap_or(Way::NoRoom);
-    Counters::of(&arrival).left(way, &arrival);
+    counters.left(way, &arrival);
     if matches!(way, Way::Fast) { XDP_REDIRECT } else { XDP_PASS }
 }
 
