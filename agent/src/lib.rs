@@ -27,3 +27,4 @@ pub mod sink;
 pub mod state;
 pub mod tables;
 pub mod telemetry;
+mod text;
