@@ -10,6 +10,7 @@ pub mod api;
 pub mod cli;
 pub mod datapath;
 pub mod demo;
+mod few;
 pub mod forwarding;
 pub mod guard;
 pub mod heap;

@@ -327,7 +327,7 @@ fn owned(
     device: &Device,
     (number, network): (DeviceId, NetworkId),
 ) -> impl Iterator<Item = (AddressKey, Owner)> {
-    let all = [(&device.framed_routes, true), (&device.addresses, false)];
+    let all = [(&*device.framed_routes, true), (&*device.addresses, false)];
     all.into_iter().flat_map(move |(prefixes, behind)| {
         let owner = Owner { device: number, behind, nested: false };
         prefixes.iter().map(move |net| (key(network, net.value), owner))

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::location::Located;
 use crate::policy::model::{Binding, Device, Identifiers, Network, Policy};
+use crate::text::Text;
 
 /// Returns the identifiers that are taken.
 pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) -> Identifiers {
@@ -49,7 +50,7 @@ fn refuse_shared(policy: &Policy, problems: &mut Diagnostics) -> Identifiers {
 /// An identifier and the device that has it.
 struct Identifier<'a> {
     kind: Kind,
-    number: &'a Located<String>,
+    number: &'a Located<Text>,
     device: &'a Device,
 }
 
@@ -71,7 +72,7 @@ impl fmt::Display for Kind {
 impl Identifier<'_> {
     /// Kind and digits as one number; the leading 1 keeps zeros apart. There are 22 digits at most.
     fn order(&self) -> u128 {
-        let digits = self.number.value.bytes().map(|digit| u128::from(digit & 0x0f));
+        let digits = self.number.value.as_str().bytes().map(|digit| u128::from(digit & 0x0f));
         let number = digits.fold(1, |number, digit| 10 * number + digit);
         (self.kind as u128) << 100 | number
     }
