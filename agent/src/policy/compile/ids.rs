@@ -242,36 +242,36 @@ impl Book {
         names: impl Iterator<Item = &'n Name> + Clone,
     ) -> Vec<Result<u32, Full>> {
         let mut book = self.names.iter().peekable();
-        let old = names.clone().map(|name| {
+        // Nobody's stands for none yet.
+        let mut numbers = Vec::with_capacity(names.size_hint().0);
+        let mut returned = Vec::new();
+        for name in names.clone() {
             while book.next_if(|(known, _)| *known < name.text()).is_some() {}
-            book.next_if(|(known, _)| *known == name.text()).map(|(_, known)| *known)
-        });
-        let old: Vec<Option<Number>> = old.collect();
-        let numbered = || names.clone().zip(&old);
-        for (name, known) in numbered() {
-            known.iter().for_each(|known| self.ask(*known, || name.text().clone()));
+            let known = book.next_if(|(known, _)| *known == name.text()).map(|(_, known)| *known);
+            numbers.push(known.map_or(0, |known| known.number));
+            let known = known.filter(|known| known.absent.is_some());
+            returned.extend(known.map(|known| (name.text().clone(), Number { absent: None, ..known })));
         }
-        let fresh = old.iter().filter(|number| number.is_none()).count();
+        numbers.iter().filter(|number| **number != 0).for_each(|number| self.asking.asked.insert(*number));
+        self.absent -= returned.len();
+        self.names.extend(returned);
+        let fresh = numbers.iter().filter(|number| **number == 0).count();
         if fresh > (self.capacity - self.next) as usize {
-            let number = |(name, old): (&Name, &Option<Number>)| match old {
-                Some(known) => Ok(known.number),
-                None => self.number(name.as_str()),
+            let number = |(name, number): (&Name, u32)| match number {
+                0 => self.number(name.as_str()),
+                known => Ok(known),
             };
-            return numbered().map(number).collect();
+            return names.zip(numbers).map(number).collect();
         }
         let mut added = Vec::with_capacity(fresh);
-        let mut take = |name: &Name| {
-            let number = self.next;
+        for (name, number) in names.zip(&mut numbers).filter(|(_, number)| **number == 0) {
+            *number = self.next;
             self.next += 1;
-            self.asking.asked.insert(number);
-            added.push((name.text().clone(), Number { number, absent: None }));
-            number
-        };
-        let number =
-            |(name, old): (&Name, &Option<Number>)| Ok(old.map_or_else(|| take(name), |known| known.number));
-        let numbers = numbered().map(number).collect();
+            self.asking.asked.insert(*number);
+            added.push((name.text().clone(), Number { number: *number, absent: None }));
+        }
         self.names.extend(added);
-        numbers
+        numbers.into_iter().map(Ok).collect()
     }
 
     /// The number that a name has, if it has one.
