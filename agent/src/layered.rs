@@ -391,7 +391,8 @@ impl<'m, K: Ord, V> Iterator for Iter<'m, K, V> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.base.len() + self.above.len()))
+        let (base, above) = (self.base.len(), self.above.len());
+        (base.saturating_sub(above), Some(base + above))
     }
 }
 

@@ -194,8 +194,7 @@ impl Kernel {
         clock.took(&format!("{what}: write"), writing);
         clock.note(&format!("{what}: writes"), (ops.len() - waits) as f64);
         clock.note(&format!("{what}: grace periods"), milliseconds(waiting));
-        drop(ops);
-        clock.time(&format!("{what}: take over"), || self.state.advance(next));
+        clock.time(&format!("{what}: take over"), || self.state.advance(&ops, next));
         Ok(())
     }
 }

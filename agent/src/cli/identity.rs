@@ -19,8 +19,8 @@ pub(super) fn masked(number: &str) -> String {
 /// A document with the identities of a device masked wherever they stand.
 pub(super) fn masked_in(text: &str, device: &Device) -> String {
     let profiles = device.profiles.iter().flat_map(|profile| [&profile.iccid, &profile.imsi]);
-    let mut numbers: Vec<&str> =
-        profiles.chain([&device.imei]).flatten().map(|number| number.value.as_str()).collect();
+    let imei = device.imei.iter().map(|imei| imei.value.as_str());
+    let mut numbers: Vec<&str> = profiles.flatten().map(|number| number.value.as_str()).chain(imei).collect();
     // An ICCID may hold an IMSI: the longest first.
     numbers.sort_by_key(|number| std::cmp::Reverse(number.len()));
     numbers.iter().fold(text.to_owned(), |text, number| text.replace(number, &masked(number)))

@@ -98,7 +98,7 @@ fn devices(policy: &Policy, wide: bool, wanted: &dyn Fn(&Name) -> bool) -> Table
         ("NETWORK", &|d| d.network.value.to_string()),
         ("SEGMENT", &|d| list_or_dash(&d.segment)),
         ("ADDRESSES", &|d| prefixes(&d.addresses)),
-        ("ENTERS BY", &|d| or_dash(d.binding.as_ref().map(binding).unwrap_or_default())),
+        ("ENTERS BY", &|d| or_dash(d.binding.as_deref().map(binding).unwrap_or_default())),
         ("LABELS", &|d| labels(&d.labels)),
         ("WRITTEN", &|d| d.at.to_string()),
     ];

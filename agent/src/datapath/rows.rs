@@ -11,6 +11,9 @@ use bulkhead_common::abi::{
 use super::{Maps, wait_for_packets};
 use crate::reconcile::{Capacity, Op, Rows};
 
+/// Writes that are looked at together.
+const AHEAD: usize = 64;
+
 impl Rows for Maps {
     fn epoch(&self) -> Epoch {
         let word = self.generation.word(0, 0);
@@ -101,6 +104,18 @@ impl Rows for Maps {
             Op::Wait => Some(wait_for_packets()?),
         };
         done.with_context(|| format!("{op:?} lies behind the table's end"))
+    }
+
+    /// Where many addresses go is looked at ahead: each belongs somewhere else, which no cache holds.
+    fn perform_all(&mut self, ops: &[Op]) -> Result<()> {
+        for ops in ops.chunks(AHEAD) {
+            let new = ops
+                .iter()
+                .filter_map(|op| if let Op::InsertAddress { key, .. } = op { Some(key) } else { None });
+            self.addresses.look_ahead(new);
+            ops.iter().try_for_each(|op| self.perform(op))?;
+        }
+        Ok(())
     }
 }
 

@@ -102,7 +102,7 @@ impl<'t> Lines<'t> {
 impl<'t> Row<'t> {
     /// Appends its cells; in a line that is no row, those before the flaw.
     pub(crate) fn cells(self, cells: &mut Vec<Cell<'t>>) -> Result<(), (Flaw, Span)> {
-        let mut line = Line { row: self, seen: 0, column: 1 };
+        let mut line = Line::of(self);
         let mut at = 0;
         for _ in 0..MOST_CELLS {
             let (cell, end) = line.cell(at)?;
@@ -117,7 +117,7 @@ impl<'t> Row<'t> {
 
     /// The text of one of its cells; nothing if there is none, or no row up to there.
     pub(crate) fn nth(self, number: usize) -> Option<Cow<'t, str>> {
-        let mut line = Line { row: self, seen: 0, column: 1 };
+        let mut line = Line::of(self);
         let (mut cell, mut end) = line.cell(0).ok()?;
         for _ in 0..number {
             (cell, end) = line.cell(Some(end + 1).filter(|at| *at <= self.text.len())?).ok()?;
@@ -127,32 +127,39 @@ impl<'t> Row<'t> {
 
     /// The whole row.
     pub(crate) fn whole(self) -> Span {
-        Line { row: self, seen: 0, column: 1 }.span(0, self.text.len())
+        Line::of(self).span(0, self.text.len())
     }
 }
 
 /// A row while its cells are taken from left to right.
 struct Line<'t> {
     row: Row<'t>,
+    /// True if every character is one byte: then there are none to be counted.
+    plain: bool,
     /// A byte, and the column that it stands in: characters are counted once.
     seen: usize,
     column: usize,
 }
 
 impl<'t> Line<'t> {
+    fn of(row: Row<'t>) -> Self {
+        Self { row, plain: row.text.is_ascii(), seen: 0, column: 1 }
+    }
+
     /// The cell that starts at a byte, and where the comma behind it stands.
     fn cell(&mut self, at: usize) -> Result<(Cell<'t>, usize), (Flaw, Span)> {
         let line = self.row.text;
         let rest = &line[at..];
         let begin = at + (rest.len() - rest.trim_ascii_start().len());
-        if line[begin..].starts_with('"') {
+        if line.as_bytes().get(begin) == Some(&b'"') {
             return self.quoted(begin);
         }
-        let end = comma(rest).map_or(line.len(), |comma| at + comma);
-        let text = line[at..end].trim_ascii();
-        if let Some(quote) = text.bytes().position(|byte| byte == b'"') {
-            return Err((Flaw::Stray, self.span(begin + quote, begin + quote + 1)));
+        let end = rest.bytes().position(|byte| matches!(byte, b',' | b'"'));
+        let end = end.map_or(line.len(), |end| at + end);
+        if line.as_bytes().get(end) == Some(&b'"') {
+            return Err((Flaw::Stray, self.span(end, end + 1)));
         }
+        let text = line[at..end].trim_ascii();
         // Of an empty cell the place is where something should stand.
         let begin = if text.is_empty() { at } else { begin };
         Ok((Cell { text: Cow::Borrowed(text), span: self.span(begin, begin + text.len()) }, end))
@@ -180,7 +187,10 @@ impl<'t> Line<'t> {
     fn span(&mut self, from: usize, to: usize) -> Span {
         // Every character has one byte that continues no other.
         let starts = |bytes: &[u8]| bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
-        self.column += starts(&self.row.text.as_bytes()[self.seen..from]);
+        self.column += match self.plain {
+            true => from - self.seen,
+            false => starts(&self.row.text.as_bytes()[self.seen..from]),
+        };
         self.seen = from;
         let start = self.row.start;
         Span::new(start + from..start + to.max(from + 1), self.row.line, self.column)

@@ -83,6 +83,8 @@ pub use schedule::{Hold, Hours, Schedule, When};
 pub use source::{FILE_BYTES, INVENTORY_BYTES, STANDARD_INPUT, TOTAL_BYTES, read};
 pub use timeline::{Anchor, HORIZON, Pair, Timeline};
 
+pub use crate::few::Few;
+pub use crate::text::Text;
 use document::Drafts;
 
 /// The language as a JSON Schema, one document of a file; for editors, which know nothing of the rest.

@@ -21,7 +21,9 @@ use super::location::{Located, Location};
 use super::name::Name;
 use super::ports::Port;
 use super::schedule::When;
+use crate::few::Few;
 use crate::layered::Layered;
+use crate::text::Text;
 
 /// Labels of a device, or those that a selector asks for.
 pub type Labels = BTreeMap<String, String>;
@@ -424,19 +426,19 @@ pub struct Device {
     /// Labels, for selectors. Most devices share those of others.
     pub labels: Arc<Labels>,
     /// Its own addresses and prefixes: inside the network's pools, and nobody else's.
-    pub addresses: Vec<Located<IpNet>>,
+    pub addresses: Few<Located<IpNet>>,
     /// The TEID that its packets must come with (TS 29.281: the one its UPF or PGW gave its session).
     pub teid: Option<Located<u32>>,
     /// The LAN behind it (framed routes, RFC 2865 section 5.22): nobody else's either, and in no
     /// pool by necessity. Where one lies in another or in an address, the longest prefix says what
     /// an address is.
     pub framed_routes: Vec<Located<IpNet>>,
-    /// Where its frames must enter.
-    pub binding: Option<Binding>,
+    /// Where its frames must enter. Few devices have one, so it takes no room in the others.
+    pub binding: Option<Box<Binding>>,
     /// Its SIM profiles (several on an eSIM).
-    pub profiles: Vec<SimProfile>,
+    pub profiles: Few<SimProfile>,
     /// IMEI of the equipment, 14–16 digits.
-    pub imei: Option<Located<String>>,
+    pub imei: Option<Box<Located<String>>>,
     /// What is known of it beside this document. No policy: empty until somebody puts it in.
     pub observed: Attributes,
 }
@@ -514,9 +516,9 @@ pub struct Binding {
 #[derive(Debug, Clone, Default)]
 pub struct SimProfile {
     /// ICCID, 18–22 digits.
-    pub iccid: Option<Located<String>>,
+    pub iccid: Option<Located<Text>>,
     /// IMSI, 6–15 digits.
-    pub imsi: Option<Located<String>>,
+    pub imsi: Option<Located<Text>>,
 }
 
 /// A named set of remote endpoints.

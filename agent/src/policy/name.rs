@@ -2,9 +2,10 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::text::Text;
 
 /// Longest name, as in DNS and Kubernetes.
 const LONGEST: usize = 63;
@@ -17,7 +18,7 @@ pub(crate) const RULE: &str = "use 1 to 63 of a-z, 0-9, `-` and `.`, with a lett
 /// Nothing else is possible, so a name can stand in a log line, a metric or a terminal as it is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name(Arc<str>);
+pub struct Name(Text);
 
 impl Name {
     /// Takes a text that keeps the rule for names.
@@ -29,26 +30,26 @@ impl Name {
             .then(|| Self(text.into()))
     }
 
-    /// The text, shared with the name.
-    pub(crate) fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.0)
+    /// The name as a text to be kept.
+    pub(crate) const fn text(&self) -> &Text {
+        &self.0
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
 impl Borrow<str> for Name {
     fn borrow(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

@@ -43,6 +43,11 @@ impl<'a, T> FromIterator<(&'a Labels, T)> for Selectors<'a, T> {
 }
 
 impl<T: Copy + Ord> Selectors<'_, T> {
+    /// True if there are none, so that no labels match.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_label.is_empty()
+    }
+
     /// Everything whose selector the labels satisfy, in order.
     pub(crate) fn matching(&self, labels: &Labels) -> Vec<T> {
         let mut found: Vec<T> = labels

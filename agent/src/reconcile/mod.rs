@@ -109,7 +109,7 @@ impl Reconciler {
                 observe::recover(rows).context("look at the kernel's tables after a failed apply")?;
             return Err(error).context("write the kernel's tables");
         }
-        self.state.advance(next);
+        self.state.advance(&ops, next);
         Ok(Applied {
             generation: self.state.epoch.generation,
             changed: ops.len(),

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use bulkhead_common::abi::{
-    AddressKey, Device, DeviceId, Epoch, Generation, NetworkId, ProfileId, SubinterfaceKey, Versioned,
+    AddressKey, DeviceId, Epoch, Generation, NetworkId, ProfileId, SubinterfaceKey, Versioned,
 };
 
+use super::op::Op;
 use super::state::{State, Stored};
 use crate::tables::{NetworkFacts, Place, PlaceFacts};
 
@@ -18,8 +19,8 @@ pub struct Next {
     /// All rule sets, if there are others.
     pub(super) rule_sets: Option<BTreeMap<u32, Stored>>,
     pub(super) profiles: Vec<(ProfileId, Versioned)>,
-    /// Devices with their rows, and those that are gone; by number.
-    pub(super) devices: Vec<(DeviceId, Option<(u32, Device)>)>,
+    /// Devices that are gone. What the others are like the writes say themselves.
+    pub(super) gone: Vec<DeviceId>,
     /// Addresses with slots and words, and those that are gone.
     pub(super) addresses: Vec<(AddressKey, Option<(u32, Versioned)>)>,
 }
@@ -34,9 +35,9 @@ pub(super) struct Bank {
 }
 
 impl State {
-    /// Takes over what was written.
-    pub fn advance(&mut self, next: Next) {
-        let Next { epoch, bank, rule_sets, profiles, devices, addresses } = next;
+    /// Takes over what was planned, and written.
+    pub fn advance(&mut self, written: &[Op], next: Next) {
+        let Next { epoch, bank, rule_sets, profiles, gone, addresses } = next;
         self.epoch = epoch;
         if let Some(Bank { places, networks, stale_places, stale_networks }) = bank {
             (self.places, self.networks) = (places, networks);
@@ -46,11 +47,19 @@ impl State {
             self.rule_sets = rule_sets;
         }
         self.profiles.extend(profiles);
-        devices.into_iter().for_each(|(id, held)| self.devices.set(id, held));
-        for (key, held) in &addresses {
-            let slot = held.or_else(|| self.addresses.get(key).copied()).map(|(slot, _)| slot);
-            slot.into_iter().for_each(|slot| self.slots.set(slot, held.is_some()));
+        for op in written {
+            if let Op::Device(row, device) = op {
+                // A row is one of the device's whose number is half its own.
+                self.devices.set(DeviceId(row / 2), Some((*row, *device)));
+            }
         }
+        gone.into_iter().for_each(|id| self.devices.set(id, None));
+        let gone = addresses.iter().filter(|(_, held)| held.is_none()).map(|(key, _)| key);
+        let left: Vec<u32> =
+            self.addresses.get_all(gone).into_iter().flatten().map(|(slot, _)| *slot).collect();
+        left.into_iter().for_each(|slot| self.slots.set(slot, false));
+        let taken = addresses.iter().filter_map(|(_, held)| held.as_ref());
+        taken.for_each(|(slot, _)| self.slots.set(*slot, true));
         self.addresses.set_all(addresses);
     }
 }

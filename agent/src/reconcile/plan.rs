@@ -288,7 +288,7 @@ impl<'s> Plan<'s> {
     /// Writes a device if it differs; returns its row.
     fn device(&mut self, id: DeviceId, held: Option<&(u32, Device)>, device: Option<&Device>) -> u32 {
         let Some(device) = device else {
-            self.next.devices.extend(held.map(|_| (id, None)));
+            self.next.gone.extend(held.map(|_| id));
             return 0;
         };
         let row = match held {
@@ -298,7 +298,6 @@ impl<'s> Plan<'s> {
             None => id.0 * 2,
         };
         self.staging.push(Op::Device(row, *device));
-        self.next.devices.push((id, Some((row, *device))));
         row
     }
 

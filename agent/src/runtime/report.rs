@@ -323,7 +323,7 @@ impl Engine {
                 .profiles
                 .iter()
                 .filter_map(|profile| profile.imsi.as_ref())
-                .map(|imsi| imsi.value.clone())
+                .map(|imsi| imsi.value.as_str().to_owned())
                 .collect(),
             imei: device.imei.as_ref().map(|imei| imei.value.clone()),
             rules: self.rules_of(device),

@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::policy::Name;
-
 /// A name, reason or the like; copying it copies a pointer.
 ///
 /// The history keeps tens of thousands of records, and most of their texts are the same few.
@@ -20,11 +18,6 @@ impl Label {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// A name, whose text is shared.
-    pub(crate) fn shared(name: &Name) -> Self {
-        Self(name.shared())
     }
 }
 

@@ -102,18 +102,18 @@ fn devices(Compiled { catalogue, tables, .. }: &Compiled) -> Layered<DeviceId, D
     let walk = side_by_side(&catalogue.devices, &tables.devices);
     let named = walk.filter_map(|(id, name, row)| {
         let segment = row.and_then(|row| segments.get(&row.profile)).cloned().flatten();
-        Some((*id, DeviceName { name: Label::shared(name?), segment }))
+        Some((*id, DeviceName { name: name?.as_str().into(), segment }))
     });
     named.collect()
 }
 
 fn device(Compiled { catalogue, tables, .. }: &Compiled, id: DeviceId, name: &Name) -> DeviceName {
     let profile = tables.devices.get(&id).and_then(|row| catalogue.profiles.get(&row.profile));
-    DeviceName { name: Label::shared(name), segment: profile.and_then(segment) }
+    DeviceName { name: name.as_str().into(), segment: profile.and_then(segment) }
 }
 
 fn segment(profile: &ProfileName) -> Option<Label> {
-    profile.segment.as_ref().map(Label::shared)
+    profile.segment.as_ref().map(|segment| segment.as_str().into())
 }
 
 fn inherit<K: Copy + Ord, V: Clone>(names: &mut BTreeMap<K, V>, older: &BTreeMap<K, V>) {

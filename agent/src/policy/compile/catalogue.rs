@@ -10,6 +10,7 @@ use crate::policy::diagnostic::{Diagnostic, Diagnostics};
 use crate::policy::location::Location;
 use crate::policy::model::{Policy, Segment};
 use crate::policy::name::Name;
+use crate::processors;
 
 /// Numbers and names of one compiled policy, both ways.
 #[derive(Debug, Clone, Default)]
@@ -71,8 +72,8 @@ impl Catalogue {
             numbers.into_iter().map(|number| DeviceId(numbered(number, "devices", problems))).collect();
         let named = || policy.devices.keys().cloned().zip(numbers.iter().copied());
         // Whole maps are built faster than grown.
-        catalogue.devices = named().map(|(name, number)| (number, name)).collect();
-        catalogue.device_numbers = named().collect();
+        (catalogue.devices, catalogue.device_numbers) =
+            processors::both(|| named().map(|(name, number)| (number, name)).collect(), || named().collect());
         for rules in policy.policies.values() {
             for rule in &rules.rules {
                 let name =

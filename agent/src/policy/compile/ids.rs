@@ -9,13 +9,13 @@
 //! however many names there are.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bulkhead_common::abi::map::{DEVICE_CAPACITY, NETWORK_CAPACITY, PROFILE_CAPACITY, RULE_CAPACITY};
 use serde::{Deserialize, Serialize};
 
 use crate::layered::Layered;
 use crate::policy::name::Name;
+use crate::text::Text;
 
 /// The book of numbers; kept in the agent's state between runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +141,7 @@ pub(super) struct Books<'i> {
 pub(super) struct Book {
     capacity: u32,
     next: u32,
-    names: Layered<Arc<str>, Number>,
+    names: Layered<Text, Number>,
     /// How many of them are absent.
     absent: usize,
     asking: Asking,
@@ -160,7 +160,7 @@ struct Number {
 struct Asking {
     compilation: u64,
     asked: Numbers,
-    reusable: Option<VecDeque<Arc<str>>>,
+    reusable: Option<VecDeque<Text>>,
 }
 
 /// There is no number left.
@@ -181,10 +181,9 @@ impl Book {
         if asked.count == self.names.len() - self.absent {
             return;
         }
-        let gone =
-            |(_, known): &(&Arc<str>, &Number)| known.absent.is_none() && !asked.contains(known.number);
+        let gone = |(_, known): &(&Text, &Number)| known.absent.is_none() && !asked.contains(known.number);
         let gone: Vec<_> =
-            self.names.iter().filter(gone).map(|(name, known)| (Arc::clone(name), *known)).collect();
+            self.names.iter().filter(gone).map(|(name, known)| (name.clone(), *known)).collect();
         self.absent += gone.len();
         self.names.extend(
             gone.into_iter().map(|(name, known)| (name, Number { absent: Some(compilation), ..known })),
@@ -200,13 +199,13 @@ impl Book {
                 .names
                 .iter()
                 .filter(|(_, known)| known.number >= self.next)
-                .map(|(name, _)| Arc::clone(name))
+                .map(|(name, _)| name.clone())
                 .collect();
             over.iter().for_each(|name| self.forget(name));
         }
     }
 
-    fn forget(&mut self, name: &Arc<str>) {
+    fn forget(&mut self, name: &Text) {
         self.absent -= usize::from(self.names.get(name).is_some_and(|known| known.absent.is_some()));
         self.names.remove(name);
     }
@@ -229,7 +228,7 @@ impl Book {
     }
 
     /// A name that has a number is asked for.
-    fn ask(&mut self, known: Number, name: impl FnOnce() -> Arc<str>) {
+    fn ask(&mut self, known: Number, name: impl FnOnce() -> Text) {
         self.asking.asked.insert(known.number);
         if known.absent.is_some() {
             self.absent -= 1;
@@ -243,36 +242,36 @@ impl Book {
         names: impl Iterator<Item = &'n Name> + Clone,
     ) -> Vec<Result<u32, Full>> {
         let mut book = self.names.iter().peekable();
-        let old = names.clone().map(|name| {
-            while book.next_if(|(known, _)| ***known < *name.as_str()).is_some() {}
-            book.next_if(|(known, _)| ***known == *name.as_str()).map(|(_, known)| *known)
-        });
-        let old: Vec<Option<Number>> = old.collect();
-        let numbered = || names.clone().zip(&old);
-        for (name, known) in numbered() {
-            known.iter().for_each(|known| self.ask(*known, || name.shared()));
+        // Nobody's stands for none yet.
+        let mut numbers = Vec::with_capacity(names.size_hint().0);
+        let mut returned = Vec::new();
+        for name in names.clone() {
+            while book.next_if(|(known, _)| *known < name.text()).is_some() {}
+            let known = book.next_if(|(known, _)| *known == name.text()).map(|(_, known)| *known);
+            numbers.push(known.map_or(0, |known| known.number));
+            let known = known.filter(|known| known.absent.is_some());
+            returned.extend(known.map(|known| (name.text().clone(), Number { absent: None, ..known })));
         }
-        let fresh = old.iter().filter(|number| number.is_none()).count();
+        numbers.iter().filter(|number| **number != 0).for_each(|number| self.asking.asked.insert(*number));
+        self.absent -= returned.len();
+        self.names.extend(returned);
+        let fresh = numbers.iter().filter(|number| **number == 0).count();
         if fresh > (self.capacity - self.next) as usize {
-            let number = |(name, old): (&Name, &Option<Number>)| match old {
-                Some(known) => Ok(known.number),
-                None => self.number(name.as_str()),
+            let number = |(name, number): (&Name, u32)| match number {
+                0 => self.number(name.as_str()),
+                known => Ok(known),
             };
-            return numbered().map(number).collect();
+            return names.zip(numbers).map(number).collect();
         }
         let mut added = Vec::with_capacity(fresh);
-        let mut take = |name: &Name| {
-            let number = self.next;
+        for (name, number) in names.zip(&mut numbers).filter(|(_, number)| **number == 0) {
+            *number = self.next;
             self.next += 1;
-            self.asking.asked.insert(number);
-            added.push((name.shared(), Number { number, absent: None }));
-            number
-        };
-        let number =
-            |(name, old): (&Name, &Option<Number>)| Ok(old.map_or_else(|| take(name), |known| known.number));
-        let numbers = numbered().map(number).collect();
+            self.asking.asked.insert(*number);
+            added.push((name.text().clone(), Number { number: *number, absent: None }));
+        }
         self.names.extend(added);
-        numbers
+        numbers.into_iter().map(Ok).collect()
     }
 
     /// The number that a name has, if it has one.
@@ -295,7 +294,7 @@ impl Book {
         let known = self.names.get(name.as_str()).copied().filter(|known| known.absent.is_none());
         if let Some(known) = known {
             self.absent += 1;
-            self.names.insert(name.shared(), Number { absent: Some(compilation), ..known });
+            self.names.insert(name.text().clone(), Number { absent: Some(compilation), ..known });
         }
     }
 
@@ -316,11 +315,11 @@ impl Book {
     }
 
     /// Names that neither this compilation nor the one before asked for, longest unused first.
-    fn unused(&self) -> VecDeque<Arc<str>> {
+    fn unused(&self) -> VecDeque<Text> {
         let unused = self.names.iter().filter(|(_, known)| self.is_unused(known));
         let mut old: Vec<_> = unused.map(|(name, known)| (known.absent, name)).collect();
         old.sort();
-        old.into_iter().map(|(_, name)| Arc::clone(name)).collect()
+        old.into_iter().map(|(_, name)| name.clone()).collect()
     }
 
     fn is_unused(&self, known: &Number) -> bool {
@@ -329,18 +328,13 @@ impl Book {
 
     fn since<'b>(&'b self, before: &'b Self) -> Entries<&'b str> {
         let differ = before.names.differences(&self.names).into_iter();
-        let names = differ.map(|(name, _, after)| (&**name, after.copied())).collect();
+        let names = differ.map(|(name, _, after)| (name.as_str(), after.copied())).collect();
         Entries { capacity: self.capacity, next: self.next, names }
     }
 
     fn renumber(&mut self, entries: Entries<String>) {
         (self.capacity, self.next) = (entries.capacity, entries.next);
-        let (given, gone): (Vec<_>, Vec<_>) =
-            entries.names.into_iter().partition(|(_, number)| number.is_some());
-        for (name, _) in gone {
-            self.names.remove(&name.into());
-        }
-        self.names.extend(given.into_iter().filter_map(|(name, number)| Some((name.into(), number?))));
+        self.names.set_all(entries.names.iter().map(|(name, number)| (name.as_str().into(), *number)));
         self.absent = self.names.values().filter(|known| known.absent.is_some()).count();
     }
 
@@ -380,7 +374,8 @@ struct Entries<T> {
 
 impl From<Book> for Entries<String> {
     fn from(book: Book) -> Self {
-        let names = book.names.iter().map(|(name, number)| (name.to_string(), Some(*number))).collect();
+        let names =
+            book.names.iter().map(|(name, number)| (name.as_str().to_owned(), Some(*number))).collect();
         Self { capacity: book.capacity, next: book.next, names }
     }
 }
@@ -444,7 +439,7 @@ mod tests {
     /// Every name that has a number.
     fn holders(book: &Book, number: u32) -> Vec<&str> {
         let held = book.names.iter().filter(|(_, known)| known.number == number);
-        held.map(|(name, _)| &**name).collect()
+        held.map(|(name, _)| name.as_str()).collect()
     }
 
     #[test]

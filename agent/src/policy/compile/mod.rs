@@ -113,9 +113,13 @@ pub fn compile_at(
     book.bound(capacity::device_numbers(policy, &agent.tables), agent.tables.profiles);
     let roles = Roles::of(policy);
     let (mut catalogue, grouped) = numbers(policy, &roles, &mut book, &mut problems);
-    let ground = Ground::of(policy, agent, host);
+    let mut links = Diagnostics::default();
+    let (ground, ()) = processors::both(
+        || Ground::of(policy, agent, host),
+        || unlisted::warn(policy, agent, host, &mut links),
+    );
     cuts::report(policy, &ground, &mut problems);
-    unlisted::warn(policy, agent, host, &mut problems);
+    problems.append(links);
     judging::check(policy, agent, host, &mut problems);
     let subinterfaces = places::compile(&ground, agent, host, |name| catalogue.network(name), &mut problems);
     let calendar = Calendar::new(timeline);
@@ -165,9 +169,13 @@ fn numbers<'a>(
 
 fn uses(members: &[Member]) -> BTreeMap<ProfileId, u32> {
     let mut uses = BTreeMap::new();
-    let profiles = members.iter().flat_map(|member| [member.profile, member.aged.0]);
-    let profiles = profiles.filter(|profile| *profile != ProfileId::default());
-    profiles.for_each(|profile| *uses.entry(profile).or_default() += 1);
+    let profiles = |member: &Member| [member.profile, member.aged.0];
+    // Neighbours are treated alike mostly.
+    for alike in members.chunk_by(|a, b| profiles(a) == profiles(b)) {
+        let used = alike.first().into_iter().flat_map(profiles);
+        let used = used.filter(|profile| *profile != ProfileId::default());
+        used.for_each(|profile| *uses.entry(profile).or_default() += alike.len() as u32);
+    }
     uses
 }
 
@@ -299,7 +307,12 @@ fn add_devices(
         };
         members.map(row).collect()
     };
-    let addresses = || numbered().flat_map(|(device, number)| owned(device, named(device, number))).collect();
+    let addresses = || {
+        let mut addresses = Vec::with_capacity(policy.devices.len());
+        let owned = numbered().flat_map(|(device, number)| owned(device, named(device, number)));
+        owned.for_each(|address| addresses.push(address));
+        addresses.into_iter().collect()
+    };
     (tables.devices, tables.addresses) = processors::both(rows, addresses);
     prefixes::add(tables);
 }
@@ -327,7 +340,7 @@ fn owned(
     device: &Device,
     (number, network): (DeviceId, NetworkId),
 ) -> impl Iterator<Item = (AddressKey, Owner)> {
-    let all = [(&device.framed_routes, true), (&device.addresses, false)];
+    let all = [(&*device.framed_routes, true), (&*device.addresses, false)];
     all.into_iter().flat_map(move |(prefixes, behind)| {
         let owner = Owner { device: number, behind, nested: false };
         prefixes.iter().map(move |net| (key(network, net.value), owner))

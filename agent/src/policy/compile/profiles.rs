@@ -1,6 +1,7 @@
 //! Which devices are treated alike: a profile is a network, a segment, and a set of roles in policies.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bulkhead_common::abi::value::{PORT_AGES, PORT_CLOSED_BY_PLACE, PORT_CLOSED_BY_POSTURE, PORT_OPEN};
@@ -112,12 +113,19 @@ impl<'a> Signature<'a> {
 }
 
 /// What decides how a device is treated of which nothing is known but what is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind<'a> {
     network: &'a Name,
     segment: Option<&'a Name>,
     /// A set of labels that devices share, by its place.
     labels: *const Labels,
+}
+
+/// Labels say nearly all of it.
+impl Hash for Kind<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.labels.hash(state);
+    }
 }
 
 type Chosen<'a> = (&'a Name, Part);

@@ -37,12 +37,12 @@ pub(super) fn read(
         network: network?,
         segment: None,
         labels: Arc::new(labels.clone()),
-        addresses: addresses?,
+        addresses: addresses?.into_iter().collect(),
         teid: optional(teid)?,
         framed_routes: routes.unwrap_or(Some(Vec::new()))?,
-        binding: optional(binding)?,
-        profiles: profiles.unwrap_or(Some(Vec::new()))?,
-        imei: optional(imei)?,
+        binding: optional(binding)?.map(Box::new),
+        profiles: profiles.unwrap_or(Some(Vec::new()))?.into_iter().collect(),
+        imei: optional(imei)?.map(Box::new),
         observed: Attributes::new(),
     })
 }
@@ -113,10 +113,16 @@ fn profile(reader: &mut Reader<'_>, node: &Node) -> Option<SimProfile> {
 
 impl Reader<'_> {
     /// An identifier made of digits. A number would lose its leading zeros, so quotes are needed.
-    fn digits(&mut self, node: &Node, what: &str, least: usize, most: usize) -> Option<Located<String>> {
+    fn digits<T: for<'t> From<&'t str>>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        least: usize,
+        most: usize,
+    ) -> Option<Located<T>> {
         let text = self.text(node, &format!("an {what}"))?;
         if is_digits(text, least, most) {
-            return Some(Located::new(text.to_owned(), self.at(node.span)));
+            return Some(Located::new(text.into(), self.at(node.span)));
         }
         let help = format!("an {what} is {least} to {most} digits, in quotes");
         self.refuse(node.span, format!("{text:?} is not an {what}"), help)

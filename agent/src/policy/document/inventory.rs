@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::device::{is_digits, mac_of};
 use super::network::teid_of;
 use super::{Drafts, Kind};
+use crate::few::Few;
 use crate::policy::attribute::{Attributes, LABEL_RULE, is_label_key};
 use crate::policy::characters;
 use crate::policy::csv::{self, Cell, Flaw, Lines, MOST_CELLS, Row};
@@ -327,7 +328,7 @@ fn devices<'t>(
                 if !known {
                     alike.keep(&device.labels);
                 }
-                drafts.devices.push(Arc::new(device));
+                drafts.devices.push(device);
             }
             (None, Some(name)) => drafts.broken.push((Kind::Device, name.value)),
             (None, None) => drafts.lost = true,
@@ -399,7 +400,7 @@ struct Draft<'r, 'a, 't> {
 struct Said {
     network: Option<Located<Name>>,
     labels: Labels,
-    addresses: Vec<Located<ipnet::IpNet>>,
+    addresses: Few<Located<ipnet::IpNet>>,
     framed_routes: Vec<Located<ipnet::IpNet>>,
     profile: SimProfile,
     imei: Option<Located<String>>,
@@ -474,7 +475,7 @@ impl Draft<'_, '_, '_> {
     }
 
     /// The device; `labels` are those of another one, if they are its own too.
-    fn finish(self, labels: Option<Arc<Labels>>) -> Option<Device> {
+    fn finish(self, labels: Option<Arc<Labels>>) -> Option<Arc<Device>> {
         let Said { bound, inner_vlan, vlan, .. } = &self.said;
         if let (Some(at), Some(_), None, true) = (*bound, inner_vlan, vlan, self.whole) {
             return self.reader.refuse(
@@ -494,7 +495,7 @@ impl Draft<'_, '_, '_> {
             mac: said.mac,
         });
         let known = said.profile.iccid.is_some() || said.profile.imsi.is_some();
-        Some(Device {
+        Some(Arc::new(Device {
             name: name.value,
             at: name.at,
             network,
@@ -503,11 +504,11 @@ impl Draft<'_, '_, '_> {
             addresses: said.addresses,
             teid: said.teid,
             framed_routes: said.framed_routes,
-            binding,
+            binding: binding.map(Box::new),
             profiles: known.then_some(said.profile).into_iter().collect(),
-            imei: said.imei,
+            imei: said.imei.map(Box::new),
             observed: Attributes::new(),
-        })
+        }))
     }
 }
 
@@ -522,7 +523,7 @@ fn network_of(reader: &mut Reader<'_>, word: Word<'_>, before: &mut Option<Name>
 }
 
 /// Addresses and prefixes with spaces between them.
-fn prefixes(reader: &mut Reader<'_>, word: Word<'_>) -> Option<Vec<Located<ipnet::IpNet>>> {
+fn prefixes<L: FromIterator<Located<ipnet::IpNet>>>(reader: &mut Reader<'_>, word: Word<'_>) -> Option<L> {
     if let Some(other) = word.text.find([',', ';']) {
         let sign = &word.text[other..=other];
         return reader.refuse(
@@ -531,13 +532,13 @@ fn prefixes(reader: &mut Reader<'_>, word: Word<'_>) -> Option<Vec<Located<ipnet
             "divide them by spaces",
         );
     }
-    let mut found = Vec::with_capacity(1);
     let mut whole = true;
-    for text in word.text.split_ascii_whitespace() {
+    let prefixes = word.text.split_ascii_whitespace().filter_map(|text| {
         let prefix = reader.prefix_of(Word { text, span: part(word, text) });
         whole &= prefix.is_some();
-        found.extend(prefix);
-    }
+        prefix
+    });
+    let found = prefixes.collect();
     whole.then_some(found)
 }
 
@@ -551,16 +552,16 @@ fn part(word: Word<'_>, text: &str) -> Span {
 }
 
 /// Digits, which a table keeps as they are and a spreadsheet does not.
-fn digits(
+fn digits<T: for<'t> From<&'t str>>(
     reader: &mut Reader<'_>,
     word: Word<'_>,
     what: &str,
     least: usize,
     most: usize,
-) -> Option<Located<String>> {
+) -> Option<Located<T>> {
     let Word { text, span } = word;
     if is_digits(text, least, most) {
-        return Some(Located::new(text.to_owned(), reader.at(span)));
+        return Some(Located::new(text.into(), reader.at(span)));
     }
     let rounded = text.to_ascii_uppercase().contains("E+");
     let help = match rounded {

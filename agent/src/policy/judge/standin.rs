@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bulkhead_common::abi::Addr;
 use ipnet::IpNet;
 
+use crate::few::Few;
 use crate::policy::address::{AddressRange, IPV4, address};
 use crate::policy::agent::AgentConfig;
 use crate::policy::attribute::Attributes;
@@ -49,7 +50,7 @@ pub(super) fn made(
         teid: None,
         framed_routes: test.local.iter().map(|local| here(local.value.into())).collect(),
         binding: None,
-        profiles: Vec::new(),
+        profiles: Few::default(),
         imei: None,
         observed: Attributes::new(),
     })

@@ -5,12 +5,14 @@ use std::fmt;
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::location::Located;
 use crate::policy::model::{Binding, Device, Identifiers, Network, Policy};
+use crate::text::Text;
 
 /// Returns the identifiers that are taken.
 pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) -> Identifiers {
     let taken = refuse_shared(policy, problems);
     for device in policy.devices.values() {
-        if let (Some(binding), Some(network)) = (&device.binding, policy.networks.get(&device.network.value))
+        if let Some(binding) = &device.binding
+            && let Some(network) = policy.networks.get(&device.network.value)
         {
             refuse_impossible(device, binding, network, problems);
         }
@@ -23,11 +25,21 @@ pub(in crate::policy) fn identifiers(device: &Device) -> impl Iterator<Item = u1
     identifiers_of(device).map(|identifier| identifier.order())
 }
 
-/// Refuses identifiers that a SIM before had, in the order of devices.
+/// Refuses identifiers that a SIM before had.
 fn refuse_shared(policy: &Policy, problems: &mut Diagnostics) -> Identifiers {
+    let mut taken = Vec::with_capacity(policy.devices.len());
+    policy.devices.values().flat_map(|device| identifiers(device)).for_each(|number| taken.push(number));
+    taken.sort_unstable();
+    if !taken.is_sorted_by(|a, b| a < b) {
+        tell_shared(policy, problems);
+    }
+    taken.into_iter().map(|number| (number, ())).collect()
+}
+
+/// Says whose the identifiers are that several have, in their order and in that of devices.
+fn tell_shared(policy: &Policy, problems: &mut Diagnostics) {
     let all: Vec<Identifier<'_>> =
         policy.devices.values().flat_map(|device| identifiers_of(device)).collect();
-    // Numbers are sorted, and not the texts, which lie all over the memory. Equal ones stay in order.
     let mut order: Vec<(u128, usize)> = all.iter().map(Identifier::order).zip(0..).collect();
     order.sort_unstable();
     for same in order.chunk_by(|(a, _), (b, _)| a == b) {
@@ -43,13 +55,12 @@ fn refuse_shared(policy: &Policy, problems: &mut Diagnostics) -> Identifiers {
             problems.error(&number.at, problem, help);
         }
     }
-    order.into_iter().map(|(number, _)| (number, ())).collect()
 }
 
 /// An identifier and the device that has it.
 struct Identifier<'a> {
     kind: Kind,
-    number: &'a Located<String>,
+    number: &'a Located<Text>,
     device: &'a Device,
 }
 
@@ -71,7 +82,7 @@ impl fmt::Display for Kind {
 impl Identifier<'_> {
     /// Kind and digits as one number; the leading 1 keeps zeros apart. There are 22 digits at most.
     fn order(&self) -> u128 {
-        let digits = self.number.value.bytes().map(|digit| u128::from(digit & 0x0f));
+        let digits = self.number.value.as_str().bytes().map(|digit| u128::from(digit & 0x0f));
         let number = digits.fold(1, |number, digit| 10 * number + digit);
         (self.kind as u128) << 100 | number
     }

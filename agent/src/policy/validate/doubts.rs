@@ -1,7 +1,8 @@
 //! What is valid and probably not meant: rules that open nothing, nothing new, or everything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use super::classes::Classes;
 use crate::policy::address::AddressRange;
 use crate::policy::compile::ranges::RangeSet;
 use crate::policy::diagnostic::Diagnostics;
@@ -13,13 +14,13 @@ use crate::policy::ports::Port;
 const COMPARED: usize = 500;
 
 /// Looks at every rule of a policy that is valid.
-pub(super) fn tell(policy: &Policy, problems: &mut Diagnostics) {
-    let classes = Classes::of(policy);
+pub(super) fn tell(policy: &Policy, classes: &Classes<'_>, problems: &mut Diagnostics) {
+    let lists = Nevers { policy, classes };
     for rules in policy.policies.values() {
         if problems.is_quiet() {
             return;
         }
-        let nevers = classes.nevers(rules);
+        let nevers = lists.of(rules);
         for rule in &rules.rules {
             forbidden(rule, &nevers, problems);
             everything(policy, rule, problems);
@@ -29,27 +30,17 @@ pub(super) fn tell(policy: &Policy, problems: &mut Diagnostics) {
 }
 
 /// Which `never` lists apply to whom: a list for each kind of device, for each end of a policy.
-struct Classes<'a> {
+struct Nevers<'a> {
     policy: &'a Policy,
-    by_segment: BTreeMap<&'a Name, BTreeSet<Class<'a>>>,
+    classes: &'a Classes<'a>,
 }
 
 /// Network and segment: they decide together.
 type Class<'a> = (&'a Name, Option<&'a Name>);
 
-impl<'a> Classes<'a> {
-    fn of(policy: &'a Policy) -> Self {
-        let mut by_segment: BTreeMap<&Name, BTreeSet<Class<'_>>> = BTreeMap::new();
-        for device in policy.devices.values() {
-            if let Some(segment) = &device.segment {
-                by_segment.entry(segment).or_default().insert(class(device));
-            }
-        }
-        Self { policy, by_segment }
-    }
-
+impl<'a> Nevers<'a> {
     /// For each end, the lists of every class of devices there.
-    fn nevers(&self, rules: &'a PolicyRules) -> Vec<Vec<Vec<Port>>> {
+    fn of(&self, rules: &'a PolicyRules) -> Vec<Vec<Vec<Port>>> {
         let ends = match &rules.subject {
             Subject::Devices(chosen) => vec![chosen],
             Subject::Between(ends) => vec![&ends.initiator, &ends.responder],
@@ -60,7 +51,9 @@ impl<'a> Classes<'a> {
 
     fn chosen(&self, selector: &'a Selector) -> BTreeSet<Class<'a>> {
         match selector {
-            Selector::Segment(name) => self.by_segment.get(&name.value).cloned().unwrap_or_default(),
+            Selector::Segment(name) => {
+                self.classes.members(&name.value).map(|(network, _)| (network, Some(&name.value))).collect()
+            }
             Selector::Device(name) => {
                 self.policy.devices.get(&name.value).map(|device| class(device)).into_iter().collect()
             }

@@ -1,6 +1,7 @@
 //! Resources → a [`Policy`]: everything that takes more than one document to see.
 
 mod addresses;
+mod classes;
 mod devices;
 mod doubts;
 mod grants;
@@ -20,6 +21,7 @@ use super::location::Location;
 use super::model::{Identifiers, Policy};
 use super::name::Name;
 use crate::processors;
+use classes::Classes;
 
 /// Checks resources against each other. The result is a valid policy only if no error was found.
 pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: &mut Diagnostics) -> Policy {
@@ -39,42 +41,39 @@ pub(crate) fn policy(mut drafts: Drafts, agent: Option<&AgentConfig>, problems: 
         observed: BTreeSet::new(),
         identifiers: Identifiers::default(),
     };
-    networks::check(&policy, agent, problems);
-    policy.identifiers = devices_and_addresses(&policy, problems);
+    policy.identifiers = beside_addresses(&policy, problems, |problems| {
+        networks::check(&policy, agent, problems);
+        devices::check(&policy, problems)
+    });
     members::assign(&mut policy, lost || !broken.is_empty(), problems);
-    modes::check(&policy, problems);
-    references::check(&policy, &broken, lost, problems);
+    let classes = Classes::of(&policy);
+    modes::check(&policy, &classes, problems);
+    references::check(&policy, &classes, (&broken, lost), problems);
     grants::check(&policy, problems);
     if !problems.has_errors() {
-        doubts::tell(&policy, problems);
+        doubts::tell(&policy, &classes, problems);
     }
     policy
 }
 
-/// Two checks that walk through all devices, side by side; what they find is told in their order. Returns the
-/// identifiers that are taken.
-fn devices_and_addresses(policy: &Policy, problems: &mut Diagnostics) -> Identifiers {
-    type Check = fn(&Policy, &mut Diagnostics) -> Identifiers;
-    let found = |check: Check| {
-        let mut found = Diagnostics::default();
-        (check(policy, &mut found), found)
-    };
-    let addresses: Check = |policy, problems| {
-        addresses::check(policy, problems);
-        Identifiers::default()
-    };
-    let (mut taken, found): (Vec<_>, Vec<_>) =
-        processors::each([devices::check, addresses], found).into_iter().unzip();
-    found.into_iter().for_each(|found| problems.append(found));
-    taken.swap_remove(0)
+/// Checks the addresses of all devices, and something else on another processor; what the other finds is told first.
+fn beside_addresses<T>(
+    policy: &Policy,
+    problems: &mut Diagnostics,
+    other: impl FnOnce(&mut Diagnostics) -> T,
+) -> T {
+    let mut found = Diagnostics::default();
+    let (done, ()) = processors::both(|| other(problems), || addresses::check(policy, &mut found));
+    problems.append(found);
+    done
 }
 
 /// What is wrong with some devices of a policy by themselves, beside each other and beside what is no device; each gets its
 /// segment. They are all devices that `few` has.
 pub(crate) fn few(few: &mut Policy, problems: &mut Diagnostics) {
-    few.identifiers = devices_and_addresses(few, problems);
+    few.identifiers = beside_addresses(few, problems, |problems| devices::check(few, problems));
     members::assign(few, true, problems);
-    modes::check(few, problems);
+    modes::check(few, &Classes::of(few), problems);
     let (devices, networks) = (few.devices.values(), &few.networks);
     for device in devices.filter(|device| !networks.contains_key(&device.network.value)) {
         problems.error(&device.network.at, "there is no such network", "name one that there is");

@@ -1,12 +1,11 @@
 //! Who observes and who enforces: a segment may be stricter than its network, never looser.
 
-use std::sync::Arc;
-
+use super::classes::Classes;
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::model::{Device, Mode, Policy, Segment};
 
 /// Compares segments with the networks of their members.
-pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
+pub(super) fn check(policy: &Policy, classes: &Classes<'_>, problems: &mut Diagnostics) {
     for network in policy.networks.values().filter(|network| network.mode == Mode::Observe) {
         let problem =
             format!("network {} only observes: what policy refuses its devices passes", network.name);
@@ -17,13 +16,9 @@ pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
         );
     }
     for segment in policy.segments.values() {
-        let mut members = policy
-            .devices
-            .values()
-            .map(Arc::as_ref)
-            .filter(|device| device.segment.as_ref() == Some(&segment.name));
-        refuse_looser(policy, segment, members.clone(), problems);
-        let observed = members.any(|device| network_mode(policy, device) == Some(Mode::Observe));
+        let members = || classes.members(&segment.name).map(|(_, first)| first);
+        refuse_looser(policy, segment, members(), problems);
+        let observed = members().any(|device| network_mode(policy, device) == Some(Mode::Observe));
         doubt_canary(segment, observed, problems);
     }
 }
@@ -31,11 +26,12 @@ pub(super) fn check(policy: &Policy, problems: &mut Diagnostics) {
 fn refuse_looser<'a>(
     policy: &Policy,
     segment: &Segment,
-    mut members: impl Iterator<Item = &'a Device>,
+    members: impl Iterator<Item = &'a Device>,
     problems: &mut Diagnostics,
 ) {
     let Some(mode) = segment.mode.as_ref().filter(|mode| mode.value == Mode::Observe) else { return };
-    if let Some(device) = members.find(|device| network_mode(policy, device) == Some(Mode::Enforce)) {
+    let enforced = members.filter(|device| network_mode(policy, device) == Some(Mode::Enforce));
+    if let Some(device) = enforced.min_by_key(|device| &device.name) {
         let problem = format!(
             "segment {} is looser than network {}, which enforces, and device {} is in both",
             segment.name, device.network.value, device.name

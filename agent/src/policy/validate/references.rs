@@ -1,32 +1,33 @@
 //! Names that refer to other resources.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::classes::Classes;
 use crate::policy::address::{AddressRange, plain};
 use crate::policy::diagnostic::Diagnostics;
 use crate::policy::document::Kind;
 use crate::policy::location::{Located, Location};
 use crate::policy::model::{
-    Device, Direction, Labels, Policy, PolicyRules, Remotes, Rule, Segment, Selector, Subject, Test,
-    TestDevice, TestRemote,
+    Direction, Labels, Policy, PolicyRules, Remotes, Rule, Segment, Selector, Subject, Test, TestDevice,
+    TestRemote,
 };
 use crate::policy::name::{Name, nearest};
 use crate::policy::selectors::{Remembered, Selectors};
 
-pub(super) fn check(policy: &Policy, broken: &[(Kind, Name)], lost: bool, problems: &mut Diagnostics) {
+/// With `lost`, documents are missing; those of `broken` are there, and could not be read.
+pub(super) fn check(
+    policy: &Policy,
+    classes: &Classes<'_>,
+    (broken, lost): (&[(Kind, Name)], bool),
+    problems: &mut Diagnostics,
+) {
     let mut references = References { policy, broken, lost, problems };
-    // Mostly it is that of the device before.
-    let mut known = None;
-    for Device { network, .. } in policy.devices.values().map(Arc::as_ref) {
-        if known != Some(&network.value) {
-            references.known(Kind::Network, network);
-            known = policy.networks.contains_key(&network.value).then_some(&network.value);
-        }
+    if !classes.networks().all(|network| policy.networks.contains_key(network)) {
+        policy.devices.values().for_each(|device| references.known(Kind::Network, &device.network));
     }
-    let reach = Reach::of(policy);
+    let reach = Reach::of(policy, classes);
     for segment in policy.segments.values() {
         references.repair(segment, &reach);
     }
@@ -253,28 +254,23 @@ impl References<'_> {
     }
 }
 
-/// Which networks the devices of a subject are in; made in one pass over the devices.
+/// Which networks the devices of a subject are in; made in one pass over the devices, if a subject has labels.
 struct Reach<'a> {
     policy: &'a Policy,
-    by_segment: BTreeMap<&'a Name, BTreeSet<&'a Name>>,
+    classes: &'a Classes<'a>,
     by_labels: BTreeMap<&'a Labels, BTreeSet<&'a Name>>,
 }
 
 impl<'a> Reach<'a> {
-    fn of(policy: &'a Policy) -> Self {
+    fn of(policy: &'a Policy, classes: &'a Classes<'a>) -> Self {
         let chosen = policy.policies.values().flat_map(|rules| label_selectors(&rules.subject));
         let chosen: BTreeSet<&Labels> = chosen.collect();
         let selectors: Selectors<'_, &Labels> = chosen.into_iter().map(|labels| (labels, labels)).collect();
-        let mut reach = Self { policy, by_segment: BTreeMap::new(), by_labels: BTreeMap::new() };
-        let (mut remembered, mut before) = (Remembered::default(), None);
-        for device in policy.devices.values() {
-            let (network, segment) = (&device.network.value, device.segment.as_ref());
-            if let Some(segment) = segment.filter(|segment| before != Some((network, *segment))) {
-                reach.by_segment.entry(segment).or_default().insert(network);
-                before = Some((network, segment));
-            }
+        let mut reach = Self { policy, classes, by_labels: BTreeMap::new() };
+        let mut remembered = Remembered::default();
+        for device in policy.devices.values().filter(|_| !selectors.is_empty()) {
             for labels in remembered.of(&device.labels, || selectors.matching(&device.labels)) {
-                reach.by_labels.entry(labels).or_default().insert(network);
+                reach.by_labels.entry(labels).or_default().insert(&device.network.value);
             }
         }
         reach
@@ -283,7 +279,9 @@ impl<'a> Reach<'a> {
     fn networks(&self, subject: &Subject) -> BTreeSet<&'a Name> {
         let found = match subject {
             Subject::Between(_) => None,
-            Subject::Devices(Selector::Segment(name)) => self.by_segment.get(&name.value),
+            Subject::Devices(Selector::Segment(name)) => {
+                return self.classes.members(&name.value).map(|(network, _)| network).collect();
+            }
             Subject::Devices(Selector::Labels(labels)) => self.by_labels.get(&labels.value),
             Subject::Devices(Selector::Device(name)) => {
                 let device = self.policy.devices.get(&name.value);
