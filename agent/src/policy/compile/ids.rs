@@ -213,7 +213,7 @@ impl Book {
     /// The number of a name: its old one, a fresh one, or the longest unused.
     pub(super) fn number(&mut self, name: &str) -> Result<u32, Full> {
         if let Some(known) = self.names.get(name).copied() {
-            self.ask(known, || name.into());
+            self.ask(known, name);
             return Ok(known.number);
         }
         let number = if self.next < self.capacity {
@@ -228,11 +228,11 @@ impl Book {
     }
 
     /// A name that has a number is asked for.
-    fn ask(&mut self, known: Number, name: impl FnOnce() -> Text) {
+    fn ask(&mut self, known: Number, name: &str) {
         self.asking.asked.insert(known.number);
         if known.absent.is_some() {
             self.absent -= 1;
-            self.names.insert(name(), Number { absent: None, ..known });
+            self.names.insert(name.into(), Number { absent: None, ..known });
         }
     }
 
