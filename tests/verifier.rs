@@ -23,6 +23,7 @@ use bulkhead_common::abi::{
     PortRange, Range, ReplayInput, RuleSet, ScopeRange, SubinterfaceRow, Versioned, Window, map,
 };
 use bulkhead_common::case::{Case, LinkType};
+use bulkhead_common::express::Opening;
 use bulkhead_common::fragment::FragmentPlace;
 use tests::kernel::{privilege, stack};
 
@@ -213,7 +214,7 @@ struct Constants {
 const ATTACHED: Constants = Constants { replay: 0, link: LinkType::Ethernet, frags: true, candidate: 0 };
 
 /// Name, type, and sizes of key and value of every map.
-fn expected() -> [(&'static str, MapType, usize, usize); 36] {
+fn expected() -> [(&'static str, MapType, usize, usize); 37] {
     const INDEX: usize = size_of::<u32>();
     let array = |name, value| (name, MapType::Array, INDEX, value);
     let per_cpu = |name, value| (name, MapType::PerCpuArray, INDEX, value);
@@ -254,6 +255,7 @@ fn expected() -> [(&'static str, MapType, usize, usize); 36] {
         array(map::WOULD_RULES, size_of::<Would>()),
         per_cpu("TURNS", size_of::<u64>()),
         per_cpu("CASES", size_of::<Case>()),
+        per_cpu("OPENINGS", size_of::<Opening>()),
         // A reading of the clock, and of the count of ticks.
         per_cpu("CLOCK", 16),
     ]

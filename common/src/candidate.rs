@@ -91,10 +91,10 @@ fn outcome(case: &Case, decided: &Decided, candidate: Verdict) -> Outcome {
     Outcome { comparison, device, rule }
 }
 
-/// True if only its flow knows by which rule a packet passed: the short way asks for none.
+/// True if only its flow knows by which rule a packet passed: the short way tells of none.
 #[inline(always)]
 const fn went_the_short_way(decided: &Decided) -> bool {
-    matches!(decided.verdict, Verdict::Pass(Pass::Established)) && decided.rule.is_none()
+    matches!(decided.verdict, Verdict::Pass(Pass::Established | Pass::Opened)) && decided.rule.is_none()
 }
 
 /// Compares two verdicts on one packet; `follows`: it would go on a flow that only the candidate would have let begin.

@@ -8,7 +8,7 @@
 //! flow has no rule, so every packet of it is judged again: it becomes another as soon as a rule allows it,
 //! and ends as soon as somebody enforces that none does.
 
-use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, PORT_AGES, STATE_TIMED, STATE_WINDOW};
+use crate::abi::value::{INITIATOR_LOCAL, INITIATOR_REMOTE, PORT_AGES, PORT_OPEN, STATE_TIMED, STATE_WINDOW};
 use crate::abi::{
     Addr, AddressKey, Device, DeviceId, Epoch, Flow, FlowKey, Limits, Network, Peer, PortRange, ProfileId,
     Range, RuleId, RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, Window,
@@ -319,8 +319,8 @@ pub(crate) const fn decidable(kind: Kind) -> Result<(), DropReason> {
 
 /// What allows a conversation.
 #[derive(Clone, Copy)]
-struct Permission {
-    rule: RuleId,
+pub(crate) struct Permission {
+    pub(crate) rule: RuleId,
     /// Idle time of its flows in seconds; 0 is the protocol's default.
     idle: u32,
     /// Monotonic time in nanoseconds at which it ends by the clock; [`FOREVER`] if it does not.
@@ -336,9 +336,18 @@ impl Permission {
     /// Of what everybody who refuses it only observes: no rule.
     const OBSERVED: Self = Self { rule: RuleId::NONE, idle: 0, ends: FOREVER, timed: 0 };
 
+    /// Of an entry that neither a clock nor anything else closes, now or later; nothing of another one.
+    #[inline(always)]
+    pub(crate) const fn at_all_times(entry: &PortRange) -> Option<Self> {
+        if entry.closed != PORT_OPEN || entry.windows.len != 0 {
+            return None;
+        }
+        Some(Self { rule: entry.rule, idle: entry.idle, ends: FOREVER, timed: 0 })
+    }
+
     /// Its part of [`Flow::state`].
     #[inline(always)]
-    const fn state(self) -> u64 {
+    pub(crate) const fn state(self) -> u64 {
         (self.idle as u64) << 32 | self.timed
     }
 }
@@ -360,14 +369,15 @@ struct Deciding<'a, T> {
 
 /// The responder's end of a conversation: what a rule names.
 #[derive(Clone, Copy)]
-struct Service {
-    protocol: u8,
-    port: u16,
+pub(crate) struct Service {
+    pub(crate) protocol: u8,
+    pub(crate) port: u16,
 }
 
 impl Service {
+    /// That of a flow.
     #[inline(always)]
-    const fn of(key: &FlowKey, local_responds: bool) -> Self {
+    pub(crate) const fn of(key: &FlowKey, local_responds: bool) -> Self {
         Self { protocol: key.protocol, port: service_port(key, local_responds) }
     }
 

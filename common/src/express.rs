@@ -19,6 +19,8 @@
 //! each packet, which keeps the binding as on the whole way. Whether packets come in tunnels is a matter of the place,
 //! so one in none never meets a flow that is vouched for in one, nor the other way round.
 //!
+//! A plain packet of no flow may open one as shortly: [`Opening`].
+//!
 //! A plain packet from an address of a pool that nobody has is dropped as shortly, once so many were told of that this one
 //! would not be: a flood of them costs the stages nothing.
 
@@ -28,7 +30,7 @@ use crate::abi::{
     SubinterfaceKey,
 };
 use crate::case::{Arrival, Case, Course};
-use crate::decide::{self, FlowUpdate, FlowWords, Flows, Tables};
+use crate::decide::{self, FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use crate::engine::Step;
 use crate::frame::{Frame, Window};
 use crate::identify;
@@ -37,18 +39,33 @@ use crate::plain::{self, Plain};
 use crate::search;
 use crate::timeouts::{next_state, timeout};
 use crate::tunnel::{Binding, Inside, Tunnels};
-use crate::verdict::{DropReason, Pass};
+use crate::verdict::{DropReason, Pass, Verdict};
 
 pub use datagram::Datagram;
+pub use opening::Opening;
 
 mod datagram;
+mod opening;
 
 /// A table of flows that knows who vouches for what.
 pub trait Vouched: Flows {
-    /// Finds a live flow that is vouched for in a generation, whatever the device in its key.
-    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)>;
+    /// Looks for a live flow that is vouched for in a generation, whatever the device in its key.
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Sought<Self::Handle>;
+    /// As [`crate::flow_table::begin`].
+    fn begin(&self, key: &FlowKey, start: &FlowStart) -> bool;
     /// Vouches for a flow as it was found, unless it is another by now.
     fn vouch(&self, handle: Self::Handle, key: &FlowKey, flow: &FlowWords, voucher: Voucher);
+}
+
+/// What came of looking for a flow that is vouched for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sought<H> {
+    /// It is there.
+    Vouched(H, FlowWords),
+    /// There is one, but of it the whole way must tell.
+    Other,
+    /// There is none where most lie.
+    Nothing,
 }
 
 /// What a packet vouches for a flow with.
@@ -62,8 +79,8 @@ pub struct Voucher {
 
 /// What is known of packets that no device has sent.
 pub trait Strangers: Tables {
-    /// True if a drop of one for this reason would not be told of: too many were already.
-    fn is_silent(&self, reason: DropReason, now: u64) -> bool;
+    /// True if nobody would be told of such a verdict on a packet of a device, or of no device: of too many were they already.
+    fn is_silent(&self, device: DeviceId, verdict: Verdict, now: u64) -> bool;
     /// True if the last packet of this CPU was dropped for this reason: of a flood one follows the other.
     fn was_one_before(&self, reason: DropReason) -> bool;
     /// As [`is_of_nobody`]; the kernel side calls it as a subprogram.
@@ -104,6 +121,8 @@ pub enum Sight {
     Nothing,
     /// It passes; with the flags of its network.
     Passes(u32),
+    /// It passes if it opens a flow.
+    Opens(Opening),
     /// What [`inside`] says.
     Inside(Datagram),
 }
@@ -119,6 +138,7 @@ where
     match outside(frame, tables, epoch, arrival)? {
         Sight::Nothing => Ok(None),
         Sight::Passes(_) => Ok(Some(Pass::Established)),
+        Sight::Opens(mut opening) => Ok(opening.open(tables).then_some(Pass::Opened)),
         Sight::Inside(datagram) => {
             let told = inside(frame, tables, epoch, arrival, datagram)?;
             Ok(told.map(|_| Pass::Established))
@@ -139,7 +159,7 @@ where
     }
     let Some(entry) = Entry::of(tables, plain, place) else { return Ok(Sight::Nothing) };
     // Here, where there is the least to read, a flood takes no call.
-    Ok(entry.judge(tables, epoch, arrival, is_of_nobody)?.map_or(Sight::Nothing, Sight::Passes))
+    entry.judge(tables, epoch, arrival, is_of_nobody)
 }
 
 /// The second half: of the packet in a datagram. What passes is told by the flags of its network.
@@ -156,7 +176,10 @@ where
     T: Vouched + Strangers + Tunnels,
 {
     let Some(entry) = Entry::inside(frame, tables, epoch, arrival, datagram) else { return Ok(None) };
-    entry.judge(tables, epoch, arrival, T::is_of_nobody)
+    match entry.judge(tables, epoch, arrival, T::is_of_nobody)? {
+        Sight::Passes(flags) => Ok(Some(flags)),
+        Sight::Nothing | Sight::Opens(_) | Sight::Inside(_) => Ok(None),
+    }
 }
 
 /// A plain packet, and the place where it entered.
@@ -218,7 +241,7 @@ impl Entry {
         (!refused).then(|| Self { plain, network, outgoing: true, teid, now: tables.now() })
     }
 
-    /// Passes it, told by the flags of its network, or refuses it; in a flood by the answer to this question.
+    /// Passes it or refuses it; in a flood by the answer to this question.
     #[inline(always)]
     fn judge<T>(
         &self,
@@ -226,7 +249,7 @@ impl Entry {
         epoch: Epoch,
         arrival: &Arrival,
         is_of_nobody: impl FnOnce(&T, Epoch, NetworkId, Addr) -> bool,
-    ) -> Result<Option<u32>, DropReason>
+    ) -> Result<Sight, DropReason>
     where
         T: Vouched + Strangers + Tunnels,
     {
@@ -236,25 +259,56 @@ impl Entry {
         if flood && is_of_nobody(tables, epoch, self.network, self.plain.source()) {
             return Err(STRANGER);
         }
-        if !self.plain.turns
-            && let Some(flags) = self.of_vouched_flow(tables, epoch, arrival)
-        {
-            return Ok(Some(flags));
+        let sight = self.of_flow(tables, epoch, arrival);
+        if !matches!(sight, Sight::Passes(_)) {
+            self.of_somebody(tables, epoch)?;
         }
-        self.of_somebody(tables, epoch).map(|()| None)
+        Ok(sight)
+    }
+
+    /// Passes a packet of a flow that is vouched for, or says that it may begin one.
+    #[inline(always)]
+    fn of_flow<T>(&self, tables: &T, epoch: Epoch, arrival: &Arrival) -> Sight
+    where
+        T: Vouched + Tables + Tunnels,
+    {
+        let Self { plain, network, outgoing, now, .. } = self;
+        let key = plain.ends().key(*network, DeviceId::NONE, *outgoing);
+        // What turns a flow is never passed, so it is not looked for.
+        let sought =
+            if plain.turns() { Sought::Nothing } else { tables.vouched(&key, epoch.generation, *now) };
+        match sought {
+            Sought::Vouched(handle, flow) => self
+                .of_vouched(tables, epoch, arrival, &key, handle, &flow)
+                .map_or(Sight::Nothing, Sight::Passes),
+            Sought::Nothing if self.may_open() => {
+                Sight::Opens(Opening { key, epoch, arrival: *arrival, vlan: plain.vlan, flags: plain.flags })
+            }
+            Sought::Nothing | Sought::Other => Sight::Nothing,
+        }
+    }
+
+    /// True if nothing in it speaks against its being the first packet of a device's flow.
+    #[inline(always)]
+    const fn may_open(&self) -> bool {
+        self.outgoing && self.teid == 0 && self.plain.may_begin()
     }
 
     /// Passes a packet of a flow that is vouched for; the flags of its network.
     #[inline(always)]
-    fn of_vouched_flow<T: Vouched + Tables + Tunnels>(
+    fn of_vouched<T>(
         &self,
         tables: &T,
         epoch: Epoch,
         arrival: &Arrival,
-    ) -> Option<u32> {
+        key: &FlowKey,
+        handle: T::Handle,
+        flow: &FlowWords,
+    ) -> Option<u32>
+    where
+        T: Vouched + Tables + Tunnels,
+    {
         let Self { plain, network, outgoing, teid, now } = self;
-        let key = plain.ends().key(*network, DeviceId::NONE, *outgoing);
-        let (handle, flow) = tables.vouched(&key, epoch.generation, *now)?;
         if flow.is_timed() {
             return None;
         }
@@ -284,7 +338,7 @@ impl Entry {
             bytes: arrival.length,
             packets: arrival.packets,
         };
-        tables.update(handle, &key, &update);
+        tables.update(handle, key, &update);
         Some(network.flags)
     }
 
@@ -298,7 +352,7 @@ impl Entry {
     /// True if nobody would be told of it, were it of nobody.
     #[inline(always)]
     fn is_silent<T: Strangers>(&self, tables: &T) -> bool {
-        self.outgoing && tables.is_silent(STRANGER, self.now)
+        self.outgoing && tables.is_silent(DeviceId::NONE, Verdict::Drop(STRANGER), self.now)
     }
 }
 

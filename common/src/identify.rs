@@ -451,10 +451,15 @@ pub fn party<'t, T: Tables>(
     case.identity.latest = newest(case.identity.latest, since);
     let confined = confined(tables, device);
     let observes = (device.flags & DEVICE_OBSERVES) as u32;
-    let steady = device.flags & DEVICE_MAC_BOUND == 0 && device.aged_at == 0 && device.quarantine == 0;
-    let party =
-        Party { device: device.device, profile, rule_set, behind, confined, observes, steady: steady as u32 };
+    let steady = is_steady(device) as u32;
+    let party = Party { device: device.device, profile, rule_set, behind, confined, observes, steady };
     Ok(Some((party, device, slot)))
+}
+
+/// True if neither a clock nor a MAC address has a say in what applies to a device.
+#[inline(always)]
+pub(crate) const fn is_steady(device: &Device) -> bool {
+    device.flags & DEVICE_MAC_BOUND == 0 && device.aged_at == 0 && device.quarantine == 0
 }
 
 /// What applies to a device now; the clock is read for those only of which something known gets too old.
@@ -507,15 +512,21 @@ fn held<T: Tables>(tables: &T, case: &mut Case, key: &AddressKey) -> (u32, u32) 
 #[inline(always)]
 pub fn bound_here(device: &Device, case: &Case) -> bool {
     let packet = &case.packet;
-    (device.ifindex == 0 || device.ifindex == case.arrival.ifindex)
-        && (device.outer_vlan == VLAN_OTHER || device.outer_vlan == packet.outer_vlan)
-        && (device.inner_vlan == VLAN_OTHER || device.inner_vlan == packet.inner_vlan)
+    enters_at(device, case.arrival.ifindex, packet.outer_vlan, packet.inner_vlan)
         && (device.flags & DEVICE_MAC_BOUND == 0 || device.mac == packet.source_mac)
+}
+
+/// True if the device's frames may enter by an interface with these VLAN numbers.
+#[inline(always)]
+pub(crate) const fn enters_at(device: &Device, ifindex: u32, outer_vlan: u16, inner_vlan: u16) -> bool {
+    (device.ifindex == 0 || device.ifindex == ifindex)
+        && (device.outer_vlan == VLAN_OTHER || device.outer_vlan == outer_vlan)
+        && (device.inner_vlan == VLAN_OTHER || device.inner_vlan == inner_vlan)
 }
 
 /// Why no device may send there, whatever its policy.
 #[inline(always)]
-fn unreachable(destination: Addr) -> Option<DropReason> {
+pub(crate) fn unreachable(destination: Addr) -> Option<DropReason> {
     if destination.is_multicast() {
         Some(DropReason::Multicast)
     } else if destination.is_v4() && destination.v4_bits() == u32::MAX {

@@ -20,8 +20,8 @@ pub struct Plain {
     pub vlan: u16,
     /// IP protocol number: TCP or UDP.
     pub protocol: u8,
-    /// True for TCP that opens, closes or resets its connection.
-    pub turns: bool,
+    /// Flags of a TCP segment, 0 of UDP.
+    pub flags: u8,
     /// Where the transport header begins.
     pub transport: u32,
     source: Addr,
@@ -64,9 +64,9 @@ impl Plain {
             ether_type::IPV6 => v6(window, at)?,
             _ => return None,
         };
-        let (ports, turns) = transport(&window.up_to(network.end)?, &network)?;
+        let (ports, flags) = transport(&window.up_to(network.end)?, &network)?;
         let Network { source, destination, protocol, payload, .. } = network;
-        Some(Self { vlan, protocol, turns, transport: payload, source, destination, ports })
+        Some(Self { vlan, protocol, flags, transport: payload, source, destination, ports })
     }
 
     /// Who has sent it.
@@ -87,12 +87,26 @@ impl Plain {
         self.protocol == ip_proto::UDP && self.ports.destination == gtpu::PORT
     }
 
+    /// True for TCP that opens, closes or resets its connection.
+    #[inline(always)]
+    pub const fn turns(&self) -> bool {
+        self.flags & TURNS != 0
+    }
+
+    /// True if nothing in it speaks against its being a flow's first packet.
+    #[inline(always)]
+    pub const fn may_begin(&self) -> bool {
+        !self.turns() || self.flags & (TURNS | l4::TCP_ACK) == l4::TCP_SYN
+    }
+
     /// Who says what to whom.
     #[inline(always)]
     pub const fn ends(&self) -> Ends<'_> {
         Ends::plain(&self.source, &self.destination, self.ports, self.protocol)
     }
 }
+
+const TURNS: u8 = l4::TCP_SYN | l4::TCP_FIN | l4::TCP_RST;
 
 /// What a plain frame begins with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -148,14 +162,10 @@ fn v6<F: Frame + ?Sized>(window: &Window<'_, F>, at: u32) -> Option<Network> {
 }
 
 #[inline(always)]
-fn transport<F: Frame + ?Sized>(window: &Window<'_, F>, network: &Network) -> Option<(l4::Ports, bool)> {
-    const TURNS: u8 = l4::TCP_SYN | l4::TCP_FIN | l4::TCP_RST;
+fn transport<F: Frame + ?Sized>(window: &Window<'_, F>, network: &Network) -> Option<(l4::Ports, u8)> {
     match network.protocol {
-        ip_proto::TCP => {
-            let (ports, flags) = l4::tcp(window, network.payload)?;
-            Some((ports, flags & TURNS != 0))
-        }
-        ip_proto::UDP => Some((l4::udp(window, network.payload, false)?, false)),
+        ip_proto::TCP => l4::tcp(window, network.payload),
+        ip_proto::UDP => Some((l4::udp(window, network.payload, false)?, 0)),
         _ => None,
     }
 }

@@ -144,7 +144,7 @@ pub(crate) fn is_spent(device: DeviceId, verdict: Verdict, now: u64) -> bool {
     budget.window == now >> EVENT_WINDOW_SHIFT && budget.used >= EVENTS_PER_BUCKET
 }
 
-/// Counts a drop that nobody is told of.
+/// Counts a packet that nobody is told of.
 #[inline(always)]
 pub(crate) fn keep_silent() {
     if let Some(counters) = EVENT_COUNTERS.get_ptr_mut(0) {

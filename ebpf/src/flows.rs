@@ -5,7 +5,7 @@ use bulkhead_common::abi::{
     Addr, DeviceId, Epoch, FlowGeometry, FlowKey, Generation, Limits, NetworkId, SubinterfaceKey,
 };
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
-use bulkhead_common::express::{Strangers, Vouched, Voucher};
+use bulkhead_common::express::{Sought, Strangers, Vouched, Voucher};
 use bulkhead_common::flow_table::{self, Attempt, Found, Handle, Kinds, Memory};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -57,8 +57,8 @@ impl Memory for Maps {
     }
 
     #[inline(always)]
-    fn attempt(&self, key: &FlowKey, start: &FlowStart) -> Attempt {
-        Attempt::from_number(subprogram::attempt_flow(key, start))
+    fn attempt(&self, key: &FlowKey, start: &FlowStart, joins: bool) -> Attempt {
+        Attempt::from_number(subprogram::attempt_flow(key, start, joins as u32))
     }
 
     #[inline(always)]
@@ -69,8 +69,13 @@ impl Memory for Maps {
 
 impl Vouched for Maps {
     #[inline(always)]
-    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)> {
-        flow_table::find_vouched(self, key, generation, now)
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Sought<Self::Handle> {
+        flow_table::seek_vouched(self, key, generation, now)
+    }
+
+    #[inline(always)]
+    fn begin(&self, key: &FlowKey, start: &FlowStart) -> bool {
+        flow_table::begin(self, key, start)
     }
 
     #[inline(always)]
@@ -81,8 +86,8 @@ impl Vouched for Maps {
 
 impl Strangers for Maps {
     #[inline(always)]
-    fn is_silent(&self, reason: DropReason, now: u64) -> bool {
-        account::is_spent(DeviceId::NONE, Verdict::Drop(reason), now)
+    fn is_silent(&self, device: DeviceId, verdict: Verdict, now: u64) -> bool {
+        account::is_spent(device, verdict, now)
     }
 
     #[inline(always)]

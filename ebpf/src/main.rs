@@ -145,18 +145,21 @@ fn whole<C: Context>(context: C, first: Arrival) -> Arrival {
     Arrival { length: context.length(), ..first }
 }
 
-/// What the short way says, if anything, and what becomes of the packet. Of a drop nobody is told: that is why it may be
-/// taken.
+/// What the short way says, if anything, and what becomes of the packet. Of a drop nobody is told, nor of a new flow: that is
+/// why it may be taken.
 #[inline(always)]
 fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdict, Fate)> {
     match context.express(arrival) {
-        Ok(onward) => onward.map(|onward| {
+        Ok(told) => told.map(|(pass, onward)| {
+            if matches!(pass, Pass::Opened) {
+                account::keep_silent();
+            }
             let fate = match onward {
                 Onward::Stack => Fate::GoesOn,
                 Onward::Tunnel => Fate::GoesOnInTunnel { whole: false },
                 Onward::Past => Fate::MayLeave,
             };
-            (Verdict::Pass(Pass::Established), fate)
+            (Verdict::Pass(pass), fate)
         }),
         Err(reason) => {
             account::keep_silent();

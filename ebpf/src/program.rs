@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::engine::{Engine, Step, step_from_number};
-use bulkhead_common::verdict::DropReason;
+use bulkhead_common::verdict::{DropReason, Pass};
 
 use crate::frame::{Context, Packet};
 use crate::maps::Maps;
@@ -25,7 +25,7 @@ impl<C: Context> Program<C> {
 /// Stages that read the packet; the verifier takes a context as an argument only under its own type.
 pub(crate) trait Stages: Copy {
     /// As [`bulkhead_common::express::express`]; and where what passes goes on.
-    fn express(self, arrival: &Arrival) -> Result<Option<Onward>, DropReason>;
+    fn express(self, arrival: &Arrival) -> Result<Option<(Pass, Onward)>, DropReason>;
     /// As [`bulkhead_common::engine::arrive`].
     fn arrive(self, case: &mut Case) -> u32;
     /// As [`bulkhead_common::parse::network`].
@@ -49,11 +49,13 @@ pub(crate) enum Onward {
 
 impl Stages for *mut xdp_md {
     #[inline(always)]
-    fn express(self, arrival: &Arrival) -> Result<Option<Onward>, DropReason> {
+    fn express(self, arrival: &Arrival) -> Result<Option<(Pass, Onward)>, DropReason> {
         let Arrival { ifindex, length, .. } = *arrival;
         let mut number = subprogram::express_outside(self, ifindex, length);
         let datagram = (number >> 32) as u32;
-        if datagram != 0 {
+        if number & subprogram::MAY_OPEN != 0 {
+            number = subprogram::express_opening() as u64;
+        } else if datagram != 0 {
             number = subprogram::express_inside(self, ifindex, length, datagram);
         }
         let onward = match (number & subprogram::MAY_LEAVE != 0, datagram != 0) {
@@ -62,7 +64,7 @@ impl Stages for *mut xdp_md {
             (true, false) => Onward::Past,
         };
         let step = step_from_number(number as u32 & !(subprogram::MAY_LEAVE as u32));
-        step.map(|pass| pass.map(|_| onward))
+        step.map(|pass| pass.map(|pass| (pass, onward)))
     }
 
     #[inline(always)]
@@ -89,7 +91,7 @@ impl Stages for *mut xdp_md {
 impl Stages for *mut __sk_buff {
     /// What leaves has no short way.
     #[inline(always)]
-    fn express(self, _arrival: &Arrival) -> Result<Option<Onward>, DropReason> {
+    fn express(self, _arrival: &Arrival) -> Result<Option<(Pass, Onward)>, DropReason> {
         Ok(None)
     }
 

@@ -100,7 +100,8 @@ pub(crate) extern "C" fn witness(case: *mut Case) -> u32 {
 }
 
 /// [`express::outside`] of a frame that enters: a step, with [`MAY_LEAVE`] for one that passes and may leave past the kernel's
-/// stack; or in the upper half a [`Datagram`], of which [`express_inside`] must tell.
+/// stack; or [`MAY_OPEN`], and [`express_opening`] must tell; or in the upper half a [`Datagram`], of which [`express_inside`]
+/// must.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn express_outside(context: *mut xdp_md, ifindex: u32, length: u32) -> u64 {
@@ -113,6 +114,7 @@ pub(crate) extern "C" fn express_outside(context: *mut xdp_md, ifindex: u32, len
         Ok(Sight::Nothing) => (Ok(None), 0),
         Ok(Sight::Passes(flags)) if flags & NETWORK_FORWARDS != 0 => (Ok(Some(Pass::Established)), MAY_LEAVE),
         Ok(Sight::Passes(_)) => (Ok(Some(Pass::Established)), 0),
+        Ok(Sight::Opens(opening)) => (Ok(None), if maps::leave_opening(opening) { MAY_OPEN } else { 0 }),
         Ok(Sight::Inside(datagram)) => (Ok(None), (datagram.to_word(epoch.generation) as u64) << 32),
         Err(reason) => (Err(reason), 0),
     };
@@ -149,8 +151,18 @@ fn has_short_way() -> bool {
     !maps::tells_all() && !maps::is_candidate() && matches!(maps::link_type(), LinkType::Ethernet)
 }
 
+/// [`express::Opening::open`] of what [`express_outside`] has left on this CPU, for the same packet.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn express_opening() -> u32 {
+    let opened = has_short_way() && maps::opening().is_some_and(|opening| opening.open(&Maps));
+    step_to_number(Ok(opened.then_some(Pass::Opened)))
+}
+
 /// Of no step.
 pub(crate) const MAY_LEAVE: u64 = 1 << 31;
+/// As well.
+pub(crate) const MAY_OPEN: u64 = 1 << 30;
 
 /// As [`bulkhead_common::express::is_of_nobody`].
 #[inline(always)]
@@ -320,10 +332,10 @@ pub(crate) extern "C" fn locate_flow(key: *const FlowKey, then: u64, kinds: u64)
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn attempt_flow(key: *const FlowKey, start: *const FlowStart) -> u32 {
+pub(crate) extern "C" fn attempt_flow(key: *const FlowKey, start: *const FlowStart, joins: u32) -> u32 {
     // SAFETY: as in `locate_flow`.
     let attempt = match unsafe { (key.as_ref(), start.as_ref()) } {
-        (Some(key), Some(start)) => flow_table::attempt(&Maps, key, start),
+        (Some(key), Some(start)) => flow_table::attempt(&Maps, key, start, joins != 0),
         (None, _) | (_, None) => Attempt::Full,
     };
     attempt as u32

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use bulkhead::tables::Image;
 use bulkhead_common::abi::counter::{EVENT_WINDOW_SHIFT, EVENTS_PER_BUCKET};
-use bulkhead_common::verdict::{DropReason, Verdict};
+use bulkhead_common::verdict::{DropReason, Pass, Verdict};
 use tests::cpu;
 use tests::frame::{ACK, FIN, Frame, SYN, eth};
 use tests::generate::World;
@@ -149,6 +149,38 @@ fn a_flow_comes_to_the_short_way_and_leaves_it_when_something_is_to_be_decided()
     ensure!(host.sent(tcp(ACK))? == Way::Short, "an acknowledgement decides nothing");
     ensure!(host.way(CORE0, tcp(ACK)(eth().ip(DEVICE, SERVER)))? == Way::Dropped);
     ensure!(host.sent(tcp(FIN | ACK))? == Way::Whole, "a FIN changes its flow");
+    host.leaves_the_same()
+}
+
+#[test]
+fn first_packets_take_the_short_way_once_nobody_is_told_of_them() -> Result<()> {
+    if !privilege::granted() {
+        return Ok(());
+    }
+    let mut host = Host::load()?;
+    for window in 1..=2 {
+        host.now = window << EVENT_WINDOW_SHIFT;
+        for number in 0..2 * EVENTS_PER_BUCKET as u16 {
+            let port = 50_000 + 100 * window as u16 + number;
+            let wanted = if u64::from(number) < EVENTS_PER_BUCKET { Way::Whole } else { Way::Short };
+            let way = match number % 3 {
+                0 => host.sent(|frame| frame.tcp(port, 443).flags(SYN))?,
+                1 => host.sent(|frame| frame.tcp(port, 443).flags(ACK))?,
+                _ => host.sent(|frame| frame.udp(port, 514))?,
+            };
+            ensure!(way == wanted, "{way:?} of number {number}");
+        }
+    }
+    // What no rule allows, what a clock ends, and what is there.
+    ensure!(host.sent(|frame| frame.udp(51_000, 513))? == Way::Dropped);
+    ensure!(host.sent(|frame| frame.udp(51_000, 515))? == Way::Whole);
+    ensure!(host.sent(|frame| frame.tcp(50_215, 443).flags(SYN))? == Way::Whole);
+    // Of each and of the packet before it somebody is told, or it is counted that nobody is: but for the last, which was
+    // no first one.
+    let events = host.kernel.event_counters()?;
+    let packets = 2 * 2 * EVENTS_PER_BUCKET + 3;
+    ensure!(events.sent + events.suppressed == 2 * packets - 1 && events.lost == 0, "{events:?}");
+    ensure!(host.kernel.counters(0)?.passed[Pass::Opened as usize].packets == 2 * 2 * EVENTS_PER_BUCKET + 1);
     host.leaves_the_same()
 }
 

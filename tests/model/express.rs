@@ -13,7 +13,7 @@ use bulkhead_common::frame::Window;
 use bulkhead_common::parse::{self, Kind};
 use bulkhead_common::plain::Plain;
 use bulkhead_common::tunnel::Tunnels as _;
-use bulkhead_common::verdict::Verdict;
+use bulkhead_common::verdict::{Pass, Verdict};
 use bulkhead_common::wire::ip_proto;
 use tests::compare::{difference, hex, in_words};
 use tests::frame::{FIN, RST, SYN};
@@ -26,6 +26,8 @@ use lying::{Entry, LIES, Lie, Lying};
 mod ends;
 #[path = "express/lying.rs"]
 mod lying;
+#[path = "express/opening.rs"]
+mod opening;
 #[path = "express/tunnels.rs"]
 mod tunnels;
 
@@ -49,11 +51,15 @@ fn the_short_way_says_and_does_what_the_whole_one_does() {
         tally.add(follow(&drawn(&mut random), random.next(), None).unwrap_or_else(|told| panic!("{told}")));
     }
     eprintln!("{tally:?}");
-    let Tally { frames, short, down, changed, tunnelled, refused, .. } = tally;
-    let short = short - refused;
+    let Tally { frames, short, down, changed, tunnelled, refused, begun, .. } = tally;
+    let short = short - refused - begun;
     assert!(short * 100 > frames, "too few took the short way");
     assert!(
-        down * 1000 > frames && changed * 200 > frames && refused * 1000 > frames && tunnelled * 200 > frames,
+        down * 1000 > frames
+            && changed * 200 > frames
+            && refused * 1000 > frames
+            && begun * 500 > frames
+            && tunnelled * 200 > frames,
         "some of it was hardly tried"
     );
 }
@@ -97,9 +103,10 @@ fn is_plain_and_parsed_alike(shot: &Shot) -> bool {
     let key = |ends: Ends<'_>| ends.key(NetworkId(1), DeviceId(2), true);
     assert_eq!(key(plain.ends()), key(Ends::of(packet)), "{}", hex(&shot.bytes));
     assert_eq!((plain.vlan, 0), (packet.outer_vlan, packet.inner_vlan), "{}", hex(&shot.bytes));
-    let turns = packet.protocol == ip_proto::TCP && packet.detail & (SYN | FIN | RST) != 0;
-    let told = (packet.kind, packet.options, packet.piece.is_fragment(), turns);
-    assert_eq!(told, (Kind::Ports, 0, false, plain.turns), "{}", hex(&shot.bytes));
+    let flags = if packet.protocol == ip_proto::TCP { packet.detail } else { 0 };
+    let told = (packet.kind, packet.options, packet.piece.is_fragment(), flags);
+    assert_eq!(told, (Kind::Ports, 0, false, plain.flags), "{}", hex(&shot.bytes));
+    assert_eq!(plain.turns(), flags & (SYN | FIN | RST) != 0);
     true
 }
 
@@ -116,6 +123,8 @@ struct Tally {
     tunnelled: u32,
     /// Of these, refused.
     refused: u32,
+    /// Of these, first of a flow.
+    begun: u32,
     /// That have been in force.
     policies: u32,
 }
@@ -129,6 +138,7 @@ impl Tally {
         self.changed += short * u32::from(self.policies > 0);
         self.tunnelled += short * u32::from(case.packet.teid != 0);
         self.refused += short * u32::from(!judged.verdict.passes());
+        self.begun += short * u32::from(judged.verdict == Verdict::Pass(Pass::Opened));
     }
 
     fn add(&mut self, other: Self) {
@@ -138,6 +148,7 @@ impl Tally {
         self.changed += other.changed;
         self.tunnelled += other.tunnelled;
         self.refused += other.refused;
+        self.begun += other.begun;
         self.policies += other.policies;
     }
 }
@@ -274,6 +285,8 @@ fn around(shot: &Shot, case: &Case) -> Vec<Shot> {
         [(11, 1), (ip + address, 1), (ip + header + 1, 1), (ip + 6, 0x20), (ip, 1)]
             .map(|(at, bit)| with(at, bit)),
     );
+    // From other ports, each twice: flows of their own.
+    shots.extend([2, 4, 8].into_iter().flat_map(|bit| [(); 2].map(|()| with(ip + header, bit))));
     shots.extend(elsewhere);
     shots.push(shot.clone());
     if case.packet.teid != 0 {

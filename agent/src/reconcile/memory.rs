@@ -13,7 +13,7 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
-use bulkhead_common::express::{Vouched, Voucher};
+use bulkhead_common::express::{Sought, Vouched, Voucher};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::verdict::{DropReason, Verdict};
@@ -280,8 +280,12 @@ impl Tunnels for Memory {
 }
 
 impl Vouched for Memory {
-    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)> {
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Sought<Self::Handle> {
         self.flows.vouched(key, generation, now)
+    }
+
+    fn begin(&self, key: &FlowKey, start: &FlowStart) -> bool {
+        self.flows.begin(key, start)
     }
 
     fn vouch(&self, flow: Self::Handle, key: &FlowKey, words: &FlowWords, voucher: Voucher) {

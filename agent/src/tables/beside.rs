@@ -8,7 +8,7 @@ use bulkhead_common::candidate::{self, Decided, Outcome};
 use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
 use bulkhead_common::engine::Plain;
-use bulkhead_common::express::{Vouched, Voucher};
+use bulkhead_common::express::{Sought, Vouched, Voucher};
 use bulkhead_common::fragment::{Datagram, Fragments};
 use bulkhead_common::frame::Frame;
 use bulkhead_common::icmp_error::ErrorBudgets;
@@ -133,8 +133,12 @@ impl Flows for Beside<'_> {
 }
 
 impl Vouched for Beside<'_> {
-    fn vouched(&self, _: &FlowKey, _: Generation, _now: u64) -> Option<(Self::Handle, FlowWords)> {
-        None
+    fn vouched(&self, _: &FlowKey, _: Generation, _now: u64) -> Sought<Self::Handle> {
+        Sought::Other
+    }
+
+    fn begin(&self, _: &FlowKey, _: &FlowStart) -> bool {
+        false
     }
 
     fn vouch(&self, _: Self::Handle, _: &FlowKey, _: &FlowWords, _: Voucher) {}

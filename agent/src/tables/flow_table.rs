@@ -7,7 +7,7 @@ use bulkhead_common::abi::{
     DeviceId, DeviceState, Flow, FlowGeometry, FlowKey, FlowSlot, Generation, Limits,
 };
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows};
-use bulkhead_common::express::{Vouched, Voucher};
+use bulkhead_common::express::{Sought, Vouched, Voucher};
 use bulkhead_common::flow_table::{self, BUCKET, Handle, Memory};
 use bulkhead_common::limits::{self, Toll};
 use bulkhead_common::verdict::DropReason;
@@ -183,8 +183,12 @@ impl Flows for FlowTable {
 }
 
 impl Vouched for FlowTable {
-    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)> {
-        flow_table::find_vouched(self, key, generation, now)
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Sought<Self::Handle> {
+        flow_table::seek_vouched(self, key, generation, now)
+    }
+
+    fn begin(&self, key: &FlowKey, start: &FlowStart) -> bool {
+        flow_table::begin(self, key, start)
     }
 
     fn vouch(&self, flow: Self::Handle, _key: &FlowKey, words: &FlowWords, voucher: Voucher) {

@@ -37,10 +37,10 @@ mod model;
 
 use crate::abi::{DeviceId, Flow, FlowGeometry, FlowKey, Generation, RuleId};
 use crate::decide::{FlowStart, FlowUpdate, FlowWords};
-use crate::express::Voucher;
+use crate::express::{Sought, Voucher};
 
 use hash::{Probe, WINDOW};
-pub use open::{Attempt, attempt, open, reclaim};
+pub use open::{Attempt, attempt, begin, open, reclaim};
 use slot::{Entry, Owner, word};
 pub use tag::{Kinds, Tag, ticks};
 
@@ -81,8 +81,8 @@ pub trait Memory {
     }
     /// As [`attempt`].
     #[inline(always)]
-    fn attempt(&self, key: &FlowKey, start: &FlowStart) -> Attempt {
-        attempt(self, key, start)
+    fn attempt(&self, key: &FlowKey, start: &FlowStart, joins: bool) -> Attempt {
+        attempt(self, key, start, joins)
     }
     /// As [`reclaim`].
     #[inline(always)]
@@ -114,30 +114,35 @@ pub fn find<M: Memory>(memory: &M, key: &FlowKey, now: u64) -> Option<(Handle<M:
     taken(memory, memory.slot(found as u32)?, found >> 32)
 }
 
-/// Finds the live flow that is vouched for in a generation, whose key is this one but for the device.
+/// Looks for the live flow that is vouched for in a generation, whose key is this one but for the device.
 ///
 /// Looks where most flows lie: in the first of a key's buckets.
 #[inline(always)]
-pub fn find_vouched<M: Memory>(
+pub fn seek_vouched<M: Memory>(
     memory: &M,
     key: &FlowKey,
     generation: Generation,
     now: u64,
-) -> Option<(Handle<M::Row>, FlowWords)> {
+) -> Sought<Handle<M::Row>> {
     let words = key.words();
-    let probe = Probe::of(memory.geometry()?, &words);
+    let Some(geometry) = memory.geometry() else { return Sought::Other };
+    let probe = Probe::of(geometry, &words);
     for step in 0..BUCKET {
-        let row = memory.slot(probe.slot(step)?)?;
+        let Some(row) = probe.slot(step).and_then(|index| memory.slot(index)) else { return Sought::Other };
         let tag = Tag(memory.load(row, word::TAG));
         if tag.is_unused() {
-            return None;
+            break;
         }
         if tag.is_live_at(now) && slot::is_of_anybody(memory, row, &words) {
-            let (handle, words) = taken(memory, row, tag.life())?;
-            return (words.vouched && words.stamp() == generation.0).then_some((handle, words));
+            return match taken(memory, row, tag.life()) {
+                Some((handle, words)) if words.vouched && words.stamp() == generation.0 => {
+                    Sought::Vouched(handle, words)
+                }
+                _ => Sought::Other,
+            };
         }
     }
-    None
+    Sought::Nothing
 }
 
 /// Takes the words of a slot, if it is in this life of its still.

@@ -198,6 +198,25 @@ fn two_cpus_that_open_one_flow_leave_one() {
 }
 
 #[test]
+fn two_cpus_that_begin_one_flow_leave_one() {
+    explore(|| {
+        let table = Arc::new(Table::with_free(2));
+        let begun = |table: &Table| begin(table, &key(1), &start(&key(1), SECOND));
+        // Who finds it there takes the whole way, and there it is the other's flow.
+        both(
+            &table,
+            move |table| assert!(begun(table) || find(table, &key(1), SECOND).is_some()),
+            move |table| assert!(begun(table) || find(table, &key(1), SECOND).is_some()),
+        );
+        let live = table.live(SECOND);
+        assert_eq!((live.len(), table.counted(1)), (1, 1));
+        assert!(is_whole(&live[0]));
+        assert!(!begun(&table));
+        assert_eq!((table.live(SECOND), table.counted(1)), (live, 1));
+    });
+}
+
+#[test]
 fn a_late_packet_changes_nothing_of_the_next_owner() {
     explore(|| {
         let table = Arc::new(Table::with_free(1));
@@ -262,6 +281,14 @@ fn vouched(table: &Table, key: &FlowKey, generation: u32) {
 }
 
 /// That of a device's address in a generation: the slot has both numbers in it.
+/// The words of a flow that is vouched for, whoever's it is.
+fn found_vouched(table: &Table, key: &FlowKey, generation: Generation) -> Option<FlowWords> {
+    match seek_vouched(table, key, generation, 2 * SECOND) {
+        Sought::Vouched(_, words) => Some(words),
+        Sought::Other | Sought::Nothing => None,
+    }
+}
+
 fn binding(key: &FlowKey, generation: Generation) -> Binding {
     Binding::of(
         &Device::unbound(key.device, key.network, ProfileId(1)),
@@ -274,7 +301,7 @@ fn binding(key: &FlowKey, generation: Generation) -> Binding {
 fn is_of_its_tunnel(table: &Table, key: &FlowKey, generation: u32) {
     let asked = FlowKey { device: DeviceId::NONE, ..*key };
     let generation = Generation(generation);
-    if let Some((_, words)) = find_vouched(table, &asked, generation, 2 * SECOND) {
+    if let Some(words) = found_vouched(table, &asked, generation) {
         let tunnel = words.tunnel();
         assert!(tunnel == binding(key, generation) || !tunnel.is_of(generation), "{tunnel:?}");
     }
@@ -296,7 +323,7 @@ fn who_vouches_does_so_for_one_generation() {
                 }
             },
         );
-        assert!(find_vouched(&*table, &key(1), Generation(2), 2 * SECOND).is_none());
+        assert!(found_vouched(&table, &key(1), Generation(2)).is_none());
     });
 }
 
@@ -335,7 +362,7 @@ fn where_a_device_at_the_other_end_enters_is_kept() {
         vouched(&table, &key(1), 2);
         let words = find(&*table, &key(1), 2 * SECOND).map(|(_, words)| words);
         assert_eq!(words.map(|words| words.access), Some([1, 7]));
-        assert!(find_vouched(&*table, &key(1), Generation(2), 2 * SECOND).is_none());
+        assert!(found_vouched(&table, &key(1), Generation(2)).is_none());
     });
 }
 
@@ -354,7 +381,7 @@ fn nobody_vouches_for_the_next_owner() {
                 table.opened(&key(2), 2 * SECOND);
             },
         );
-        assert!(find_vouched(&*table, &key(2), Generation(2), 2 * SECOND).is_none());
+        assert!(found_vouched(&table, &key(2), Generation(2)).is_none());
     });
 }
 
@@ -377,7 +404,7 @@ fn what_is_vouched_for_is_read_of_one_flow() {
                 for device in [1, 2] {
                     // The short way does not know the device.
                     let asked = FlowKey { device: DeviceId::NONE, ..key(device) };
-                    if let Some((_, words)) = find_vouched(table, &asked, Generation(2), 2 * SECOND) {
+                    if let Some(words) = found_vouched(table, &asked, Generation(2)) {
                         assert_eq!((words.rule(), words.access[0]), (RuleId(device), u64::from(device)));
                     }
                 }

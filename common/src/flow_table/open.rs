@@ -28,11 +28,26 @@ pub fn open<M: Memory>(memory: &M, key: &FlowKey, start: &FlowStart) -> Result<(
     placed.map(drop)
 }
 
+/// Opens a flow of a device that may have any number, at the first attempt; false if there is one already or no slot is to be
+/// had at once, and then all is as it was.
+#[inline(always)]
+pub fn begin<M: Memory>(memory: &M, key: &FlowKey, start: &FlowStart) -> bool {
+    let owner = Owner::opening(key, start);
+    if !owner.reserve(memory, start.quota) {
+        return false;
+    }
+    let begun = matches!(memory.attempt(key, start, false), Attempt::Placed);
+    if !begun {
+        owner.give_back(memory);
+    }
+    begun
+}
+
 /// Puts a flow into a slot; false if another CPU has just opened it.
 #[inline(always)]
 fn place<M: Memory>(memory: &M, key: &FlowKey, start: &FlowStart) -> Result<bool, DropReason> {
     for _ in 0..TRIES {
-        match memory.attempt(key, start) {
+        match memory.attempt(key, start, true) {
             Attempt::Placed => return Ok(true),
             Attempt::Known => return Ok(false),
             Attempt::Outpaced => {}
@@ -48,7 +63,7 @@ fn place<M: Memory>(memory: &M, key: &FlowKey, start: &FlowStart) -> Result<bool
 pub enum Attempt {
     /// It is there.
     Placed = 0,
-    /// Another CPU has opened the same flow: the packet is counted there.
+    /// The flow is there already.
     Known = 1,
     /// Another CPU was faster at the slot.
     Outpaced = 2,
@@ -69,16 +84,18 @@ impl Attempt {
     }
 }
 
-/// Tries once to put a flow into a slot.
+/// Tries once to put a flow into a slot. If it is there already, the packet `joins` it and is counted there, or leaves it alone.
 #[inline(always)]
-pub fn attempt<M: Memory + ?Sized>(memory: &M, key: &FlowKey, start: &FlowStart) -> Attempt {
+pub fn attempt<M: Memory + ?Sized>(memory: &M, key: &FlowKey, start: &FlowStart, joins: bool) -> Attempt {
     let words = key.words();
     let Some(geometry) = memory.geometry() else { return Attempt::Full };
     let (probe, now) = (Probe::of(geometry, &words), start.opened);
     let chosen = choose(memory, probe, &words, now);
     let Some(row) = memory.slot(chosen as u32).filter(|_| chosen != NONE) else { return Attempt::Full };
     if chosen & KNOWN != 0 {
-        slot::count(memory, row, &start.update);
+        if joins {
+            slot::count(memory, row, &start.update);
+        }
         return Attempt::Known;
     }
     if !take(memory, row, &words, start) {

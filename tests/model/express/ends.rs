@@ -64,6 +64,7 @@ pub(super) fn judged(side: &Side, shot: &Shot) -> (Verdict, bool) {
 }
 
 pub(super) const OPENED: (Verdict, bool) = (Verdict::Pass(Pass::Opened), false);
+pub(super) const BEGUN: (Verdict, bool) = (Verdict::Pass(Pass::Opened), true);
 pub(super) const WHOLE: (Verdict, bool) = (Verdict::Pass(Pass::Established), false);
 pub(super) const SHORT: (Verdict, bool) = (Verdict::Pass(Pass::Established), true);
 
@@ -77,7 +78,7 @@ fn talking(world: &World) -> Side {
     side.apply(world).expect("it fits");
     let shots = [question, question, question, answer, question, answer];
     let said = shots.map(|shot| judged(&side, &shot(SECOND)));
-    assert_eq!(said, [OPENED, WHOLE, SHORT, WHOLE, SHORT, SHORT]);
+    assert_eq!(said, [BEGUN, WHOLE, SHORT, WHOLE, SHORT, SHORT]);
     side
 }
 

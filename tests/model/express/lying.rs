@@ -3,16 +3,17 @@
 use std::cell::OnceCell;
 
 use bulkhead::reconcile::Memory;
-use bulkhead_common::abi::value::{STATE_TIMED, STATE_WINDOW};
+use bulkhead_common::abi::key::VLAN_OTHER;
+use bulkhead_common::abi::value::{PORT_OPEN, STATE_TIMED, STATE_WINDOW};
 use bulkhead_common::abi::{
     AddressKey, Device, DeviceId, Epoch, FlowKey, Generation, Limits, Network, Peer, PortRange, Range,
     RuleSet, ScopeRange, Span, Subinterface, SubinterfaceKey, Versioned, Window,
 };
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
-use bulkhead_common::express::{Strangers, Vouched, Voucher};
+use bulkhead_common::express::{Sought, Strangers, Vouched, Voucher};
 use bulkhead_common::limits::Toll;
 use bulkhead_common::tunnel::Tunnels;
-use bulkhead_common::verdict::DropReason;
+use bulkhead_common::verdict::{DropReason, Verdict};
 
 /// What a short way could get wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +34,12 @@ pub(super) enum Lie {
     Limits,
     /// No rule ends by a clock.
     Timed,
+    /// A device is where it sends, also one that is in quarantine or bound to a MAC address; no rule is closed.
+    Bound,
+    Shut,
+    Closed,
+    /// A first packet joins a flow that is there.
+    Joins,
     /// Packets are not counted.
     NoUpdate,
     /// Nobody has an address of his own, or a prefix.
@@ -46,7 +53,7 @@ pub(super) enum Lie {
     Silence,
 }
 
-pub(super) const LIES: [Lie; 14] = [
+pub(super) const LIES: [Lie; 18] = [
     Lie::Generation,
     Lie::Access,
     Lie::Initiator,
@@ -55,6 +62,10 @@ pub(super) const LIES: [Lie; 14] = [
     Lie::Steady,
     Lie::Limits,
     Lie::Timed,
+    Lie::Bound,
+    Lie::Shut,
+    Lie::Closed,
+    Lie::Joins,
     Lie::NoUpdate,
     Lie::Addresses,
     Lie::Prefixes,
@@ -62,18 +73,6 @@ pub(super) const LIES: [Lie; 14] = [
     Lie::Tunnel,
     Lie::Silence,
 ];
-
-/// Rules without a limit.
-static FREE: RuleSet = RuleSet {
-    outbound: Span::EMPTY,
-    inbound: Span::EMPTY,
-    behind: Span::EMPTY,
-    peers: Span::EMPTY,
-    never: Span::EMPTY,
-    repair: Span::EMPTY,
-    windows: Span::EMPTY,
-    limits: Limits { packet_ns: 0, flow_ns: 0, flows: 0, _pad: 0, byte_cost: 0 },
-};
 
 /// How a frame enters.
 #[derive(Clone, Copy)]
@@ -93,11 +92,32 @@ pub(super) struct Lying<'m> {
     entry: Entry,
     /// The network that it enters, as it is taken for.
     network: OnceCell<Network>,
+    devices: Told<Device>,
+    rule_sets: Told<RuleSet>,
+    ports: Told<PortRange>,
+}
+
+/// Rows as a lie has them, written when the first one is asked for.
+#[derive(Default)]
+struct Told<T>(OnceCell<Vec<T>>);
+
+impl<T: Copy> Told<T> {
+    fn row<'m>(
+        &'m self,
+        index: u32,
+        rows: impl Fn(u32) -> Option<&'m T>,
+        lie: impl Fn(T) -> T,
+    ) -> Option<&'m T> {
+        let told = || (0..).map_while(rows).map(|row| lie(*row)).collect();
+        self.0.get_or_init(told).get(index as usize)
+    }
 }
 
 impl<'m> Lying<'m> {
     pub(super) fn new(memory: &'m Memory, lie: Option<Lie>, entry: Entry) -> Self {
-        Self { memory, lie, entry, network: OnceCell::new() }
+        let network = OnceCell::new();
+        let (devices, rule_sets, ports) = (Told::default(), Told::default(), Told::default());
+        Self { memory, lie, entry, network, devices, rule_sets, ports }
     }
 
     /// What it takes a flow for.
@@ -113,10 +133,22 @@ impl<'m> Lying<'m> {
 }
 
 impl Vouched for Lying<'_> {
-    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)> {
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Sought<Self::Handle> {
         let oldest = if self.lie == Some(Lie::Generation) { 1 } else { generation.0 };
-        let any = (oldest..=generation.0).find_map(|stamp| self.memory.vouched(key, Generation(stamp), now));
-        any.map(|(handle, flow)| (handle, self.taken_for(flow)))
+        let any = (oldest..=generation.0).find_map(|stamp| {
+            match self.memory.vouched(key, Generation(stamp), now) {
+                Sought::Vouched(handle, flow) => Some(Sought::Vouched(handle, self.taken_for(flow))),
+                Sought::Other | Sought::Nothing => None,
+            }
+        });
+        any.unwrap_or_else(|| self.memory.vouched(key, generation, now))
+    }
+
+    fn begin(&self, key: &FlowKey, start: &FlowStart) -> bool {
+        match self.lie {
+            Some(Lie::Joins) => self.memory.open(key, start).is_ok(),
+            _ => self.memory.begin(key, start),
+        }
     }
 
     fn vouch(&self, handle: Self::Handle, key: &FlowKey, flow: &FlowWords, voucher: Voucher) {
@@ -137,7 +169,7 @@ impl Tunnels for Lying<'_> {
 }
 
 impl Strangers for Lying<'_> {
-    fn is_silent(&self, _reason: DropReason, _now: u64) -> bool {
+    fn is_silent(&self, _device: DeviceId, _verdict: Verdict, _now: u64) -> bool {
         true
     }
 
@@ -223,7 +255,19 @@ impl Tables for Lying<'_> {
     }
 
     fn device(&self, index: u32) -> Option<&Device> {
-        Tables::device(self.memory, index)
+        let told =
+            |lie: fn(Device) -> Device| self.devices.row(index, |row| Tables::device(self.memory, row), lie);
+        match self.lie {
+            Some(Lie::Bound) => told(|device| Device {
+                ifindex: 0,
+                outer_vlan: VLAN_OTHER,
+                inner_vlan: VLAN_OTHER,
+                teid: 0,
+                ..device
+            }),
+            Some(Lie::Shut) => told(|device| Device { flags: 0, quarantine: 0, aged_at: 0, ..device }),
+            _ => Tables::device(self.memory, index),
+        }
     }
 
     fn profile(&self, index: u32) -> Option<Versioned> {
@@ -231,7 +275,13 @@ impl Tables for Lying<'_> {
     }
 
     fn rule_set(&self, index: u32) -> Option<&RuleSet> {
-        if self.lie == Some(Lie::Limits) { Some(&FREE) } else { Tables::rule_set(self.memory, index) }
+        let told = |lie: fn(RuleSet) -> RuleSet| {
+            self.rule_sets.row(index, |row| Tables::rule_set(self.memory, row), lie)
+        };
+        match self.lie {
+            Some(Lie::Limits) => told(|rules| RuleSet { limits: Limits::default(), ..rules }),
+            _ => Tables::rule_set(self.memory, index),
+        }
     }
 
     fn range(&self, index: u32) -> Option<&Range> {
@@ -243,7 +293,11 @@ impl Tables for Lying<'_> {
     }
 
     fn port(&self, index: u32) -> Option<&PortRange> {
-        Tables::port(self.memory, index)
+        let open = |port| PortRange { closed: PORT_OPEN, windows: Span::EMPTY, ..port };
+        match self.lie {
+            Some(Lie::Closed) => self.ports.row(index, |row| Tables::port(self.memory, row), open),
+            _ => Tables::port(self.memory, index),
+        }
     }
 
     fn window(&self, index: u32) -> Option<&Window> {

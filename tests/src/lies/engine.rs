@@ -9,7 +9,7 @@ use bulkhead_common::abi::{
 };
 use bulkhead_common::case::Case;
 use bulkhead_common::decide::{FlowStart, FlowUpdate, FlowWords, Flows, Tables};
-use bulkhead_common::express::{Vouched, Voucher};
+use bulkhead_common::express::{Sought, Vouched, Voucher};
 use bulkhead_common::fragment::{Datagram, Fragments};
 use bulkhead_common::icmp_error::ErrorBudgets;
 use bulkhead_common::limits::Toll;
@@ -274,8 +274,12 @@ impl ErrorBudgets for LyingEngine<'_> {
 }
 
 impl Vouched for LyingEngine<'_> {
-    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Option<(Self::Handle, FlowWords)> {
+    fn vouched(&self, key: &FlowKey, generation: Generation, now: u64) -> Sought<Self::Handle> {
         self.image.vouched(key, generation, now)
+    }
+
+    fn begin(&self, key: &FlowKey, start: &FlowStart) -> bool {
+        self.image.begin(key, start)
     }
 
     fn vouch(&self, flow: Self::Handle, key: &FlowKey, words: &FlowWords, voucher: Voucher) {
