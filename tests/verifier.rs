@@ -12,18 +12,18 @@ use aya::maps::{MapInfo, MapType};
 use aya::programs::{Program, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
 use bulkhead::datapath::{
-    CANDIDATE, EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PLAIN_PROGRAM, PROGRAM, has_frags, require_features,
-    require_tcx,
+    CANDIDATE, EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PLAIN_PROGRAM, PROGRAM, SHORT_PLAIN_PROGRAM,
+    SHORT_PROGRAM, has_frags, require_features, require_tcx,
 };
 use bulkhead_common::abi::counter::{
     CandidateCounters, Counters, DecidedWords, EventBudget, EventCounters, Would,
 };
 use bulkhead_common::abi::{
-    AddressRow, Device, DeviceState, FlowGeometry, FlowSlot, IndexLine, InterfaceRow, LegRow, Network, Peer,
-    PortRange, Range, ReplayInput, RuleSet, ScopeRange, SubinterfaceRow, Versioned, Window, map,
+    AddressRow, Device, DeviceState, Epoch, FlowGeometry, FlowSlot, IndexLine, InterfaceRow, LegRow, Network,
+    Peer, PortRange, Range, ReplayInput, RuleSet, ScopeRange, SubinterfaceRow, Versioned, Window, map,
 };
 use bulkhead_common::case::{Case, LinkType};
-use bulkhead_common::express::Opening;
+use bulkhead_common::express::{Datagram, Opening};
 use bulkhead_common::fragment::FragmentPlace;
 use tests::kernel::{privilege, stack};
 
@@ -65,7 +65,7 @@ fn every_program_loads_within_its_budget() -> Result<()> {
 /// Needs no privilege; and the kernel that runs it might be content with more.
 #[test]
 fn every_chain_of_calls_fits_the_stack_of_the_strictest_kernel() -> Result<()> {
-    for program in [PROGRAM, PLAIN_PROGRAM, EGRESS_PROGRAM] {
+    for program in [PROGRAM, PLAIN_PROGRAM, SHORT_PROGRAM, SHORT_PLAIN_PROGRAM, EGRESS_PROGRAM] {
         let deepest = stack::deepest(OBJECT, program)?;
         eprintln!("{program}: the deepest chain of calls takes {deepest} of {} bytes of stack", stack::LIMIT);
         ensure!(deepest <= stack::LIMIT, "older kernels refuse {program}: see the frames of its subprograms");
@@ -178,14 +178,15 @@ fn maps_are_what_the_abi_says() -> Result<()> {
 fn programs(constants: Constants) -> Result<(Ebpf, Vec<(String, ProgramInfo)>)> {
     let Constants { replay, link, frags, candidate } = constants;
     let (link, several) = (link as u32, u32::from(frags));
-    let (entry, other) = if frags { (PROGRAM, PLAIN_PROGRAM) } else { (PLAIN_PROGRAM, PROGRAM) };
+    let (several_buffers, one_buffer) = ([SHORT_PROGRAM, PROGRAM], [SHORT_PLAIN_PROGRAM, PLAIN_PROGRAM]);
+    let (entries, others) = if frags { (several_buffers, one_buffer) } else { (one_buffer, several_buffers) };
     let mut loader = EbpfLoader::new();
     loader.override_global("REPLAY", &replay, true).override_global("TELL_ALL", &replay, true);
     loader.override_global(LINK_TYPE, &link, true).override_global(FRAGS, &several, true);
     loader.override_global(CANDIDATE, &candidate, true);
     let mut ebpf = loader.load(OBJECT).context("create the maps")?;
     let mut infos = Vec::new();
-    for (name, program) in ebpf.programs_mut().filter(|(name, _)| *name != other) {
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| !others.contains(name)) {
         let loaded = if let Program::Xdp(xdp) = program {
             xdp.load()
         } else if let Program::SchedClassifier(classifier) = program {
@@ -196,7 +197,7 @@ fn programs(constants: Constants) -> Result<(Ebpf, Vec<(String, ProgramInfo)>)> 
         loaded.with_context(|| format!("load {name}"))?;
         infos.push((name.to_owned(), program.info()?));
     }
-    for wanted in [entry, EGRESS_PROGRAM] {
+    for wanted in entries.into_iter().chain([EGRESS_PROGRAM]) {
         ensure!(infos.iter().any(|(name, _)| name == wanted), "the object has no program {wanted}");
     }
     Ok((ebpf, infos))
@@ -214,7 +215,7 @@ struct Constants {
 const ATTACHED: Constants = Constants { replay: 0, link: LinkType::Ethernet, frags: true, candidate: 0 };
 
 /// Name, type, and sizes of key and value of every map.
-fn expected() -> [(&'static str, MapType, usize, usize); 37] {
+fn expected() -> [(&'static str, MapType, usize, usize); 38] {
     const INDEX: usize = size_of::<u32>();
     let array = |name, value| (name, MapType::Array, INDEX, value);
     let per_cpu = |name, value| (name, MapType::PerCpuArray, INDEX, value);
@@ -248,6 +249,7 @@ fn expected() -> [(&'static str, MapType, usize, usize); 37] {
         per_cpu(map::EVENT_COUNTERS, size_of::<EventCounters>()),
         array(map::REPLAY_INPUT, size_of::<ReplayInput>()),
         per_cpu(map::DECIDED, size_of::<DecidedWords>()),
+        (map::WHOLE, MapType::ProgramArray, INDEX, INDEX),
         (map::CANDIDATES, MapType::ProgramArray, INDEX, INDEX),
         (map::LEAVING, MapType::ProgramArray, INDEX, INDEX),
         per_cpu(map::WOULD, size_of::<CandidateCounters>()),
@@ -255,7 +257,8 @@ fn expected() -> [(&'static str, MapType, usize, usize); 37] {
         array(map::WOULD_RULES, size_of::<Would>()),
         per_cpu("TURNS", size_of::<u64>()),
         per_cpu("CASES", size_of::<Case>()),
-        per_cpu("OPENINGS", size_of::<Opening>()),
+        // The packet at hand as the short way sees it: what is known, the epoch, a datagram, an opening.
+        per_cpu("HANDED", 4 + size_of::<Epoch>() + size_of::<Datagram>() + size_of::<Opening>()),
         // A reading of the clock, and of the count of ticks.
         per_cpu("CLOCK", 16),
     ]

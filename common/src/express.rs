@@ -159,7 +159,7 @@ where
     }
     let Some(entry) = Entry::of(tables, plain, place) else { return Ok(Sight::Nothing) };
     // Here, where there is the least to read, a flood takes no call.
-    entry.judge(tables, epoch, arrival, is_of_nobody)
+    entry.judge::<_, false>(tables, epoch, arrival)
 }
 
 /// The second half: of the packet in a datagram. What passes is told by the flags of its network.
@@ -176,7 +176,7 @@ where
     T: Vouched + Strangers + Tunnels,
 {
     let Some(entry) = Entry::inside(frame, tables, epoch, arrival, datagram) else { return Ok(None) };
-    match entry.judge(tables, epoch, arrival, T::is_of_nobody)? {
+    match entry.judge::<_, true>(tables, epoch, arrival)? {
         Sight::Passes(flags) => Ok(Some(flags)),
         Sight::Nothing | Sight::Opens(_) | Sight::Inside(_) => Ok(None),
     }
@@ -241,14 +241,14 @@ impl Entry {
         (!refused).then(|| Self { plain, network, outgoing: true, teid, now: tables.now() })
     }
 
-    /// Passes it or refuses it; in a flood by the answer to this question.
+    /// Passes it or refuses it; whether in a flood whoever has sent it is asked for by a call. (A function as an argument may
+    /// become one.)
     #[inline(always)]
-    fn judge<T>(
+    fn judge<T, const CALLS: bool>(
         &self,
         tables: &T,
         epoch: Epoch,
         arrival: &Arrival,
-        is_of_nobody: impl FnOnce(&T, Epoch, NetworkId, Addr) -> bool,
     ) -> Result<Sight, DropReason>
     where
         T: Vouched + Strangers + Tunnels,
@@ -256,8 +256,16 @@ impl Entry {
         // Nobody's packet is of no flow that is vouched for, so either may be asked first: the other one costs a cache
         // line from far away.
         let flood = tables.was_one_before(STRANGER) && self.is_silent(tables);
-        if flood && is_of_nobody(tables, epoch, self.network, self.plain.source()) {
-            return Err(STRANGER);
+        if flood {
+            let source = self.plain.source();
+            let refused = if CALLS {
+                tables.is_of_nobody(epoch, self.network, source)
+            } else {
+                is_of_nobody(tables, epoch, self.network, source)
+            };
+            if refused {
+                return Err(STRANGER);
+            }
         }
         let sight = self.of_flow(tables, epoch, arrival);
         if !matches!(sight, Sight::Passes(_)) {

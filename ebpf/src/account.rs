@@ -54,6 +54,13 @@ impl Counters {
         count(unsafe { &mut *cell }, arrival);
     }
 
+    /// Counts a packet and its verdict, where nothing went wrong in between.
+    #[inline(always)]
+    pub(crate) fn ended(&self, verdict: Verdict, arrival: &Arrival) {
+        self.received(arrival);
+        self.judged(verdict, arrival);
+    }
+
     /// Counts the way out.
     #[inline(always)]
     pub(crate) fn left(&self, way: Way, arrival: &Arrival) {

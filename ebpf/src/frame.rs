@@ -4,6 +4,8 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::programs::XdpContext;
+use bulkhead_common::case::Arrival;
 use bulkhead_common::frame::Frame;
 
 use crate::bounded::bounded;
@@ -88,6 +90,14 @@ impl Context for *mut __sk_buff {
         // SAFETY: all of it was written.
         (failed == 0).then(|| unsafe { bytes.assume_init() })
     }
+}
+
+/// How a frame enters. Asked twice, where it would else lie on the stack meanwhile; with the length of the whole frame or of
+/// its first buffer.
+#[inline(always)]
+pub(crate) fn arrival(context: &XdpContext, whole: bool) -> Arrival {
+    let length = if whole { context.ctx.length() } else { context.ctx.first_length() };
+    Arrival::of(maps::interface(context), maps::link_type(), length)
 }
 
 /// The packet of a context.

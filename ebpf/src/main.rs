@@ -13,8 +13,10 @@ mod flows;
 mod forward;
 mod fragments;
 mod frame;
+mod handed;
 mod maps;
 mod program;
+mod short;
 mod subprogram;
 mod sweep;
 mod words;
@@ -30,16 +32,29 @@ use bulkhead_common::verdict::{Evidence, Pass, Verdict, Way};
 use bulkhead_common::{engine, forward as fast};
 
 use account::Counters;
-use frame::Context;
+use frame::{Context, arrival};
 use program::{Onward, Program, Stages};
 
-/// Judges a frame that enters. `frags`: it may lie in several buffers, so that jumbo frames enter natively.
+/// Judges a frame that enters, if [`short`] says so: what enters by an Ethernet interface. What it does not end, [`bulkhead`]
+/// judges. `frags`: a frame may lie in several buffers, so that jumbo frames enter natively.
+#[xdp(frags)]
+fn bulkhead_short(context: XdpContext) -> u32 {
+    short::enter(&context)
+}
+
+/// As [`bulkhead_short`], for kernels where every frame lies in one buffer: before Linux 5.18.
+#[xdp]
+fn bulkhead_short_plain(context: XdpContext) -> u32 {
+    short::enter(&context)
+}
+
+/// Judges a frame that enters.
 #[xdp(frags)]
 fn bulkhead(context: XdpContext) -> u32 {
     enter(&context)
 }
 
-/// As [`bulkhead`], for kernels where every frame lies in one buffer: before Linux 5.18.
+/// As [`bulkhead`], for those kernels.
 #[xdp]
 fn bulkhead_plain(context: XdpContext) -> u32 {
     enter(&context)
@@ -61,13 +76,6 @@ fn enter(context: &XdpContext) -> u32 {
         }
         Fate::MayLeave => leave(context, &counters),
     }
-}
-
-/// Asked twice, where it would else lie on the stack meanwhile; with the length of the whole frame or of its first buffer.
-#[inline(always)]
-fn arrival(context: &XdpContext, whole: bool) -> Arrival {
-    let length = if whole { context.ctx.length() } else { context.ctx.first_length() };
-    Arrival::of(maps::interface(context), maps::link_type(), length)
 }
 
 /// Judges a packet that leaves by a device without Ethernet header, behind the host's address translation.
@@ -119,8 +127,7 @@ fn judge<C: Context + Stages>(context: C, counters: &Counters, first: Arrival) -
     }
     // It takes only packets that end in the first buffer.
     if let Some((verdict, fate)) = shortly(context, &first) {
-        counters.received(&first);
-        counters.judged(verdict, &first);
+        counters.ended(verdict, &first);
         candidate::tell(&Decided::new(verdict, &Evidence::NONE));
         return fate;
     }
@@ -150,16 +157,14 @@ fn whole<C: Context>(context: C, first: Arrival) -> Arrival {
 #[inline(always)]
 fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdict, Fate)> {
     match context.express(arrival) {
-        Ok(told) => told.map(|(pass, onward)| {
-            if matches!(pass, Pass::Opened) {
+        Ok(onward) => onward.map(|onward| match onward {
+            Onward::Begun => {
                 account::keep_silent();
+                (Verdict::Pass(Pass::Opened), Fate::GoesOn)
             }
-            let fate = match onward {
-                Onward::Stack => Fate::GoesOn,
-                Onward::Tunnel => Fate::GoesOnInTunnel { whole: false },
-                Onward::Past => Fate::MayLeave,
-            };
-            (Verdict::Pass(pass), fate)
+            Onward::Stack => (Verdict::Pass(Pass::Established), Fate::GoesOn),
+            Onward::Tunnel => (Verdict::Pass(Pass::Established), Fate::GoesOnInTunnel { whole: false }),
+            Onward::Past => (Verdict::Pass(Pass::Established), Fate::MayLeave),
         }),
         Err(reason) => {
             account::keep_silent();

@@ -18,7 +18,6 @@ use bulkhead_common::abi::{
 use bulkhead_common::address_table::Index;
 use bulkhead_common::case::{Case, LinkType};
 use bulkhead_common::decide::Tables;
-use bulkhead_common::express::Opening;
 use bulkhead_common::fragment::{self, FragmentPlace};
 use bulkhead_common::tunnel::Tunnels;
 use bulkhead_common::{address_table, forward, search};
@@ -106,10 +105,6 @@ pub(crate) static WOULD_RULES: Array<Would, { map::WOULD_RULE_ROWS as usize }, M
 #[btf_map]
 static CASES: PerCpuArray<Case, 1> = PerCpuArray::new();
 
-/// What the packet at hand may open on the short way.
-#[btf_map]
-static OPENINGS: PerCpuArray<Opening, 1> = PerCpuArray::new();
-
 /// The last turn of each next hop.
 #[btf_map]
 pub(crate) static TURNS: PerCpuArray<u64, { forward::PLACES as usize }> = PerCpuArray::new();
@@ -193,19 +188,6 @@ pub(crate) fn interface(context: &XdpContext) -> u32 {
 pub(crate) fn case() -> Option<&'static mut Case> {
     // SAFETY: the entry is this CPU's own and XDP does not nest on a CPU, so there is one reference at a time.
     CASES.get_ptr_mut(0).map(|case| unsafe { &mut *case })
-}
-
-/// What this CPU's packet may open on the short way, as [`leave_opening`] has left it.
-#[inline(always)]
-pub(crate) fn opening() -> Option<&'static mut Opening> {
-    // SAFETY: as in `case`.
-    OPENINGS.get_ptr_mut(0).map(|opening| unsafe { &mut *opening })
-}
-
-/// Leaves it for who goes on with the packet; false if there is no place, which is impossible for an array of one.
-#[inline(always)]
-pub(crate) fn leave_opening(left: Opening) -> bool {
-    opening().map(|opening| *opening = left).is_some()
 }
 
 /// This CPU's counters of an interface, or those of all that have none of their own.

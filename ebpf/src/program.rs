@@ -3,11 +3,13 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::engine::{Engine, Step, step_from_number};
-use bulkhead_common::verdict::{DropReason, Pass};
+use bulkhead_common::verdict::DropReason;
 
 use crate::frame::{Context, Packet};
+use crate::handed::{self, Known};
 use crate::maps::Maps;
-use crate::subprogram;
+use crate::short;
+use crate::subprogram::{self, MAY_LEAVE};
 
 /// One run of the program on one packet.
 pub(crate) struct Program<C> {
@@ -24,8 +26,8 @@ impl<C: Context> Program<C> {
 
 /// Stages that read the packet; the verifier takes a context as an argument only under its own type.
 pub(crate) trait Stages: Copy {
-    /// As [`bulkhead_common::express::express`]; and where what passes goes on.
-    fn express(self, arrival: &Arrival) -> Result<Option<(Pass, Onward)>, DropReason>;
+    /// Goes on with what the short way has handed on; where what passes there goes on.
+    fn express(self, arrival: &Arrival) -> Result<Option<Onward>, DropReason>;
     /// As [`bulkhead_common::engine::arrive`].
     fn arrive(self, case: &mut Case) -> u32;
     /// As [`bulkhead_common::parse::network`].
@@ -41,6 +43,8 @@ pub(crate) trait Stages: Copy {
 pub(crate) enum Onward {
     /// To the kernel's stack.
     Stack,
+    /// As well, as the first packet of a flow.
+    Begun,
     /// As well, because it is in a tunnel: in none it might have gone past it.
     Tunnel,
     /// Past it, if it can be.
@@ -49,22 +53,18 @@ pub(crate) enum Onward {
 
 impl Stages for *mut xdp_md {
     #[inline(always)]
-    fn express(self, arrival: &Arrival) -> Result<Option<(Pass, Onward)>, DropReason> {
-        let Arrival { ifindex, length, .. } = *arrival;
-        let mut number = subprogram::express_outside(self, ifindex, length);
-        let datagram = (number >> 32) as u32;
-        if number & subprogram::MAY_OPEN != 0 {
-            number = subprogram::express_opening() as u64;
-        } else if datagram != 0 {
-            number = subprogram::express_inside(self, ifindex, length, datagram);
+    fn express(self, arrival: &Arrival) -> Result<Option<Onward>, DropReason> {
+        let Some(handed) = handed::place().filter(|_| short::is_there()) else { return Ok(None) };
+        match handed.take() {
+            Known::Nothing => Ok(None),
+            Known::Leaves => Ok(Some(Onward::Past)),
+            Known::Opening => Ok((subprogram::express_opening() != 0).then_some(Onward::Begun)),
+            Known::Datagram => {
+                let number = subprogram::express_inside(self, arrival.ifindex, arrival.length);
+                let onward = if number & MAY_LEAVE == 0 { Onward::Stack } else { Onward::Tunnel };
+                step_from_number(number & !MAY_LEAVE).map(|pass| pass.map(|_| onward))
+            }
         }
-        let onward = match (number & subprogram::MAY_LEAVE != 0, datagram != 0) {
-            (false, _) => Onward::Stack,
-            (true, true) => Onward::Tunnel,
-            (true, false) => Onward::Past,
-        };
-        let step = step_from_number(number as u32 & !(subprogram::MAY_LEAVE as u32));
-        step.map(|pass| pass.map(|pass| (pass, onward)))
     }
 
     #[inline(always)]
@@ -91,7 +91,7 @@ impl Stages for *mut xdp_md {
 impl Stages for *mut __sk_buff {
     /// What leaves has no short way.
     #[inline(always)]
-    fn express(self, _arrival: &Arrival) -> Result<Option<(Pass, Onward)>, DropReason> {
+    fn express(self, _arrival: &Arrival) -> Result<Option<Onward>, DropReason> {
         Ok(None)
     }
 

@@ -9,10 +9,9 @@ use bulkhead_common::abi::{
     SubinterfaceKey,
 };
 use bulkhead_common::candidate::Decided;
-use bulkhead_common::case::{Arrival, Case, LinkType};
+use bulkhead_common::case::{Arrival, Case};
 use bulkhead_common::decide::{FlowStart, Tables as _};
 use bulkhead_common::engine::{Step, step_from_number, step_to_number};
-use bulkhead_common::express::{Datagram, Sight};
 use bulkhead_common::flow_table::Attempt;
 use bulkhead_common::limits::Toll;
 use bulkhead_common::search::{self, Found};
@@ -26,6 +25,7 @@ use crate::account;
 use crate::candidate;
 use crate::frame::{Context, FirstBuffer, Packet};
 use crate::maps::{self, Maps};
+use crate::{handed, short};
 
 /// Runs a stage on the caller's case. The verifier knows of a subprogram's pointer only that it may be null.
 ///
@@ -99,70 +99,36 @@ pub(crate) extern "C" fn witness(case: *mut Case) -> u32 {
     stage!(case, witness::look(&Maps, case).map(Some))
 }
 
-/// [`express::outside`] of a frame that enters: a step, with [`MAY_LEAVE`] for one that passes and may leave past the kernel's
-/// stack; or [`MAY_OPEN`], and [`express_opening`] must tell; or in the upper half a [`Datagram`], of which [`express_inside`]
-/// must.
+/// [`express::inside`] of what was handed on with the same frame: a step, with [`MAY_LEAVE`] for one that might leave past the
+/// kernel's stack, were it in no tunnel.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn express_outside(context: *mut xdp_md, ifindex: u32, length: u32) -> u64 {
-    if !has_short_way() {
-        return step_to_number(Ok(None)) as u64;
-    }
+pub(crate) extern "C" fn express_inside(context: *mut xdp_md, ifindex: u32, length: u32) -> u32 {
     let arrival = Arrival::of(ifindex, maps::link_type(), length);
-    let (frame, epoch) = (FirstBuffer(Packet::new(context, length)), Maps.epoch());
-    let (step, more) = match express::outside(&frame, &Maps, epoch, &arrival) {
-        Ok(Sight::Nothing) => (Ok(None), 0),
-        Ok(Sight::Passes(flags)) if flags & NETWORK_FORWARDS != 0 => (Ok(Some(Pass::Established)), MAY_LEAVE),
-        Ok(Sight::Passes(_)) => (Ok(Some(Pass::Established)), 0),
-        Ok(Sight::Opens(opening)) => (Ok(None), if maps::leave_opening(opening) { MAY_OPEN } else { 0 }),
-        Ok(Sight::Inside(datagram)) => (Ok(None), (datagram.to_word(epoch.generation) as u64) << 32),
-        Err(reason) => (Err(reason), 0),
-    };
-    more | step_to_number(step) as u64
-}
-
-/// [`express::inside`] of the same frame; with [`MAY_LEAVE`] for one that might, were it in no tunnel.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn express_inside(
-    context: *mut xdp_md,
-    ifindex: u32,
-    length: u32,
-    datagram: u32,
-) -> u64 {
-    if !has_short_way() {
-        return step_to_number(Ok(None)) as u64;
-    }
-    let arrival = Arrival::of(ifindex, maps::link_type(), length);
-    let (frame, epoch) = (FirstBuffer(Packet::new(context, length)), Maps.epoch());
-    let told = match Datagram::from_word(datagram, epoch.generation) {
-        Some(datagram) => express::inside(&frame, &Maps, epoch, &arrival, datagram),
-        None => Ok(None),
+    let frame = FirstBuffer(Packet::new(context, length));
+    let told = match handed::place() {
+        Some(handed) if short::is_there() => {
+            express::inside(&frame, &Maps, handed.epoch, &arrival, handed.datagram)
+        }
+        Some(_) | None => Ok(None),
     };
     let leaves = matches!(told, Ok(Some(flags)) if flags & NETWORK_FORWARDS != 0);
     let step = told.map(|flags| flags.map(|_| Pass::Established));
-    (if leaves { MAY_LEAVE } else { 0 }) | step_to_number(step) as u64
-}
-
-/// Who wants to be told of every packet must let it go the whole way, and there is no other for frames without an Ethernet
-/// header. The verifier knows whose program it is, and looks no further.
-#[inline(always)]
-fn has_short_way() -> bool {
-    !maps::tells_all() && !maps::is_candidate() && matches!(maps::link_type(), LinkType::Ethernet)
-}
-
-/// [`express::Opening::open`] of what [`express_outside`] has left on this CPU, for the same packet.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn express_opening() -> u32 {
-    let opened = has_short_way() && maps::opening().is_some_and(|opening| opening.open(&Maps));
-    step_to_number(Ok(opened.then_some(Pass::Opened)))
+    (if leaves { MAY_LEAVE } else { 0 }) | step_to_number(step)
 }
 
 /// Of no step.
-pub(crate) const MAY_LEAVE: u64 = 1 << 31;
-/// As well.
-pub(crate) const MAY_OPEN: u64 = 1 << 30;
+pub(crate) const MAY_LEAVE: u32 = 1 << 31;
+
+/// [`express::Opening::open`] of what was handed on; 1 if it has opened the flow.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn express_opening() -> u32 {
+    match handed::place() {
+        Some(handed) if short::is_there() => handed.opening.open(&Maps) as u32,
+        Some(_) | None => 0,
+    }
+}
 
 /// As [`bulkhead_common::express::is_of_nobody`].
 #[inline(always)]

@@ -185,6 +185,32 @@ fn first_packets_take_the_short_way_once_nobody_is_told_of_them() -> Result<()> 
 }
 
 #[test]
+fn where_nobody_is_behind_the_short_way_nothing_else_passes() -> Result<()> {
+    if !privilege::granted() {
+        return Ok(());
+    }
+    let mut host = Host::load()?;
+    let frame = |port| eth().ip(DEVICE, SERVER).udp(port, 514).payload(b"?").build();
+    for _ in 0..3 {
+        host.enters(ACC0, eth().ip(DEVICE, SERVER).udp(50_000, 514))?;
+    }
+    host.kernel.lose_the_whole_way()?;
+    for (frame, wanted) in [
+        (frame(50_000), XDP_PASS),
+        (frame(50_001), XDP_DROP),
+        (eth().ip(DEVICE, SERVER).echo_request(1, 1).payload(b"?").build(), XDP_DROP),
+        (eth().arp(1, DEVICE.into(), SERVER.into()).build(), XDP_DROP),
+        (frame(50_000), XDP_PASS),
+    ] {
+        ensure!(host.kernel.runner()?.run(&frame)? == wanted);
+    }
+    let counters = host.kernel.counters(0)?;
+    ensure!(counters.received.packets == 3 + 5);
+    ensure!(counters.dropped[DropReason::InternalTable as usize].packets == 3, "{counters:?}");
+    Ok(())
+}
+
+#[test]
 fn a_flow_that_a_clock_ends_stays_on_the_whole_way() -> Result<()> {
     if !privilege::granted() {
         return Ok(());

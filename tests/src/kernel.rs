@@ -8,11 +8,12 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bulkhead::datapath::{
-    AddressRows, EGRESS_PROGRAM, FRAGS, FlowRows, OBJECT, PointCounters, Row, has_frags, xdp_program,
+    AddressRows, EGRESS_PROGRAM, FRAGS, FlowRows, OBJECT, PointCounters, Row, has_frags, load_short_way,
+    short_program, xdp_program,
 };
 use bulkhead::tables::Layout;
 use bulkhead_common::abi::counter::{Counters, EventCounters};
@@ -96,6 +97,7 @@ impl Kernel {
             .context("create the maps")?;
         let program: &mut Xdp = ebpf.program_mut(xdp_program()).context("find the program")?.try_into()?;
         program.load().context("load the program")?;
+        load_short_way(&mut ebpf)?;
         let maps = Maps::taken(&mut ebpf, flow_capacity)?;
         let mut kernel = Self { ebpf, maps };
         kernel.count_on(0)?;
@@ -137,16 +139,17 @@ impl Kernel {
         let mut ebpf = loader.load(OBJECT).context("create the maps")?;
         let program: &mut Xdp = ebpf.program_mut(xdp_program()).context("find the program")?.try_into()?;
         program.load().context("load the program")?;
+        load_short_way(&mut ebpf)?;
         let maps = Maps::taken(&mut ebpf, flows)?;
         Ok(Self { ebpf, maps })
     }
 
-    /// A file descriptor of the program, to attach it or to call it from another.
+    /// A file descriptor of the program that packets enter by, to attach it or to call it from another.
     ///
     /// # Errors
     /// It is not there.
     pub fn program_fd(&self) -> Result<OwnedFd> {
-        let program: &Xdp = self.ebpf.program(xdp_program()).context("find the program")?.try_into()?;
+        let program: &Xdp = self.ebpf.program(short_program()).context("find the program")?.try_into()?;
         Ok(program.fd()?.as_fd().try_clone_to_owned()?)
     }
 
@@ -156,6 +159,15 @@ impl Kernel {
     /// The kernel's.
     pub fn count_on(&mut self, ifindex: u32) -> Result<()> {
         self.maps.counters.count_on(ifindex)
+    }
+
+    /// Takes the program away that the short way hands on to.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn lose_the_whole_way(&mut self) -> Result<()> {
+        let slot = self.ebpf.map_mut(map::WHOLE).context("find the slot")?;
+        Ok(ProgramArray::try_from(slot)?.clear_index(&0)?)
     }
 
     /// Forgets an interface's counters.
@@ -250,12 +262,12 @@ impl Kernel {
         Ok(self.maps.replay.set(0, Raw(input), 0)?)
     }
 
-    /// The program, for threads that run it side by side.
+    /// The program that packets enter by, for threads that run it side by side.
     ///
     /// # Errors
     /// It is not there.
     pub fn runner(&self) -> Result<Runner<'_>> {
-        Ok(Runner(self.ebpf.program(xdp_program()).context("find the program")?.try_into()?))
+        Ok(Runner(self.ebpf.program(short_program()).context("find the program")?.try_into()?))
     }
 
     /// Loads the program for what leaves too, over the same maps.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::maps::{MapData, MapInfo};
+use aya::maps::{MapData, MapInfo, ProgramArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
@@ -23,6 +23,10 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "bulkhead";
+/// Name of the one of the short way, which is attached in front of it to Ethernet interfaces.
+pub const SHORT_PROGRAM: &str = "bulkhead_short";
+/// As [`SHORT_PROGRAM`], in front of [`PLAIN_PROGRAM`].
+pub const SHORT_PLAIN_PROGRAM: &str = "bulkhead_short_plain";
 /// Name of the XDP program for kernels where every frame lies in one buffer.
 pub const PLAIN_PROGRAM: &str = "bulkhead_plain";
 /// Name of the program for what leaves.
@@ -41,11 +45,16 @@ pub fn xdp_program() -> &'static str {
     if has_frags() { PROGRAM } else { PLAIN_PROGRAM }
 }
 
+/// Name of the XDP program that enters it by the short way.
+pub fn short_program() -> &'static str {
+    if has_frags() { SHORT_PROGRAM } else { SHORT_PLAIN_PROGRAM }
+}
+
 /// Name of the program that starts the sweep of dead flows.
 pub const SWEEP_PROGRAM: &str = "bulkhead_sweep";
 
 /// Maps that outlive the agent, by name. The others are scratch of one program.
-pub const PINNED: [&str; 29] = [
+pub const PINNED: [&str; 30] = [
     map::GENERATION,
     map::SUBINTERFACES,
     map::LEGS,
@@ -73,6 +82,7 @@ pub const PINNED: [&str; 29] = [
     map::EVENT_BUDGETS,
     map::EVENT_COUNTERS,
     map::DECIDED,
+    map::WHOLE,
     map::CANDIDATES,
     map::LEAVING,
 ];
@@ -143,7 +153,26 @@ pub(super) fn load(pins: &Path, sizes: &Capacities, variant: Variant) -> Result<
     for name in PINNED {
         loader.map_pin_path(name, pins.join(name));
     }
-    load_with(&mut loader, &entries(sizes, Would::NONE), variant)
+    let mut ebpf = load_with(&mut loader, &entries(sizes, Would::NONE), variant)?;
+    if variant.has_short_way() {
+        load_short_way(&mut ebpf)?;
+    }
+    Ok(ebpf)
+}
+
+/// Loads the program of the short way, in front of the one that was loaded before.
+///
+/// # Errors
+/// The kernel's.
+pub fn load_short_way(ebpf: &mut Ebpf) -> Result<()> {
+    // Before anybody calls it. What another agent has attached calls it too, from now on, and hands on nothing that it reads.
+    let whole = programs::xdp(ebpf)?.fd()?.try_clone().context("copy the program's descriptor")?;
+    let slot = ebpf.map_mut(map::WHOLE).with_context(|| format!("the object holds no map {}", map::WHOLE))?;
+    ProgramArray::try_from(slot)?.set(0, &whole, 0).context("let packets go on to the program")?;
+    if let Err(error) = programs::short(ebpf)?.load() {
+        bail!("the kernel refuses the program of the short way: {}", shortened(&error));
+    }
+    Ok(())
 }
 
 /// Loads a copy of the program as a candidate's: over maps of its own below `own`, which are created where they are

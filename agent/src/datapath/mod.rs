@@ -52,7 +52,8 @@ pub use legs::Legs;
 pub use link::{Attachment, Mode};
 pub use load::{
     CANDIDATE, CANDIDATE_PINS, EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PINNED, PLAIN_PROGRAM, PROGRAM,
-    SWEEP_PROGRAM, start_sweep, xdp_program,
+    SHORT_PLAIN_PROGRAM, SHORT_PROGRAM, SWEEP_PROGRAM, load_short_way, short_program, start_sweep,
+    xdp_program,
 };
 pub use maps::Maps;
 pub use offload::keep_vlan_tags;

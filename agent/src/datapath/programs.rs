@@ -47,6 +47,11 @@ pub(super) enum Variant {
 }
 
 impl Variant {
+    /// True if a program of its own takes the short way in front of it.
+    pub(super) const fn has_short_way(self) -> bool {
+        matches!(self, Self::Ingress(LinkType::Ethernet))
+    }
+
     /// What its frames begin with.
     pub(super) const fn link(self) -> LinkType {
         match self {
@@ -104,7 +109,7 @@ impl Programs {
     }
 
     fn attach_xdp(&mut self, ifindex: u32, hook: Hook, mode: XdpMode) -> Result<FdLink> {
-        let program = xdp(self.copy(hook.variant())?)?;
+        let program = entered(self.copy(hook.variant())?, hook.variant())?;
         let id = program.attach_to_if_index(ifindex, mode)?;
         let link = program.take_link(id)?;
         // aya falls back to a netlink attachment, which dies with the agent: worse than none that looks like one.
@@ -130,7 +135,7 @@ impl Programs {
         let copy = self.copy(hook.variant())?;
         match hook.mode {
             Mode::Native | Mode::Generic => {
-                let program = xdp(copy)?;
+                let program = entered(copy, hook.variant())?;
                 let id = program.attach_to_link(XdpLink::try_from(link)?)?;
                 Ok(FdLink::try_from(program.take_link(id)?)?)
             }
@@ -143,9 +148,24 @@ impl Programs {
     }
 }
 
+/// The program that judges what enters.
 pub(super) fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    let program = ebpf.program_mut(load::xdp_program()).context("the object holds no XDP program")?;
-    program.try_into().context("the program is not an XDP program")
+    named(ebpf, load::xdp_program())
+}
+
+/// The program in front of it.
+pub(super) fn short(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
+    named(ebpf, load::short_program())
+}
+
+/// The program by which packets enter a copy.
+fn entered(ebpf: &mut Ebpf, variant: Variant) -> Result<&mut Xdp> {
+    if variant.has_short_way() { short(ebpf) } else { xdp(ebpf) }
+}
+
+fn named<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    let program = ebpf.program_mut(name).with_context(|| format!("the object holds no program {name}"))?;
+    program.try_into().with_context(|| format!("{name} is not an XDP program"))
 }
 
 pub(super) fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier> {

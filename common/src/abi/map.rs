@@ -58,6 +58,8 @@ pub const REPLAY_INPUT: &str = "REPLAY_INPUT";
 
 /// [`super::counter::DecidedWords`] (PERCPU_ARRAY of one): what a candidate is told of the packet at hand.
 pub const DECIDED: &str = "DECIDED";
+/// The program of the whole way, behind that of the short one (PROG_ARRAY of one).
+pub const WHOLE: &str = "WHOLE";
 /// [`crate::case::LinkType`] → the candidate's program for what enters (PROG_ARRAY); empty without a candidate.
 pub const CANDIDATES: &str = "CANDIDATES";
 /// The candidate's program for what leaves (PROG_ARRAY of one).
