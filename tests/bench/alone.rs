@@ -83,7 +83,7 @@ fn scenarios(size: Size, rounds: u32, table: &mut Table) -> Result<()> {
     let mut measured: Vec<_> =
         wanted.map(|scenario| Measured::prepare(scenario, "", &kernel, devices)).collect::<Result<_>>()?;
     let pair = beside_itself(size, &tables, table, &mut measured)?;
-    let mut first = First::prepare(size, &tables, table)?;
+    let first = First::prepare(size, &tables, table)?;
     let empty = Program::answering(XDP_DROP)?;
     for _ in 0..rounds {
         let floor = empty.run(Run { frame: &fleet::v4(OPEN).frame, times: TIMES, live: None })?;
@@ -91,7 +91,7 @@ fn scenarios(size: Size, rounds: u32, table: &mut Table) -> Result<()> {
             let times = if one.scenario.warm { TIMES.max(devices) } else { TIMES };
             table.add(&one.name, size, one.sample(times)? + floor);
         }
-        if let Some(first) = &mut first {
+        if let Some(first) = &first {
             table.add(first::NAME, size, first.sample()? + floor);
         }
     }

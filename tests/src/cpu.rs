@@ -13,6 +13,18 @@ pub fn stay() -> Result<()> {
     stay_on(sched_getcpu().context("ask for the CPU")?)
 }
 
+/// Lets the calling thread run only while its CPU has nothing else to do (`SCHED_IDLE`, sched(7)).
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub fn give_way() -> Result<()> {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads the structure and keeps nothing of it.
+    let refused = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const priority) };
+    nix::errno::Errno::result(refused).map(drop).context("give way to everybody else")
+}
+
 /// Keeps the calling thread on a CPU, from now on.
 ///
 /// # Errors

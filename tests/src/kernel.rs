@@ -205,7 +205,7 @@ impl Kernel {
     }
 
     /// Forgets every flow, of the devices up to this number.
-    pub fn forget_flows(&mut self, devices: u32) {
+    pub fn forget_flows(&self, devices: u32) {
         let flows = &self.maps.flows;
         cleared(flows, (0..flows.capacity()).filter_map(|slot| flows.slot(slot)), SLOT_WORDS);
         cleared(flows, (0..=devices).filter_map(|device| flows.device(DeviceId(device))), DEVICE_WORDS);
