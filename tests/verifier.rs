@@ -12,8 +12,8 @@ use aya::maps::{MapInfo, MapType};
 use aya::programs::{Program, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
 use bulkhead::datapath::{
-    CANDIDATE, EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PLAIN_PROGRAM, PROGRAM, SHORT_PLAIN_PROGRAM,
-    SHORT_PROGRAM, has_frags, require_features, require_tcx,
+    CANDIDATE, EGRESS_PROGRAM, FRAGS, LEAVE_PLAIN_PROGRAM, LEAVE_PROGRAM, LINK_TYPE, OBJECT, PLAIN_PROGRAM,
+    PROGRAM, SHORT_PLAIN_PROGRAM, SHORT_PROGRAM, has_frags, require_features, require_tcx,
 };
 use bulkhead_common::abi::counter::{
     CandidateCounters, Counters, DecidedWords, EventBudget, EventCounters, Would,
@@ -178,7 +178,8 @@ fn maps_are_what_the_abi_says() -> Result<()> {
 fn programs(constants: Constants) -> Result<(Ebpf, Vec<(String, ProgramInfo)>)> {
     let Constants { replay, link, frags, candidate } = constants;
     let (link, several) = (link as u32, u32::from(frags));
-    let (several_buffers, one_buffer) = ([SHORT_PROGRAM, PROGRAM], [SHORT_PLAIN_PROGRAM, PLAIN_PROGRAM]);
+    let (several_buffers, one_buffer) =
+        ([SHORT_PROGRAM, PROGRAM, LEAVE_PROGRAM], [SHORT_PLAIN_PROGRAM, PLAIN_PROGRAM, LEAVE_PLAIN_PROGRAM]);
     let (entries, others) = if frags { (several_buffers, one_buffer) } else { (one_buffer, several_buffers) };
     let mut loader = EbpfLoader::new();
     loader.override_global("REPLAY", &replay, true).override_global("TELL_ALL", &replay, true);
@@ -249,7 +250,7 @@ fn expected() -> [(&'static str, MapType, usize, usize); 38] {
         per_cpu(map::EVENT_COUNTERS, size_of::<EventCounters>()),
         array(map::REPLAY_INPUT, size_of::<ReplayInput>()),
         per_cpu(map::DECIDED, size_of::<DecidedWords>()),
-        (map::WHOLE, MapType::ProgramArray, INDEX, INDEX),
+        (map::ONWARD, MapType::ProgramArray, INDEX, INDEX),
         (map::CANDIDATES, MapType::ProgramArray, INDEX, INDEX),
         (map::LEAVING, MapType::ProgramArray, INDEX, INDEX),
         per_cpu(map::WOULD, size_of::<CandidateCounters>()),

@@ -50,14 +50,27 @@ pub struct Header {
 pub struct NextHop {
     /// The interface that the route names.
     pub ifindex: u32,
-    /// The MAC address of whoever takes it.
-    pub receiver: [u8; 6],
-    /// The MAC address of that interface.
-    pub sender: [u8; 6],
+    /// The [`station`] that takes it.
+    pub receiver: u64,
+    /// That interface.
+    pub sender: u64,
 }
 
-/// Bytes of an Ethernet header with as many tags as there can be.
-pub const ETHERNET_MAX: usize = (ethernet::LEN + ethernet::VLAN_MAX_DEPTH * ethernet::VLAN_LEN) as usize;
+/// A MAC address as a number, as it lies in memory: taken byte by byte it costs as many instructions.
+#[inline(always)]
+pub const fn station(mac: [u8; 6]) -> u64 {
+    let [m0, m1, m2, m3, m4, m5] = mac;
+    u64::from_le_bytes([m0, m1, m2, m3, m4, m5, 0, 0])
+}
+
+/// An Ethernet header in words, as they lie in memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EthernetWords {
+    /// The first eight bytes, and four more: both MAC addresses.
+    pub stations: (u64, u32),
+    /// Tags and type, two bytes each; as many as there are in a header with so many tags.
+    pub rest: [u16; 1 + 2 * ethernet::VLAN_MAX_DEPTH as usize],
+}
 
 /// What a packet becomes, and where it leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,7 +82,7 @@ pub struct Departure {
     /// VLAN tags of its new Ethernet header.
     pub depth: u32,
     /// The new Ethernet header; longer than it is where there are fewer tags.
-    pub ethernet: [u8; ETHERNET_MAX],
+    pub ethernet: EthernetWords,
     /// The change of its IP header.
     pub header: Header,
 }
@@ -237,18 +250,23 @@ fn has_tags<F: Frame + ?Sized>(frame: &F, leg: &Leg) -> bool {
 }
 
 #[inline(always)]
-const fn ethernet_of(hop: &NextHop, exit: &Leg, ether_type: u16) -> [u8; ETHERNET_MAX] {
-    let [r0, r1, r2, r3, r4, r5] = hop.receiver;
-    let [s0, s1, s2, s3, s4, s5] = hop.sender;
-    let [e0, e1] = ether_type.to_be_bytes();
-    let [a0, a1, a2, a3] = exit.tags[0].to_be_bytes();
-    let [b0, b1, b2, b3] = exit.tags[1].to_be_bytes();
-    let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9] = match exit.depth() {
-        0 => [e0, e1, 0, 0, 0, 0, 0, 0, 0, 0],
-        1 => [a0, a1, a2, a3, e0, e1, 0, 0, 0, 0],
-        _ => [a0, a1, a2, a3, b0, b1, b2, b3, e0, e1],
+const fn ethernet_of(hop: &NextHop, exit: &Leg, ether_type: u16) -> EthernetWords {
+    let first = (hop.receiver | hop.sender << 48).to_le();
+    let last = ((hop.sender >> 16) as u32).to_le();
+    let kind = ether_type.to_be();
+    let ([a0, a1], [b0, b1]) = (halves(exit.tags[0]), halves(exit.tags[1]));
+    let rest = match exit.depth() {
+        0 => [kind, 0, 0, 0, 0],
+        1 => [a0, a1, kind, 0, 0],
+        _ => [a0, a1, b0, b1, kind],
     };
-    [r0, r1, r2, r3, r4, r5, s0, s1, s2, s3, s4, s5, t0, t1, t2, t3, t4, t5, t6, t7, t8, t9]
+    EthernetWords { stations: (first, last), rest }
+}
+
+/// A tag's type and the rest of it.
+#[inline(always)]
+const fn halves(tag: u32) -> [u16; 2] {
+    [((tag >> 16) as u16).to_be(), (tag as u16).to_be()]
 }
 
 /// What the kernel's `bpf_fib_lookup` answers (`BPF_FIB_LKUP_RET_*`); nothing if it found a way.
@@ -284,8 +302,7 @@ pub const fn turn(now: u64) -> u64 {
 /// Where the last turn of a next hop is kept. Hops that share a place share its turns: who sends more has more of them.
 #[inline(always)]
 const fn place(hop: &NextHop) -> u32 {
-    let [_, _, m2, m3, m4, m5] = hop.receiver;
-    let mac = u32::from_ne_bytes([m2, m3, m4, m5]) ^ hop.ifindex;
+    let mac = (hop.receiver >> 16) as u32 ^ hop.ifindex;
     // Fibonacci hashing, as in `abi::seek`.
     mac.wrapping_mul(0x9e37_79b1) >> 22
 }
@@ -350,13 +367,20 @@ mod tests {
             self.asked.borrow_mut().push((entry, *header));
             match refusal(self.answer) {
                 Some(way) => Err(way),
-                None => Ok(NextHop { ifindex: 13, receiver: NEXT, sender: EXIT_MAC }),
+                None => Ok(NextHop { ifindex: 13, receiver: station(NEXT), sender: station(EXIT_MAC) }),
             }
         }
 
         fn takes_turn(&self, _place: u32) -> bool {
             self.turns.get()
         }
+    }
+
+    /// The words of a header as they are written.
+    fn bytes(header: &EthernetWords) -> Vec<u8> {
+        let (first, last) = header.stations;
+        let rest = header.rest.iter().flat_map(|word| word.to_ne_bytes());
+        first.to_ne_bytes().into_iter().chain(last.to_ne_bytes()).chain(rest).collect()
     }
 
     fn frame(receiver: [u8; 6], tags: &[u8], packet: &[u8]) -> Vec<u8> {
@@ -400,7 +424,7 @@ mod tests {
         let host = Host::plain();
         let departure = go(&host, &frame(OURS, &[], &v4(|_| ()))).unwrap();
         assert_eq!((departure.port, departure.depth), (3, 0));
-        assert_eq!(departure.ethernet[..14], [&NEXT[..], &EXIT_MAC, &[8, 0]].concat());
+        assert_eq!(bytes(&departure.ethernet)[..14], [&NEXT[..], &EXIT_MAC, &[8, 0]].concat());
         let expected = checksum(&v4(|packet| packet[8] = 63)).to_be_bytes();
         assert_eq!(departure.header.hops, [63, 17, expected[0], expected[1]]);
         assert_eq!(host.asked.borrow()[0].0, 12, "routes know the entry by its own number");
@@ -436,12 +460,12 @@ mod tests {
             ([one, 0], [two, one]),
         ];
         for (entry, exit) in cases {
-            let bytes = |tags: [u32; 2]| -> Vec<u8> {
+            let tagged = |tags: [u32; 2]| -> Vec<u8> {
                 tags.iter().filter(|tag| **tag != 0).flat_map(|tag| tag.to_be_bytes()).collect()
             };
-            let departure = go(&Host::new(entry, exit), &frame(OURS, &bytes(entry), &v4(|_| ()))).unwrap();
-            let header = [&NEXT[..], &EXIT_MAC, &bytes(exit), &[8, 0]].concat();
-            assert_eq!(departure.ethernet[..header.len()], header, "{entry:x?} {exit:x?}");
+            let departure = go(&Host::new(entry, exit), &frame(OURS, &tagged(entry), &v4(|_| ()))).unwrap();
+            let header = [&NEXT[..], &EXIT_MAC, &tagged(exit), &[8, 0]].concat();
+            assert_eq!(bytes(&departure.ethernet)[..header.len()], header, "{entry:x?} {exit:x?}");
             assert_eq!(departure.depth, exit.iter().filter(|tag| **tag != 0).count() as u32);
         }
     }
@@ -561,7 +585,8 @@ mod tests {
     fn hops_take_turns_by_the_clock() {
         assert_eq!((turn(0), turn((1 << 32) - 1), turn(1 << 32)), (0, 0, 1));
         for last in 0..=255 {
-            let hop = NextHop { ifindex: 13, receiver: [2, 0, 0, 0, last, 7], sender: EXIT_MAC };
+            let hop =
+                NextHop { ifindex: 13, receiver: station([2, 0, 0, 0, last, 7]), sender: station(EXIT_MAC) };
             assert!(place(&hop) < PLACES);
         }
     }

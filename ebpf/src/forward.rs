@@ -14,13 +14,15 @@ use bulkhead_common::wire::ethernet;
 
 use crate::frame::{Context as _, FirstBuffer, Packet};
 use crate::maps::{self, Maps, TURNS};
+use crate::words;
 
 /// Sends a packet on if it can be, and says how it leaves: unchanged, if not by XDP.
 #[inline(always)]
 pub(crate) fn send(context: *mut xdp_md, arrival: &Arrival) -> Way {
     let (start, end) = context.linear();
     let frame = FirstBuffer(Packet::new(context, arrival.length));
-    match forward::forward(&frame, arrival, (end - start) as u32, &Kernel(context)) {
+    let kernel = Kernel { context, bank: maps::leg_bank() };
+    match forward::forward(&frame, arrival, (end - start) as u32, &kernel) {
         Ok(departure) => leave(context, &departure),
         Err(way) => way,
     }
@@ -60,6 +62,9 @@ fn move_start(context: *mut xdp_md, bytes: i32) -> bool {
     bytes == 0 || unsafe { bpf_xdp_adjust_head(context, bytes) } == 0
 }
 
+/// Of these, the MAC addresses.
+const STATIONS: usize = 12;
+
 /// Bytes of an IP header in which all lies that changes.
 const CHANGED: usize = 12;
 
@@ -70,23 +75,32 @@ fn write<const LENGTH: usize>(context: *mut xdp_md, departure: &Departure) -> bo
     if start + LENGTH + CHANGED > end {
         return false;
     }
-    let Some(bytes) = departure.ethernet.first_chunk::<LENGTH>() else { return false };
+    let (first, last) = departure.ethernet.stations;
+    let rest = departure.ethernet.rest.iter().take((LENGTH - STATIONS) / 2);
     let hops = start + LENGTH + if departure.header.hops_at == forward::HOPS_AT_V4 { 8 } else { 4 };
-    // SAFETY: both lie in `data..data_end`, checked above, and byte arrays have no alignment.
+    // SAFETY: all of it lies in `data..data_end`, checked above.
     unsafe {
-        (start as *mut [u8; LENGTH]).write(*bytes);
-        (hops as *mut [u8; 4]).write(departure.header.hops);
+        words::write_64(start, first);
+        words::write_32(start + 8, last);
+        for (at, word) in rest.enumerate() {
+            words::write_16(start + STATIONS + 2 * at, *word);
+        }
+        words::write_32(hops, u32::from_ne_bytes(departure.header.hops));
     }
     true
 }
 
 /// The kernel's routing table and neighbours.
-struct Kernel(*mut xdp_md);
+struct Kernel {
+    context: *mut xdp_md,
+    /// The bank of its legs.
+    bank: u32,
+}
 
 impl Routes for Kernel {
     #[inline(always)]
     fn leg(&self, key: SubinterfaceKey) -> Option<Leg> {
-        maps::leg(key)
+        maps::leg(key.in_bank(self.bank))
     }
 
     #[inline(always)]
@@ -94,11 +108,14 @@ impl Routes for Kernel {
         let mut asked = question(frame, header, entry).ok_or(Way::Header)?;
         // SAFETY: the kernel reads and writes as many bytes as it is told that there are.
         let answer = unsafe {
-            bpf_fib_lookup(self.0.cast(), &raw mut asked, mem::size_of::<FibLookup>() as i32, NO_FLAGS)
+            bpf_fib_lookup(self.context.cast(), &raw mut asked, mem::size_of::<FibLookup>() as i32, NO_FLAGS)
         };
         match forward::refusal(answer) {
             Some(way) => Err(way),
-            None => Ok(NextHop { ifindex: asked.ifindex, receiver: asked.dmac, sender: asked.smac }),
+            None => {
+                let (sender, receiver) = stations(&asked);
+                Ok(NextHop { ifindex: asked.ifindex, receiver, sender })
+            }
         }
     }
 
@@ -110,6 +127,19 @@ impl Routes for Kernel {
         let last = unsafe { &mut *last };
         mem::replace(last, turn) != turn
     }
+}
+
+/// Sender and receiver that the kernel answered with: [`forward::station`]s, read by words.
+#[inline(always)]
+fn stations(answered: &FibLookup) -> (u64, u64) {
+    const {
+        let (sender, receiver) = (mem::offset_of!(FibLookup, smac), mem::offset_of!(FibLookup, dmac));
+        assert!(sender % 4 == 0 && receiver == sender + 6);
+    }
+    // SAFETY: twelve bytes of the structure from a multiple of four on, and it is aligned to four.
+    let [first, middle, last] = unsafe { (&raw const answered.smac).cast::<[u32; 3]>().read() };
+    let words = [first, middle, last].map(|word| u32::from_le(word) as u64);
+    (words[0] | (words[1] & 0xffff) << 32, words[1] >> 16 | words[2] << 16)
 }
 
 /// As the stack asks: by the rules of policy routing, from the interface that the packet entered by.

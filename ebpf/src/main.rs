@@ -15,6 +15,7 @@ mod fragments;
 mod frame;
 mod handed;
 mod maps;
+mod onward;
 mod program;
 mod short;
 mod subprogram;
@@ -60,6 +61,28 @@ fn bulkhead_plain(context: XdpContext) -> u32 {
     enter(&context)
 }
 
+/// Sends a frame that was judged on past the kernel's stack, if it can be.
+#[xdp(frags)]
+fn bulkhead_leave(context: XdpContext) -> u32 {
+    leave(&context)
+}
+
+/// As [`bulkhead_leave`], for those kernels.
+#[xdp]
+fn bulkhead_leave_plain(context: XdpContext) -> u32 {
+    leave(&context)
+}
+
+/// And counts how it leaves.
+#[inline(always)]
+fn leave(context: &XdpContext) -> u32 {
+    // Of the whole frame: what lies in other buffers would be sent on with it.
+    let arrival = arrival(context, true);
+    let way = forward::send(context.ctx, &arrival);
+    Counters::of(&arrival).left(way, &arrival);
+    if matches!(way, Way::Fast) { XDP_REDIRECT } else { XDP_PASS }
+}
+
 #[inline(always)]
 fn enter(context: &XdpContext) -> u32 {
     let first = arrival(context, false);
@@ -74,7 +97,13 @@ fn enter(context: &XdpContext) -> u32 {
             counters.left(Way::Tunnel, &arrival(context, whole));
             XDP_PASS
         }
-        Fate::MayLeave => leave(context, &counters),
+        Fate::MayLeave => {
+            match maps::link_type() {
+                LinkType::Ethernet => onward::leave(context),
+                LinkType::RawIp => counters.left(Way::Entry, &arrival(context, true)),
+            }
+            XDP_PASS
+        }
     }
 }
 
@@ -164,24 +193,12 @@ fn shortly<C: Context + Stages>(context: C, arrival: &Arrival) -> Option<(Verdic
             }
             Onward::Stack => (Verdict::Pass(Pass::Established), Fate::GoesOn),
             Onward::Tunnel => (Verdict::Pass(Pass::Established), Fate::GoesOnInTunnel { whole: false }),
-            Onward::Past => (Verdict::Pass(Pass::Established), Fate::MayLeave),
         }),
         Err(reason) => {
             account::keep_silent();
             Some((Verdict::Drop(reason), Fate::Ends))
         }
     }
-}
-
-/// Sends a packet on if it can be, and counts how it leaves.
-#[inline(always)]
-fn leave(context: &XdpContext, counters: &Counters) -> u32 {
-    // Of the whole frame: what lies in other buffers would be sent on with it.
-    let arrival = arrival(context, true);
-    let number = subprogram::forward(context.ctx, arrival.ifindex, arrival.length);
-    let way = Way::from_number(number as u8).unwrap_or(Way::NoRoom);
-    counters.left(way, &arrival);
-    if matches!(way, Way::Fast) { XDP_REDIRECT } else { XDP_PASS }
 }
 
 /// Never reached: the program has no panicking path, or the verifier would refuse it.

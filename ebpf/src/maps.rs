@@ -201,10 +201,15 @@ pub(crate) fn counters(interface: u32) -> Option<*mut Counters> {
     COUNTERS.get_ptr_mut(found.map_or(0, |_| row.row()))
 }
 
-/// The leg that has a key. Its bank is written before it is published, and not touched until a grace period after.
+/// The bank of legs in force. It is written before it is published, and not touched until a grace period after.
+#[inline(always)]
+pub(crate) fn leg_bank() -> u32 {
+    LEG_BANK.get_ptr(0).map_or(0, atomic::load) as u32
+}
+
+/// The leg that has a key, bank and all.
 #[inline(always)]
 pub(crate) fn leg(key: SubinterfaceKey) -> Option<Leg> {
-    let key = key.in_bank(LEG_BANK.get_ptr(0).map_or(0, atomic::load) as u32);
     let mut found = None;
     key.seek(|row| {
         found = LEGS.get(row);

@@ -47,8 +47,6 @@ pub(crate) enum Onward {
     Begun,
     /// As well, because it is in a tunnel: in none it might have gone past it.
     Tunnel,
-    /// Past it, if it can be.
-    Past,
 }
 
 impl Stages for *mut xdp_md {
@@ -57,7 +55,6 @@ impl Stages for *mut xdp_md {
         let Some(handed) = handed::place().filter(|_| short::is_there()) else { return Ok(None) };
         match handed.take() {
             Known::Nothing => Ok(None),
-            Known::Leaves => Ok(Some(Onward::Past)),
             Known::Opening => Ok((subprogram::express_opening() != 0).then_some(Onward::Begun)),
             Known::Datagram => {
                 let number = subprogram::express_inside(self, arrival.ifindex, arrival.length);

@@ -7,52 +7,59 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
+use bulkhead_common::abi::value::NETWORK_FORWARDS;
 use bulkhead_common::candidate::Decided;
 use bulkhead_common::case::{Arrival, LinkType};
 use bulkhead_common::decide::Tables as _;
-use bulkhead_common::express;
+use bulkhead_common::express::{self, Sight};
 use bulkhead_common::verdict::{DropReason, Evidence, Pass, Verdict};
 
 use crate::account::{self, Counters};
 use crate::frame::{FirstBuffer, Packet, arrival};
 use crate::maps::{self, Maps};
-use crate::{candidate, handed};
+use crate::{candidate, handed, onward};
 
 /// Ends a frame that enters, or hands it on.
 #[inline(always)]
 pub(crate) fn enter(context: &XdpContext) -> u32 {
     let first = arrival(context, false);
-    let verdict = match look(context.ctx, &first) {
-        Ok(true) => Verdict::Pass(Pass::Established),
-        Ok(false) => {
-            handed::go_on(context);
+    let (verdict, flags) = match look(context.ctx, &first) {
+        Ok(Some(flags)) => (Verdict::Pass(Pass::Established), flags),
+        Ok(None) => {
+            onward::judge(context);
             // Nothing may pass that nobody has judged.
-            Verdict::Drop(DropReason::InternalTable)
+            (Verdict::Drop(DropReason::InternalTable), 0)
         }
         Err(reason) => {
             account::keep_silent();
-            Verdict::Drop(reason)
+            (Verdict::Drop(reason), 0)
         }
     };
     Counters::of(&first).ended(verdict, &first);
     candidate::tell(&Decided::new(verdict, &Evidence::NONE));
+    // It wants the frame as it came. So while there is one, the stack forwards.
     candidate::hand_on_entering(context);
+    if flags & NETWORK_FORWARDS != 0 {
+        onward::leave(context);
+    }
     if verdict.passes() { XDP_PASS } else { XDP_DROP }
 }
 
-/// True if the frame passes; if not, the program behind finds what is known of it.
+/// The network's flags of a frame that passes; of another one that goes on, the program behind finds what is known.
 #[inline(always)]
-fn look(context: *mut xdp_md, arrival: &Arrival) -> Result<bool, DropReason> {
-    // Absent is impossible for an array of one.
-    let Some(handed) = handed::place() else { return Err(DropReason::InternalTable) };
+fn look(context: *mut xdp_md, arrival: &Arrival) -> Result<Option<u32>, DropReason> {
     let epoch = Maps.epoch();
-    let sight = if is_there() {
-        let frame = FirstBuffer(Packet::new(context, arrival.length));
-        express::outside(&frame, &Maps, epoch, arrival)?
-    } else {
-        express::Sight::Nothing
-    };
-    Ok(handed.leave(sight, epoch).is_some())
+    if !is_there() {
+        return handed::nothing().map(|()| None);
+    }
+    let frame = FirstBuffer(Packet::new(context, arrival.length));
+    match express::outside(&frame, &Maps, epoch, arrival)? {
+        Sight::Passes(flags) => return Ok(Some(flags)),
+        Sight::Nothing => handed::nothing()?,
+        Sight::Inside(datagram) => handed::datagram(datagram, epoch)?,
+        Sight::Opens(opening) => handed::opening(opening)?,
+    }
+    Ok(None)
 }
 
 /// Who wants to be told of every packet must let it go the whole way, and there is no other for frames without an Ethernet

@@ -394,10 +394,3 @@ pub(crate) fn address(key: &AddressKey) -> Option<u32> {
 
 /// Beyond the table's end.
 const NO_ROW: u32 = u32::MAX;
-
-/// As [`crate::forward::send`]; the way travels as its number.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn forward(context: *mut xdp_md, ifindex: u32, length: u32) -> u32 {
-    crate::forward::send(context, &Arrival::of(ifindex, maps::link_type(), length)) as u32
-}

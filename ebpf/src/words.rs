@@ -1,4 +1,4 @@
-//! Memory without alignment, read by words.
+//! Memory without alignment, read and written by words.
 //!
 //! The compiler takes what has no alignment byte by byte, and puts words together again with two instructions more for each.
 //! The kernel lets programs read packets by words wherever the machine can (`CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS`), and
@@ -57,3 +57,28 @@ pub(crate) unsafe fn read<const N: usize>(from: usize) -> [u8; N] {
     }
     bytes
 }
+
+macro_rules! writes {
+    ($name:ident, $word:ty, $kind:literal) => {
+        /// Writes a word.
+        ///
+        /// # Safety
+        /// All of its bytes may be written.
+        #[inline(always)]
+        pub(crate) unsafe fn $name(to: usize, word: $word) {
+            // SAFETY: the caller vouches for it.
+            unsafe {
+                asm!(
+                    concat!("*(", $kind, " *)({to} + 0) = {word}"),
+                    to = in(reg) to,
+                    word = in(reg) word as u64,
+                    options(nostack)
+                );
+            }
+        }
+    };
+}
+
+writes!(write_64, u64, "u64");
+writes!(write_32, u32, "u32");
+writes!(write_16, u16, "u16");

@@ -12,7 +12,7 @@ use aya::maps::{Array, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bulkhead::datapath::{
-    AddressRows, EGRESS_PROGRAM, FRAGS, FlowRows, OBJECT, PointCounters, Row, has_frags, load_short_way,
+    AddressRows, EGRESS_PROGRAM, FRAGS, FlowRows, OBJECT, PointCounters, Row, has_frags, load_around,
     short_program, xdp_program,
 };
 use bulkhead::tables::Layout;
@@ -97,7 +97,7 @@ impl Kernel {
             .context("create the maps")?;
         let program: &mut Xdp = ebpf.program_mut(xdp_program()).context("find the program")?.try_into()?;
         program.load().context("load the program")?;
-        load_short_way(&mut ebpf)?;
+        load_around(&mut ebpf)?;
         let maps = Maps::taken(&mut ebpf, flow_capacity)?;
         let mut kernel = Self { ebpf, maps };
         kernel.count_on(0)?;
@@ -139,7 +139,7 @@ impl Kernel {
         let mut ebpf = loader.load(OBJECT).context("create the maps")?;
         let program: &mut Xdp = ebpf.program_mut(xdp_program()).context("find the program")?.try_into()?;
         program.load().context("load the program")?;
-        load_short_way(&mut ebpf)?;
+        load_around(&mut ebpf)?;
         let maps = Maps::taken(&mut ebpf, flows)?;
         Ok(Self { ebpf, maps })
     }
@@ -166,8 +166,8 @@ impl Kernel {
     /// # Errors
     /// The kernel's.
     pub fn lose_the_whole_way(&mut self) -> Result<()> {
-        let slot = self.ebpf.map_mut(map::WHOLE).context("find the slot")?;
-        Ok(ProgramArray::try_from(slot)?.clear_index(&0)?)
+        let slot = self.ebpf.map_mut(map::ONWARD).context("find the slot")?;
+        Ok(ProgramArray::try_from(slot)?.clear_index(&map::ONWARD_WHOLE)?)
     }
 
     /// Forgets an interface's counters.

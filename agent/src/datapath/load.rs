@@ -27,6 +27,10 @@ pub const PROGRAM: &str = "bulkhead";
 pub const SHORT_PROGRAM: &str = "bulkhead_short";
 /// As [`SHORT_PROGRAM`], in front of [`PLAIN_PROGRAM`].
 pub const SHORT_PLAIN_PROGRAM: &str = "bulkhead_short_plain";
+/// Name of the one that sends frames on past the kernel's stack.
+pub const LEAVE_PROGRAM: &str = "bulkhead_leave";
+/// As [`LEAVE_PROGRAM`], behind [`PLAIN_PROGRAM`].
+pub const LEAVE_PLAIN_PROGRAM: &str = "bulkhead_leave_plain";
 /// Name of the XDP program for kernels where every frame lies in one buffer.
 pub const PLAIN_PROGRAM: &str = "bulkhead_plain";
 /// Name of the program for what leaves.
@@ -48,6 +52,11 @@ pub fn xdp_program() -> &'static str {
 /// Name of the XDP program that enters it by the short way.
 pub fn short_program() -> &'static str {
     if has_frags() { SHORT_PROGRAM } else { SHORT_PLAIN_PROGRAM }
+}
+
+/// Name of the XDP program that sends frames on.
+fn leave_program() -> &'static str {
+    if has_frags() { LEAVE_PROGRAM } else { LEAVE_PLAIN_PROGRAM }
 }
 
 /// Name of the program that starts the sweep of dead flows.
@@ -82,7 +91,7 @@ pub const PINNED: [&str; 30] = [
     map::EVENT_BUDGETS,
     map::EVENT_COUNTERS,
     map::DECIDED,
-    map::WHOLE,
+    map::ONWARD,
     map::CANDIDATES,
     map::LEAVING,
 ];
@@ -155,22 +164,28 @@ pub(super) fn load(pins: &Path, sizes: &Capacities, variant: Variant) -> Result<
     }
     let mut ebpf = load_with(&mut loader, &entries(sizes, Would::NONE), variant)?;
     if variant.has_short_way() {
-        load_short_way(&mut ebpf)?;
+        load_around(&mut ebpf)?;
     }
     Ok(ebpf)
 }
 
-/// Loads the program of the short way, in front of the one that was loaded before.
+/// Loads the programs around the one that judges, which was loaded before: that of the short way in front of it, and the one
+/// behind that sends on.
 ///
 /// # Errors
 /// The kernel's.
-pub fn load_short_way(ebpf: &mut Ebpf) -> Result<()> {
-    // Before anybody calls it. What another agent has attached calls it too, from now on, and hands on nothing that it reads.
-    let whole = programs::xdp(ebpf)?.fd()?.try_clone().context("copy the program's descriptor")?;
-    let slot = ebpf.map_mut(map::WHOLE).with_context(|| format!("the object holds no map {}", map::WHOLE))?;
-    ProgramArray::try_from(slot)?.set(0, &whole, 0).context("let packets go on to the program")?;
-    if let Err(error) = programs::short(ebpf)?.load() {
-        bail!("the kernel refuses the program of the short way: {}", shortened(&error));
+pub fn load_around(ebpf: &mut Ebpf) -> Result<()> {
+    for (name, program) in [("sends on", leave_program()), ("takes the short way", short_program())] {
+        if let Err(error) = programs::named(ebpf, program)?.load() {
+            bail!("the kernel refuses the program that {name}: {}", shortened(&error));
+        }
+    }
+    // Before anything is attached. What another agent has attached goes on with these from now on, and hands nothing on that
+    // they read.
+    for (slot, program) in [(map::ONWARD_WHOLE, xdp_program()), (map::ONWARD_LEAVE, leave_program())] {
+        let program = programs::named(ebpf, program)?.fd()?.try_clone().context("copy a descriptor")?;
+        let slots = ebpf.map_mut(map::ONWARD).context("the object has no slots for programs")?;
+        ProgramArray::try_from(slots)?.set(slot, &program, 0).context("let packets go on")?;
     }
     Ok(())
 }

@@ -51,9 +51,9 @@ pub use kind::link_type;
 pub use legs::Legs;
 pub use link::{Attachment, Mode};
 pub use load::{
-    CANDIDATE, CANDIDATE_PINS, EGRESS_PROGRAM, FRAGS, LINK_TYPE, OBJECT, PINNED, PLAIN_PROGRAM, PROGRAM,
-    SHORT_PLAIN_PROGRAM, SHORT_PROGRAM, SWEEP_PROGRAM, load_short_way, short_program, start_sweep,
-    xdp_program,
+    CANDIDATE, CANDIDATE_PINS, EGRESS_PROGRAM, FRAGS, LEAVE_PLAIN_PROGRAM, LEAVE_PROGRAM, LINK_TYPE, OBJECT,
+    PINNED, PLAIN_PROGRAM, PROGRAM, SHORT_PLAIN_PROGRAM, SHORT_PROGRAM, SWEEP_PROGRAM, load_around,
+    short_program, start_sweep, xdp_program,
 };
 pub use maps::Maps;
 pub use offload::keep_vlan_tags;

@@ -153,17 +153,13 @@ pub(super) fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
     named(ebpf, load::xdp_program())
 }
 
-/// The program in front of it.
-pub(super) fn short(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    named(ebpf, load::short_program())
-}
-
 /// The program by which packets enter a copy.
 fn entered(ebpf: &mut Ebpf, variant: Variant) -> Result<&mut Xdp> {
-    if variant.has_short_way() { short(ebpf) } else { xdp(ebpf) }
+    named(ebpf, if variant.has_short_way() { load::short_program() } else { load::xdp_program() })
 }
 
-fn named<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+/// An XDP program of the object.
+pub(super) fn named<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
     let program = ebpf.program_mut(name).with_context(|| format!("the object holds no program {name}"))?;
     program.try_into().with_context(|| format!("{name} is not an XDP program"))
 }

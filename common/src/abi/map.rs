@@ -58,8 +58,8 @@ pub const REPLAY_INPUT: &str = "REPLAY_INPUT";
 
 /// [`super::counter::DecidedWords`] (PERCPU_ARRAY of one): what a candidate is told of the packet at hand.
 pub const DECIDED: &str = "DECIDED";
-/// The program of the whole way, behind that of the short one (PROG_ARRAY of one).
-pub const WHOLE: &str = "WHOLE";
+/// Programs that others of a packet's go on with (PROG_ARRAY of [`ONWARD_SLOTS`]).
+pub const ONWARD: &str = "ONWARD";
 /// [`crate::case::LinkType`] → the candidate's program for what enters (PROG_ARRAY); empty without a candidate.
 pub const CANDIDATES: &str = "CANDIDATES";
 /// The candidate's program for what leaves (PROG_ARRAY of one).
@@ -70,6 +70,13 @@ pub const WOULD: &str = "WOULD";
 pub const WOULD_DEVICES: &str = "WOULD_DEVICES";
 /// [`super::counter::Would`] by [`super::RuleId`] (ARRAY, mmap); row 0 counts for no rule, and for those beyond.
 pub const WOULD_RULES: &str = "WOULD_RULES";
+
+/// Entries of [`ONWARD`].
+pub const ONWARD_SLOTS: u32 = 2;
+/// Of [`ONWARD`]: the whole way.
+pub const ONWARD_WHOLE: u32 = 0;
+/// Of [`ONWARD`]: past the kernel's stack.
+pub const ONWARD_LEAVE: u32 = 1;
 
 /// Networks per bank; id 0 is the host itself.
 pub const NETWORK_CAPACITY: u32 = 256;
