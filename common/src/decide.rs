@@ -384,8 +384,21 @@ impl Service {
     /// The core's own protocols are no device's to speak, whatever a rule says: GTP-C (TS 29.274), GTP-U
     /// (TS 29.281), GTP' (TS 32.295) and PFCP (TS 29.244).
     #[inline(always)]
-    const fn not_control(self) -> Result<(), DropReason> {
+    pub(crate) const fn not_control(self) -> Result<(), DropReason> {
         not_control(self.protocol, self.port)
+    }
+}
+
+/// What beats every rule, at either end.
+#[inline(always)]
+pub(crate) fn not_never<T: Tables>(tables: &T, never: Span, service: Service) -> Result<(), DropReason> {
+    // Most have none; the search is a call in the kernel.
+    if never.len == 0 {
+        return Ok(());
+    }
+    match search::port(tables, never, service.protocol, service.port)? {
+        Some(_) => Err(DropReason::Never),
+        None => Ok(()),
     }
 }
 
@@ -703,7 +716,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         let service = Service::of(key, false);
         service.not_control()?;
         let rules = self.rules(device, DropReason::NoRule)?;
-        self.not_never(rules.never, service)?;
+        not_never(self.tables, rules.never, service)?;
         let reach = match device.confined {
             Confined::No => rules.outbound,
             Confined::Whole => return Err(DropReason::Quarantined),
@@ -718,7 +731,7 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         let service = Service::of(key, true);
         self.not_confined(device)?;
         let rules = self.rules(device, DropReason::Unsolicited)?;
-        self.not_never(rules.never, service)?;
+        not_never(self.tables, rules.never, service)?;
         let callers = if device.behind == 0 {
             rules.inbound
         } else {
@@ -735,9 +748,9 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
         self.not_confined(device)?;
         self.not_confined(peer)?;
         let rules = self.rules(device, DropReason::SegmentDenied)?;
-        self.not_never(rules.never, service)?;
+        not_never(self.tables, rules.never, service)?;
         if peer.rule_set != 0 {
-            self.not_never(self.rules(peer, DropReason::SegmentDenied)?.never, service)?;
+            not_never(self.tables, self.rules(peer, DropReason::SegmentDenied)?.never, service)?;
         }
         let callable =
             search::peer(self.tables, rules.peers, peer.profile)?.ok_or(DropReason::SegmentDenied)?;
@@ -798,18 +811,6 @@ impl<'a, T: Tables + Flows> Deciding<'a, T> {
             return Err(none);
         }
         self.tables.rule_set(party.rule_set).ok_or(DropReason::InternalTable)
-    }
-
-    #[inline(always)]
-    fn not_never(&self, never: Span, service: Service) -> Result<(), DropReason> {
-        // Most have none; the search is a call in the kernel.
-        if never.len == 0 {
-            return Ok(());
-        }
-        match self.port(never, service)? {
-            Some(_) => Err(DropReason::Never),
-            None => Ok(()),
-        }
     }
 
     #[inline(always)]

@@ -50,17 +50,11 @@ pub struct Header {
 pub struct NextHop {
     /// The interface that the route names.
     pub ifindex: u32,
-    /// The [`station`] that takes it.
+    /// The MAC address of whoever takes it: its six bytes as a little-endian number. Taken one by one they would cost as many
+    /// instructions.
     pub receiver: u64,
-    /// That interface.
+    /// The MAC address of that interface, likewise.
     pub sender: u64,
-}
-
-/// A MAC address as a number, as it lies in memory: taken byte by byte it costs as many instructions.
-#[inline(always)]
-pub const fn station(mac: [u8; 6]) -> u64 {
-    let [m0, m1, m2, m3, m4, m5] = mac;
-    u64::from_le_bytes([m0, m1, m2, m3, m4, m5, 0, 0])
 }
 
 /// An Ethernet header in words, as they lie in memory.
@@ -374,6 +368,11 @@ mod tests {
         fn takes_turn(&self, _place: u32) -> bool {
             self.turns.get()
         }
+    }
+
+    /// A MAC address as the number that it is in a [`NextHop`].
+    fn station([m0, m1, m2, m3, m4, m5]: [u8; 6]) -> u64 {
+        u64::from_le_bytes([m0, m1, m2, m3, m4, m5, 0, 0])
     }
 
     /// The words of a header as they are written.

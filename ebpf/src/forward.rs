@@ -129,7 +129,7 @@ impl Routes for Kernel {
     }
 }
 
-/// Sender and receiver that the kernel answered with: [`forward::station`]s, read by words.
+/// Sender and receiver that the kernel answered with, as in a [`NextHop`]: read by words.
 #[inline(always)]
 fn stations(answered: &FibLookup) -> (u64, u64) {
     const {

@@ -111,15 +111,12 @@ impl Opening {
             0 => return None,
             row => tables.rule_set(row)?,
         };
-        let Service { protocol, port } = Service::of(&self.key, false);
-        if !rules.limits.is_none() || decide::not_control(protocol, port).is_err() {
+        let service = Service::of(&self.key, false);
+        if !rules.limits.is_none() || service.not_control().is_err() {
             return None;
         }
-        // Most have none; the search is a call in the kernel.
-        if rules.never.len != 0 && search::port(tables, rules.never, protocol, port) != Ok(None) {
-            return None;
-        }
-        search::port_at(tables, rules.outbound, self.key.remote, protocol, port).ok()?
+        decide::not_never(tables, rules.never, service).ok()?;
+        search::port_at(tables, rules.outbound, self.key.remote, service.protocol, service.port).ok()?
     }
 
     /// What is said in the packet's generation.

@@ -280,7 +280,6 @@ fn vouched(table: &Table, key: &FlowKey, generation: u32) {
     }
 }
 
-/// That of a device's address in a generation: the slot has both numbers in it.
 /// The words of a flow that is vouched for, whoever's it is.
 fn found_vouched(table: &Table, key: &FlowKey, generation: Generation) -> Option<FlowWords> {
     match seek_vouched(table, key, generation, 2 * SECOND) {
@@ -289,6 +288,7 @@ fn found_vouched(table: &Table, key: &FlowKey, generation: Generation) -> Option
     }
 }
 
+/// That of a device's address in a generation: the slot has both numbers in it.
 fn binding(key: &FlowKey, generation: Generation) -> Binding {
     Binding::of(
         &Device::unbound(key.device, key.network, ProfileId(1)),
