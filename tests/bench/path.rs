@@ -14,7 +14,7 @@ use super::fleet::{self, FIRST, STRANGER, Sample};
 use super::lab::{self, Lab, ROUTER_MAC};
 use super::options::{Options, Size};
 use super::peers::Peer;
-use super::program::{Link, Program, Run, XDP_DROP};
+use super::program::{Link, Program, Run, XDP_DROP, XDP_PASS};
 use super::table::Table;
 
 /// Frames of one sample, and at least so many for each device.
@@ -86,8 +86,12 @@ pub(crate) fn forwarded(lab: Lab, options: &Options, table: &mut Table) -> Resul
             let _links = (Link::xdp(end.fd(), lab.sink)?, Link::xdp(program.as_fd(), lab.into)?);
             generator.send("sink").context("open the flows")?;
         }
+        let pass = Program::answering(XDP_PASS)?;
         for _ in 0..options.rounds {
             table.sample("no firewall", *size, || generator.send("sink"))?;
+            let link = Link::xdp(pass.fd(), lab.into)?;
+            table.sample("bare XDP_PASS", *size, || generator.send("sink"))?;
+            drop(link);
             let link = Link::xdp(bulkhead.as_fd(), lab.into)?;
             table.sample("Bulkhead", *size, || generator.send("sink"))?;
             drop(link);
