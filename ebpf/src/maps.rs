@@ -43,7 +43,7 @@ pub(crate) static NETWORKS: Array<Network, { map::NETWORK_CAPACITY as usize * BA
 #[btf_map]
 pub(crate) static SCOPES: Array<ScopeRange, { map::SCOPE_CAPACITY as usize * BANKS }, MMAP> = Array::new();
 #[btf_map]
-static ADDRESS_INDEX: Array<IndexLine, { address_table::lines(map::ADDRESS_CAPACITY) as usize + 1 }, MMAP> =
+static ADDRESS_INDEX: Array<IndexLine, { address_table::size(map::ADDRESS_CAPACITY) as usize }, MMAP> =
     Array::new();
 #[btf_map]
 static ADDRESSES: Array<AddressRow, { map::ADDRESS_CAPACITY as usize }, MMAP> = Array::new();

@@ -2,12 +2,13 @@
 //! middle.
 
 use anyhow::{Result, ensure};
-use bulkhead::datapath::Isolated;
+use bulkhead::datapath::{AddressRows, Isolated};
 use bulkhead::reconcile::{Reconciler, Rows};
 use bulkhead::tables::{Capacities, Owner, Tables};
 use bulkhead_common::abi::value::ROLE_ACCESS;
 use bulkhead_common::abi::{Addr, AddressKey, Device, DeviceId, ProfileId};
-use tests::kernel::privilege;
+use bulkhead_common::address_table::is_absent;
+use tests::kernel::{Kernel, privilege};
 use tests::small::{self, NETWORK};
 
 const MANY: u32 = 10_000;
@@ -51,6 +52,32 @@ fn what_comes_and_goes_is_what_the_kernel_s_rows_say() -> Result<()> {
         ensure!(found.state() == reconciler.state(), "each {step}th: the rows are not what was written");
         assert_eq!(found.state().addresses.len(), fleet.addresses.len());
     }
+    Ok(())
+}
+
+#[test]
+fn nobody_s_address_is_told_at_once_and_a_device_s_never_is() -> Result<()> {
+    if !privilege::granted() {
+        return Ok(());
+    }
+    let kernel = Kernel::load_attached(MANY)?;
+    let mut rows = kernel.addresses()?;
+    let seems_nobody_s = |rows: &AddressRows, number| is_absent(rows, key(number).words());
+    // As full as it gets, so that many have to pass full lines; then each goes in its turn, and another one comes.
+    let room = rows.capacity();
+    (0..room).try_for_each(|number| rows.insert(key(number), number, 0))?;
+    for round in 0..4 {
+        let (held, others) = (round * room..(round + 1) * room, (round + 1) * room..(round + 2) * room);
+        assert!(held.clone().all(|number| !seems_nobody_s(&rows, number)), "round {round}");
+        let told = others.clone().filter(|number| seems_nobody_s(&rows, *number)).count();
+        ensure!(told as u32 > room / 100 * 95, "round {round}: only {told} of {room}");
+        for (slot, (gone, comes)) in (0..).zip(held.zip(others)) {
+            rows.remove(&key(gone))?;
+            rows.insert(key(comes), slot, 0)?;
+        }
+    }
+    (4 * room..5 * room).try_for_each(|number| rows.remove(&key(number)))?;
+    assert!((0..5 * room).all(|number| seems_nobody_s(&rows, number)));
     Ok(())
 }
 

@@ -91,7 +91,7 @@ impl Kernel {
             .override_global("REPLAY", &1u32, true)
             .override_global(FRAGS, frags(), true)
             .map_max_entries(map::FLOWS, flow_capacity)
-            .map_max_entries(map::ADDRESS_INDEX, address_table::lines(ADDRESSES) + 1)
+            .map_max_entries(map::ADDRESS_INDEX, address_table::size(ADDRESSES))
             .map_max_entries(map::ADDRESSES, ADDRESSES)
             .load(OBJECT)
             .context("create the maps")?;
@@ -127,7 +127,7 @@ impl Kernel {
         loader.override_global(FRAGS, frags(), true);
         for (name, entries) in [
             (map::FLOWS, flows),
-            (map::ADDRESS_INDEX, address_table::lines(rows * 2) + 1),
+            (map::ADDRESS_INDEX, address_table::size(rows * 2)),
             (map::ADDRESSES, rows * 2),
             (map::DEVICES, rows * 2),
             (map::DEVICE_STATES, rows),

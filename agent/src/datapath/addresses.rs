@@ -28,16 +28,16 @@ impl AddressRows {
     pub fn map(index: &MapData, rows: &MapData) -> Result<Self> {
         let mut index: Mmap<IndexLine> = maps::mapped(index, map::ADDRESS_INDEX)?;
         let rows: Mmap<AddressRow> = maps::mapped(rows, map::ADDRESSES)?;
-        let wanted = address_table::lines(rows.rows() as u32);
+        let (lines, wanted) =
+            (address_table::lines(rows.rows() as u32), address_table::size(rows.rows() as u32));
         ensure!(
-            index.rows() == wanted as usize + 1,
-            "the index of addresses has {} lines and {} addresses take {wanted} and one: run `bulkhead detach` to start \
-             afresh",
+            index.rows() == wanted as usize,
+            "the index of addresses has {} lines and {} addresses take {wanted}: run `bulkhead detach` to start afresh",
             index.rows(),
             rows.rows()
         );
-        index.store(0, 0, wanted.into()).context("write the index of addresses")?;
-        let passed = vec![0; index.rows()];
+        index.store(0, 0, lines.into()).context("write the index of addresses")?;
+        let passed = vec![0; lines as usize + 1];
         let mut found = Self { index, rows, passed };
         for (line, key, _) in found.entries().collect::<Vec<_>>() {
             found.pass(key, line, 1);
@@ -58,7 +58,7 @@ impl AddressRows {
     /// Every entry: the line in which it is, the words of its key, and its slot.
     fn entries(&self) -> impl Iterator<Item = (u32, [u64; 3], u32)> {
         let slots = |line| address_table::slots(self, line).map(move |slot| (line, slot));
-        let entries = (1..self.index.rows() as u32).flat_map(slots);
+        let entries = (1..self.passed.len() as u32).flat_map(slots);
         entries.filter_map(|(line, slot)| Some((line, self.rows.read(slot)?.key, slot)))
     }
 
@@ -79,7 +79,7 @@ impl AddressRows {
 
     /// Reads where keys belong: the processor waits for them all at once, and not for each when it is inserted.
     pub fn look_ahead<'k>(&self, keys: impl Iterator<Item = &'k AddressKey>) {
-        black_box(keys.filter(|key| address_table::is_absent(self, key.words())).count());
+        black_box(keys.fold(0, |all, key| all ^ address_table::touch(self, key.words())));
     }
 
     /// Writes the row of an address, and then lets its key lead there.
@@ -92,6 +92,7 @@ impl AddressRows {
         self.rows.write(slot, row).with_context(|| format!("there is no slot {slot} for an address"))?;
         let (at, entry) = address_table::place(self, key.words(), slot)
             .with_context(|| format!("the index of addresses is full where {} belongs", key.address()))?;
+        self.filter(address_table::admitting(self, key.words()))?;
         self.store(at, entry)?;
         self.pass(key.words(), at.line, 1);
         Ok(())
@@ -119,13 +120,22 @@ impl AddressRows {
         lines
     }
 
-    /// Ends a line behind its last entry, so that nobody looks further, unless somebody must.
+    /// Ends a line behind its last entry, so that nobody looks further, and lets its filter tell of nobody else, unless
+    /// somebody had to pass it.
     fn close(&mut self, line: u32) -> Result<()> {
-        let is_passed = self.passed.get(line as usize).is_none_or(|count| *count != 0);
-        match address_table::end(self, line).filter(|_| !is_passed) {
-            Some(at) => self.store(at, 0),
-            None => Ok(()),
+        if self.passed.get(line as usize).is_none_or(|count| *count != 0) {
+            return Ok(());
         }
+        if let Some(at) = address_table::end(self, line) {
+            self.store(at, 0)?;
+        }
+        self.filter(address_table::renewed(self, line))
+    }
+
+    /// Writes the filter of a line.
+    fn filter(&mut self, wanted: Option<(Position, u64)>) -> Result<()> {
+        let (at, filter) = wanted.context("a line of the index of addresses has no filter")?;
+        self.store(at, filter)
     }
 
     fn store(&mut self, at: Position, entry: u64) -> Result<()> {

@@ -125,7 +125,7 @@ fn entries(sizes: &Capacities, would: Would) -> [(&'static str, u32); 12] {
     [
         // Two rows for each device, and device 0 is nobody.
         (map::DEVICES, sizes.devices.saturating_add(1).saturating_mul(2)),
-        (map::ADDRESS_INDEX, address_table::lines(sizes.addresses) + 1),
+        (map::ADDRESS_INDEX, address_table::size(sizes.addresses)),
         (map::ADDRESSES, sizes.addresses),
         (map::PROFILES, sizes.profiles.saturating_add(1)),
         (map::RANGES, sizes.ranges),

@@ -24,7 +24,7 @@ pub use value::{
 };
 
 /// The layout's number; part of the pin path, so that an agent never meets maps of another layout.
-pub const ABI_VERSION: u32 = 13;
+pub const ABI_VERSION: u32 = 14;
 
 /// Asserts sizes at compile time: a changed layout must bump [`ABI_VERSION`].
 const _: () = {
