@@ -198,16 +198,18 @@ const fn hops_v4(bytes: &[u8; ipv4::LEN]) -> Result<[u8; 4], Way> {
 }
 
 /// True if an IPv4 header has the checksum that it says (RFC 1071). The stack drops what has not.
+///
+/// In whatever order the bytes of its words are, and however many are added at once: the sum is all ones, or not.
 #[inline(always)]
 const fn is_whole(bytes: &[u8; ipv4::LEN]) -> bool {
     let mut sum = 0;
     let mut at = 0;
     while at < ipv4::LEN {
-        sum += u16::from_be_bytes([bytes[at], bytes[at + 1]]) as u32;
-        at += 2;
+        sum += u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as u64;
+        at += 4;
     }
-    let folded = (sum & 0xffff) + (sum >> 16);
-    (folded & 0xffff) + (folded >> 16) == 0xffff
+    let halves = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    (halves & 0xffff) + (halves >> 16) == 0xffff
 }
 
 /// The IPv4 checksum with a hop less in the header, as `ip_decrease_ttl` of the kernel's include/net/ip.h counts.
@@ -416,6 +418,40 @@ mod tests {
 
     fn go(host: &Host, frame: &[u8]) -> Result<Departure, Way> {
         forward(frame, &arrival(frame), frame.len() as u32, host)
+    }
+
+    /// End-around carry, as RFC 1071 says in section 1: word by word, in the order of the wire.
+    fn sum_by_words(header: &[u8; 20]) -> u16 {
+        header.chunks(2).fold(0u16, |sum, word| {
+            let (sum, carry) = sum.overflowing_add(u16::from_be_bytes([word[0], word[1]]));
+            sum + u16::from(carry)
+        })
+    }
+
+    #[test]
+    fn a_header_is_whole_if_its_words_add_up_to_all_ones() {
+        let mut number = 1u64;
+        let mut next = || {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Many zeros and ones: carries are where sums go wrong.
+            match number >> 62 {
+                0 => 0,
+                1 => 0xff,
+                _ => (number >> 40) as u8,
+            }
+        };
+        for _ in 0..10_000 {
+            let mut header: [u8; 20] = core::array::from_fn(|_| next());
+            header[0] = 0x45;
+            assert_eq!(is_whole(&header), sum_by_words(&header) == 0xffff, "{header:02x?}");
+            header[10..12].fill(0);
+            let checksum = !sum_by_words(&header);
+            header[10..12].copy_from_slice(&checksum.to_be_bytes());
+            assert!(is_whole(&header), "{header:02x?}");
+            let bit = usize::from(next()) % 160;
+            header[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_whole(&header), "bit {bit} of {header:02x?}");
+        }
     }
 
     #[test]

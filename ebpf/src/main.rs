@@ -78,8 +78,9 @@ fn bulkhead_leave_plain(context: XdpContext) -> u32 {
 fn leave(context: &XdpContext) -> u32 {
     // Of the whole frame: what lies in other buffers would be sent on with it.
     let arrival = arrival(context, true);
+    let counters = Counters::of(&arrival);
     let way = forward::send(context.ctx, &arrival);
-    Counters::of(&arrival).left(way, &arrival);
+    counters.left(way, &arrival);
     if matches!(way, Way::Fast) { XDP_REDIRECT } else { XDP_PASS }
 }
 
