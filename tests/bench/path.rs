@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail};
 use bulkhead::tables::{Image, Tables};
 use bulkhead_common::abi::value::NETWORK_FORWARDS;
 use bulkhead_common::abi::{Leg, SubinterfaceKey};
@@ -19,6 +19,9 @@ use super::table::Table;
 
 /// Frames of one sample, and at least so many for each device.
 const FRAMES: u32 = 300_000;
+
+/// How often a sample is taken until no frame is lost.
+const TRIES: u32 = 5;
 
 /// Sends frames of many devices.
 struct Generator {
@@ -37,19 +40,21 @@ impl Generator {
         Ok(Self { lab, program, sample, frames: FRAMES.max(size.devices()) })
     }
 
-    /// Nanoseconds a frame; `counted` is the interface that must have received them all.
+    /// Nanoseconds a frame; `counted` is the interface that must have received them all. Where another thread of the CPU took
+    /// over what the frames cause, some found no room: that tells nothing, and they are sent again.
     fn send(&self, counted: &str) -> Result<f64> {
-        let before = lab::received(counted)?;
-        let frame = &self.sample.frame;
-        let took = self.program.run(Run { frame, times: self.frames, live: Some(self.lab.out) })?;
-        let arrived = lab::received(counted)? - before;
-        // Neighbour discovery of the interfaces themselves may add to them; lost ones would make it look fast.
-        ensure!(
-            arrived >= u64::from(self.frames),
-            "only {arrived} of {} frames reached {counted}",
-            self.frames
-        );
-        Ok(took)
+        let mut lost = 0;
+        for _ in 0..TRIES {
+            let before = lab::received(counted)?;
+            let frame = &self.sample.frame;
+            let took = self.program.run(Run { frame, times: self.frames, live: Some(self.lab.out) })?;
+            // Neighbour discovery of the interfaces themselves may add to them; lost ones would make it look fast.
+            lost = u64::from(self.frames).saturating_sub(lab::received(counted)? - before);
+            if lost == 0 {
+                return Ok(took);
+            }
+        }
+        bail!("{lost} of {} frames did not reach {counted}, and some each time before", self.frames)
     }
 }
 
