@@ -228,7 +228,7 @@ impl Entry {
         T: Strangers,
     {
         let window = Window::new(frame, arrival.length)?;
-        let Inside { teid, at, end } = Inside::load(&window, datagram.at.into()).ok()??;
+        let Inside { teid, at, end } = Inside::load(&window, datagram.at).ok()??;
         let plain = Plain::inside(&window.up_to(end)?, at, datagram.vlan)?;
         let network = match datagram.network {
             NetworkId::NONE => {
@@ -267,33 +267,20 @@ impl Entry {
                 return Err(STRANGER);
             }
         }
-        let sight = self.of_flow(tables, epoch, arrival);
-        if !matches!(sight, Sight::Passes(_)) {
-            self.of_somebody(tables, epoch)?;
-        }
-        Ok(sight)
-    }
-
-    /// Passes a packet of a flow that is vouched for, or says that it may begin one.
-    #[inline(always)]
-    fn of_flow<T>(&self, tables: &T, epoch: Epoch, arrival: &Arrival) -> Sight
-    where
-        T: Vouched + Tables + Tunnels,
-    {
         let Self { plain, network, outgoing, now, .. } = self;
         let key = plain.ends().key(*network, DeviceId::NONE, *outgoing);
         // What turns a flow is never passed, so it is not looked for.
         let sought =
             if plain.turns() { Sought::Nothing } else { tables.vouched(&key, epoch.generation, *now) };
-        match sought {
-            Sought::Vouched(handle, flow) => self
-                .of_vouched(tables, epoch, arrival, &key, handle, &flow)
-                .map_or(Sight::Nothing, Sight::Passes),
-            Sought::Nothing if self.may_open() => {
-                Sight::Opens(Opening { key, epoch, arrival: *arrival, vlan: plain.vlan, flags: plain.flags })
-            }
-            Sought::Nothing | Sought::Other => Sight::Nothing,
+        if let Sought::Vouched(handle, flow) = &sought
+            && let Some(flags) = self.of_vouched(tables, epoch, arrival, &key, *handle, flow)
+        {
+            return Ok(Sight::Passes(flags));
         }
+        self.of_somebody(tables, epoch)?;
+        let opens = matches!(sought, Sought::Nothing) && self.may_open();
+        let opening = || Opening { key, epoch, arrival: *arrival, vlan: plain.vlan, flags: plain.flags };
+        Ok(if opens { Sight::Opens(opening()) } else { Sight::Nothing })
     }
 
     /// True if nothing in it speaks against its being the first packet of a device's flow.

@@ -6,15 +6,14 @@ use crate::decide::Tables;
 use crate::plain::Plain;
 use crate::search;
 
-/// A plain datagram of somebody who may send it, for an endpoint of this host. Small numbers, because the kernel side
-/// hands it on from one program to another.
+/// A plain datagram of somebody who may send it, for an endpoint of this host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(C)]
 pub struct Datagram {
     /// VLAN number of its frame.
     pub vlan: u16,
     /// Where its UDP header begins: behind the headers of a plain frame.
-    pub at: u8,
+    pub at: u32,
     /// The network that is seen there; none if the packet inside tells.
     pub network: NetworkId,
 }
@@ -28,7 +27,7 @@ impl Datagram {
             && plain.is_gtpu()
             && is_among(tables, place.endpoints, plain.destination())
             && is_among(tables, place.peers, plain.source());
-        entered.then_some(Self { vlan: plain.vlan, at: plain.transport as u8, network: place.network })
+        entered.then_some(Self { vlan: plain.vlan, at: plain.transport, network: place.network })
     }
 }
 
