@@ -241,8 +241,7 @@ impl Entry {
         (!refused).then(|| Self { plain, network, outgoing: true, teid, now: tables.now() })
     }
 
-    /// Passes it or refuses it; whether in a flood whoever has sent it is asked for by a call. (A function as an argument may
-    /// become one.)
+    /// Passes it or refuses it, or says that it may begin a flow.
     #[inline(always)]
     fn judge<T, const CALLS: bool>(
         &self,
@@ -253,20 +252,7 @@ impl Entry {
     where
         T: Vouched + Strangers + Tunnels,
     {
-        // Nobody's packet is of no flow that is vouched for, so either may be asked first: the other one costs a cache
-        // line from far away.
-        let flood = tables.was_one_before(STRANGER) && self.is_silent(tables);
-        if flood {
-            let source = self.plain.source();
-            let refused = if CALLS {
-                tables.is_of_nobody(epoch, self.network, source)
-            } else {
-                is_of_nobody(tables, epoch, self.network, source)
-            };
-            if refused {
-                return Err(STRANGER);
-            }
-        }
+        self.of_no_flood::<_, CALLS>(tables, epoch)?;
         let Self { plain, network, outgoing, now, .. } = self;
         let key = plain.ends().key(*network, DeviceId::NONE, *outgoing);
         // What turns a flow is never passed, so it is not looked for.
@@ -281,6 +267,28 @@ impl Entry {
         let opens = matches!(sought, Sought::Nothing) && self.may_open();
         let opening = || Opening { key, epoch, arrival: *arrival, vlan: plain.vlan, flags: plain.flags };
         Ok(if opens { Sight::Opens(opening()) } else { Sight::Nothing })
+    }
+
+    /// Refuses it in a flood from nobody; whether whoever has sent it is asked for by a call. (A function as an argument may
+    /// become one.)
+    #[inline(always)]
+    fn of_no_flood<T: Strangers, const CALLS: bool>(
+        &self,
+        tables: &T,
+        epoch: Epoch,
+    ) -> Result<(), DropReason> {
+        // Nobody's packet is of no flow that is vouched for, so either may be asked first: the other one costs a cache
+        // line from far away.
+        if !tables.was_one_before(STRANGER) || !self.is_silent(tables) {
+            return Ok(());
+        }
+        let source = self.plain.source();
+        let refused = if CALLS {
+            tables.is_of_nobody(epoch, self.network, source)
+        } else {
+            is_of_nobody(tables, epoch, self.network, source)
+        };
+        if refused { Err(STRANGER) } else { Ok(()) }
     }
 
     /// True if nothing in it speaks against its being the first packet of a device's flow.
