@@ -104,14 +104,10 @@ impl Peer {
     }
 }
 
-/// Takes the table away that iptables has made in nftables: its chain is hooked in without a rule too, and all that is measured
-/// next would go through it. That of the older iptables, which makes none there, stays as long as the lab.
+/// Takes the table away that iptables has made in nftables, or none if it is the older one: its chain is hooked in without a rule
+/// too, and all that is measured next would go through it. (To ask for tables, nft reads all elements of all sets.)
 fn forget_iptables() -> Result<()> {
-    if run("nft list tables")?.lines().any(|line| line == "table ip raw") {
-        nft("delete table ip raw")
-    } else {
-        Ok(())
-    }
+    nft("add table ip raw\ndelete table ip raw")
 }
 
 fn nft(command: &str) -> Result<()> {
