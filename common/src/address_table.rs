@@ -87,10 +87,8 @@ pub fn find<I: Index + ?Sized>(index: &I, key: [u64; 3]) -> Option<u32> {
 #[inline(always)]
 pub fn is_absent<I: Index + ?Sized>(index: &I, key: [u64; 3]) -> bool {
     let Some(probe) = Probe::of(index, key) else { return true };
-    let (number, word) = probe.filter();
     // Without a filter anybody may be there.
-    let lacks = |line| index.load(line, word) & bits(probe.mark) != bits(probe.mark);
-    if index.line(number).is_some_and(lacks) {
+    if filter_at(index, probe).is_some_and(|(_, filter)| filter | bits(probe.mark) != filter) {
         return true;
     }
     let Some(line) = index.line(probe.line()) else { return true };
@@ -125,6 +123,8 @@ pub fn renewed<I: Index + ?Sized>(index: &I, line: u32) -> Option<(Position, u64
     Some((at, entries.fold(0, |filter, entry| filter | bits(mark(entry)))))
 }
 
+/// Where the filter of the line that is looked at is, and what it is.
+#[inline(always)]
 fn filter_at<I: Index + ?Sized>(index: &I, probe: Probe) -> Option<(Position, u64)> {
     let (line, word) = probe.filter();
     Some((Position { line, word }, index.load(index.line(line)?, word)))
@@ -196,9 +196,14 @@ impl Probe {
     /// Nothing if the index was not made yet.
     #[inline(always)]
     fn of<I: Index + ?Sized>(index: &I, key: [u64; 3]) -> Option<Self> {
-        let lines = index.load(index.line(0)?, 0) as u32;
         let hash = hash(key);
-        Some(Self { mark: (hash >> 32) as u32, at: hash as u32, mask: lines.checked_sub(1)? })
+        Some(Self { mark: (hash >> 32) as u32, at: hash as u32, mask: Self::mask(index)? })
+    }
+
+    /// Of the numbers of lines with entries; nothing if the index was not made yet.
+    #[inline(always)]
+    fn mask<I: Index + ?Sized>(index: &I) -> Option<u32> {
+        (index.load(index.line(0)?, 0) as u32).checked_sub(1)
     }
 
     /// The number of the line that is looked at.
@@ -209,8 +214,7 @@ impl Probe {
 
     /// A key that belongs into this line.
     fn at<I: Index + ?Sized>(index: &I, line: u32) -> Option<Self> {
-        let lines = index.load(index.line(0)?, 0) as u32;
-        Some(Self { mark: 0, at: line.checked_sub(1)?, mask: lines.checked_sub(1)? })
+        Some(Self { mark: 0, at: line.checked_sub(1)?, mask: Self::mask(index)? })
     }
 
     /// Line and word of the filter of the line that is looked at.
